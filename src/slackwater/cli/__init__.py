@@ -1,0 +1,1 @@
+"""How people ask: one small module a command."""

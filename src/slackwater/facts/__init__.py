@@ -1,0 +1,1 @@
+"""What was seen: frozen dataclasses and pure parsers of raw output."""

@@ -1,0 +1,1 @@
+"""A throwaway pair on this machine: servers, balancer, load, verifier."""

@@ -1,0 +1,1 @@
+"""The runbooks: one file each, plan() on top, its steps below."""

@@ -1,0 +1,1 @@
+"""The engine: steps, plans, the one runner, the journal, waiting. Knows no MySQL."""

@@ -1,0 +1,1 @@
+"""What to decide: facts in, a decision and its reasons out. No I/O."""
