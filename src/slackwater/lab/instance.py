@@ -14,10 +14,9 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from slackwater.errors import OutsideError, Refused
@@ -45,7 +44,6 @@ class Instance:
     mark: Path
     extra: tuple[str, ...] = ()
     process: ProcessId | None = None
-    _child: subprocess.Popen[bytes] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def create(
@@ -120,7 +118,7 @@ class Instance:
             f"--pid-file={self.directory / 'pid'}",
             f"--log-error={self.directory / 'error.log'}",
             f"--port={self.port}",
-            f"--report-host=127.0.0.1",
+            "--report-host=127.0.0.1",
             f"--report-port={self.port}",
             f"--server-id={self.server_id}",
             *options.private_files(self.program),
@@ -134,8 +132,7 @@ class Instance:
         if self.alive:
             return
         self.socket.unlink(missing_ok=True)  # a killed server leaves its socket file
-        self._child = spawn(self.command(), mark=self.mark, output=self.directory / "output.log")
-        self.process = ProcessId.of(self._child.pid)
+        self.process = spawn(self.command(), mark=self.mark, output=self.directory / "output.log")
         self._note()
 
     def start(self, limit_s: float = 60.0) -> None:
@@ -208,9 +205,6 @@ class Instance:
             raise OutsideError(self.where, f"still runs after {limit_s:g} s", sent=True)
 
     def _forget(self) -> None:
-        if self._child is not None:
-            self._child.wait()  # it has ended: reap it
-            self._child = None
         self.process = None
         if self.directory.is_dir():
             self._note()

@@ -19,6 +19,8 @@ from pathlib import Path
 
 MARK = "SLACKWATER_LAB"
 _POLL_S = 0.005
+# Those that this very process started: ended ones have to be reaped.
+_children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,12 @@ class ProcessId:
 
     def wait_gone(self, limit_s: float) -> bool:
         """Wait until it has ended, at most `limit_s`; False if it still runs then."""
+        gone = self._wait_gone(limit_s)
+        if gone and (child := _children.pop(self.pid, None)):
+            child.wait()
+        return gone
+
+    def _wait_gone(self, limit_s: float) -> bool:
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -70,15 +78,15 @@ class ProcessId:
             os.close(handle)
 
 
-def spawn(command: Sequence[str], *, mark: Path, output: Path) -> subprocess.Popen[bytes]:
+def spawn(command: Sequence[str], *, mark: Path, output: Path) -> ProcessId | None:
     """Start a command that outlives us: own session, no input, no stray file descriptors.
 
     Its own session keeps a Ctrl-C at the terminal away from it. `output` gets what it prints
-    (mode 0600). `mark` is the lab's directory.
+    (mode 0600). `mark` is the lab's directory. None when it has ended already.
     """
     fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=fd,
@@ -90,6 +98,8 @@ def spawn(command: Sequence[str], *, mark: Path, output: Path) -> subprocess.Pop
         )
     finally:
         os.close(fd)
+    _children[child.pid] = child
+    return ProcessId.of(child.pid)
 
 
 def environment(mark: Path) -> dict[str, str]:
