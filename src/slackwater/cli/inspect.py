@@ -137,7 +137,7 @@ def _server_json(seen: PairSeen, name: str) -> dict[str, Any]:
         "replication": [
             {"source": f"{c.source_host}:{c.source_port}", "io_running": c.io_running,
              "sql_running": c.sql_running, "seconds_behind": c.seconds_behind,
-             "error": c.last_error}
+             "error": "; ".join(c.errors)}
             for c in facts.replication
         ],
         "threads_connected": facts.threads_connected,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
 from slackwater.config import host_port
 from slackwater.errors import StepFailed
-from slackwater.facts.server import ServerAddress
+from slackwater.facts.server import ClientSession
 from slackwater.operations import canary
 from slackwater.operations.balancer_file import file_active, write_file
 from slackwater.operations.pair_world import PairWorld
@@ -135,7 +136,8 @@ class through:  # noqa: N801 - reads as a word: async with through(world, "lb1")
         table = self._world.config.balancers[self._balancer]
         like = self._world.servers[self._world.pair[0]].at
         host, port = host_port(table.frontend)
-        at: ServerAddress = like.moved(name=f"balancer {self._balancer}", host=host, port=port)
+        name = f"behind balancer {self._balancer}"
+        at = dataclasses.replace(like, name=name, host=host, port=port, socket="")
         self._session = await Session.open(at, limit_s=self._limit_s)
         return self._session
 
@@ -143,7 +145,7 @@ class through:  # noqa: N801 - reads as a word: async with through(world, "lb1")
         await self._session.close()
 
 
-async def _leftovers(world: PairWorld, old: str, session: Session) -> list[int]:
+async def _leftovers(world: PairWorld, old: str, session: Session) -> list[ClientSession]:
     server = world.servers[old]
     found = await mysql_server.client_sessions(session, server.own_ids())
-    return [s for s in found if s.user != server.at.user]  # type: ignore[misc]
+    return [s for s in found if s.user != server.at.user]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterable
 
 from slackwater.errors import SlackwaterError
@@ -81,7 +82,7 @@ async def _balancer(
 ) -> BalancerSeen:
     balancer = world.balancers[name]
     state = await balancer.look()
-    lacks = list(await balancer.capable(hold_limit_s=world.limits.hold))
+    lacks = list(await balancer.capable(hold_s=world.limits.hold))
     try:
         in_file = await file_active(world, name)
     except SlackwaterError as error:
@@ -122,7 +123,7 @@ async def _bypassing(world: PairWorld, active: str) -> tuple[ClientSession, ...]
             return ()
         await asyncio.sleep(BYPASS_PAUSE_S)
     programs = await mysql_server.programs(await world.session(active), list(suspects or ()))
-    return tuple(s.with_program(programs.get(s.id)) for s in (suspects or {}).values())
+    return tuple(dataclasses.replace(s, program=programs.get(s.id)) for s in (suspects or {}).values())
 
 
 async def _outgoing(world: PairWorld) -> frozenset[str] | None:

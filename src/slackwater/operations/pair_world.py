@@ -175,9 +175,9 @@ def server_address(config: Config, name: str, password: str) -> ServerAddress:
     host, port = host_port(table.address)
     return ServerAddress(
         name=name, host=host, port=port,
-        socket=str(table.socket) if table.socket else None,
+        socket=str(table.socket) if table.socket else "",
         user=account.user, password=password,
-        tls=account.tls, ca=str(account.ca) if account.ca else None,
+        tls=account.tls, ca=str(account.ca) if account.ca else "",
     )
 
 

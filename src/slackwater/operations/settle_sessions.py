@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -63,7 +64,7 @@ class SettleSessions(Step[PairWorld]):
 
 
 async def _knock(server: Server) -> None:
-    session = await Session.open(server.at.by_network(), limit_s=2)
+    session = await Session.open(dataclasses.replace(server.at, socket=""), limit_s=2)
     await session.close()
 
 

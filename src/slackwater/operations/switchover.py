@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from slackwater import clock
-from slackwater.errors import OutsideError, StepFailed
+from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.operations.after_switchover import CloseLeftovers, FollowNew, Persist, ProveIt
-from slackwater.operations.before_switchover import MakeCanary, RehearseCatchUp, TakeLocks
+from slackwater.operations.before_switchover import (
+    MakeCanary,
+    RehearseCatchUp,
+    TakeLocks,
+    lock_name,
+)
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.settle_sessions import SettleSessions
 from slackwater.outside import mysql_server
@@ -84,12 +89,14 @@ class HoldClients(Step[PairWorld]):
 
     async def do(self, world: PairWorld) -> None:
         # The pin is taken before the clock starts: it is a connection, and may take its time.
-        await world.each_balancer(self.balancers, lambda b: b.take_pin(active=self.old))
+        await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
         gc.disable()  # a pause of the collector would be a pause of the clients
         world.held_since = clock.mono()
         world.held_until = world.held_since + self.hold_limit_s
+        deadline = clock.unix() + self.hold_limit_s
         await world.each_balancer(
-            self.balancers, lambda b: b.hold(back=self.old, ttl_s=self.hold_limit_s)
+            self.balancers,
+            lambda b: b.hold(active=self.old, back=self.old, deadline=deadline),
         )
 
     async def verify(self, world: PairWorld) -> Seen:
@@ -299,3 +306,20 @@ async def reopen_old(world: PairWorld, old: str, new: str) -> None:
     await mysql_server.set_read_only(session, False)
     if not await world.writable(old):
         raise StepFailed(f"{old} is still read-only")
+
+
+async def claim(world: PairWorld) -> None:
+    """Before recovering: take the pair's locks on every server that can be reached.
+
+    Raises Refused when another slackwater, here or elsewhere, still holds one.
+    """
+    for name in world.pair:
+        if name in world.unreachable:
+            continue
+        session = await world.session(name)
+        if not await mysql_server.take_lock(session, lock_name(world)):
+            raise Refused(
+                "cannot recover",
+                [f"another slackwater holds the lock on {name}, or died less than a minute ago"],
+                hint="wait a minute and try again; `slackwater status` shows what is going on",
+            )

@@ -47,6 +47,6 @@ def _replication_faults(seen: PairSeen, name: str) -> list[str]:
         return [f"{name} replicates from nobody"]
     return [
         f"{name}: replication from {c.source_host}:{c.source_port} does not run"
-        f"{': ' + c.last_error if c.last_error else ''}"
-        for c in channels if not (c.io_running and c.sql_running)
+        f"{': ' + '; '.join(c.errors) if c.errors else ''}"
+        for c in channels if not c.running
     ]

@@ -84,7 +84,7 @@ def everything_is_reachable(seen: PairSeen, wish: Wish) -> Reasons:
 def versions_are_known(seen: PairSeen, wish: Wish) -> Reasons:
     """Only versions whose behaviour was measured."""
     for name, server in _pair(seen):
-        reason = server.facts.flavour.supported_reason()
+        reason = server.facts.flavour.unsupported_reason()
         if reason:
             yield f"{name}: {reason}"
 
@@ -116,8 +116,8 @@ def binary_logs_are_on(seen: PairSeen, wish: Wish) -> Reasons:
             yield f"{name}: the binary log is off (log_bin)"
         elif not server.facts.log_replica_updates:
             yield f"{name}: log_replica_updates (log_slave_updates) is off"
-        if not server.facts.gtid_on:
-            yield f"{name}: GTIDs are not in use (gtid_mode = ON, or MariaDB's MASTER_USE_GTID)"
+        if server.facts.gtid_mode != "ON":
+            yield f"{name}: gtid_mode is {server.facts.gtid_mode}, not ON"
 
 
 @rule
@@ -139,14 +139,17 @@ def _replicates(seen: PairSeen, replica: str, source: str) -> Reasons:
                "(docs/howto/prepare-a-pair.md)")
         return
     if not channel.io_running:
-        yield f"{replica}: the replication I/O thread does not run: {channel.last_error or 'stopped'}"
+        yield f"{replica}: replication's I/O thread does not run: {channel.io_error or 'stopped'}"
     if not channel.sql_running:
-        yield f"{replica}: the replication SQL thread does not run: {channel.last_error or 'stopped'}"
+        yield f"{replica}: replication's SQL thread does not run: {channel.sql_error or 'stopped'}"
+    if not channel.auto_position:
+        yield f"{replica} replicates by file and position, not by GTID"
     if channel.delay_s:
         yield f"{replica} is a delayed replica (by {channel.delay_s} s)"
     if channel.filters:
-        yield (f"{replica} has replication filters ({', '.join(channel.filters)}): what they leave "
-               "out would be missing after the switchover")
+        names = ", ".join(f"{column} = {value}" for column, value in channel.filters)
+        yield (f"{replica} has replication filters ({names}): what they leave out would be missing "
+               "after the switchover")
 
 
 @rule
@@ -181,10 +184,9 @@ def nothing_long_runs(seen: PairSeen, wish: Wish) -> Reasons:
                 yield (f"{name}: {by_id[session_id].who()} has a transaction open for "
                        f"{age_s:.0f} s (limit {wish.oldest_transaction_s:g} s)")
         for session in server.sessions:
-            running = session.command.lower() not in ("sleep", "connect", "killed")
-            if running and (session.idle_ms or 0) > wish.oldest_transaction_s * 1000:
+            if not session.sleeping and (session.running_s or 0) > wish.oldest_transaction_s:
                 yield (f"{name}: {session.who()} has run one statement for "
-                       f"{(session.idle_ms or 0) / 1000:.0f} s: {session.info_head}")
+                       f"{session.running_s or 0:.0f} s: {session.info}")
 
 
 @rule
