@@ -9,7 +9,7 @@ import click
 import typer
 
 from slackwater import __version__
-from slackwater.cli import demo, inspect, lab, switch
+from slackwater.cli import balancer, demo, inspect, lab, switch
 from slackwater.errors import EXIT_USAGE, SlackwaterError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.add_typer(lab.app, name="lab")
+app.add_typer(balancer.app, name="balancer")
 app.command("check")(inspect.check)
 app.command("status")(inspect.status)
 app.command("history")(inspect.history)
