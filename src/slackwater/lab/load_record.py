@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import time
 from array import array
 from bisect import bisect_left, bisect_right
@@ -202,4 +203,4 @@ def spread_ms(waits: Sequence[float]) -> dict[str, float]:
 
 
 def _plain(text: str) -> str:
-    return "".join("#" if c.isdigit() else c for c in text[:_TEXT_HEAD])
+    return re.sub(r"\d+", "#", text[:_TEXT_HEAD])
