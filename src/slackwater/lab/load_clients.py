@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slackwater.lab import wire
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 # After these the server closes the connection: a pool throws it away.
 _FATAL = frozenset({1053, 1152, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2055, 4031})
 _BEGIN, _COMMIT, _ROLLBACK = wire.query("BEGIN"), wire.query("COMMIT"), wire.query("ROLLBACK")
+_INSERT = {
+    kind: f"INSERT INTO {TABLE} (n, kind) VALUES (%d, {i})" for i, kind in enumerate(KINDS)
+}
 
 
 def insert(n: int, kind: str) -> bytes:
     """The packet that writes one number."""
-    return wire.query(f"INSERT INTO {TABLE} (n, kind) VALUES ({n}, {KINDS.index(kind)})")
-
-
-_INSERT_HEAD = f"INSERT INTO {TABLE} (n, kind) VALUES ("
+    return wire.query(_INSERT[kind] % n)
 
 
 class Request:
@@ -48,7 +49,7 @@ class Request:
     def logged_in(self) -> None:
         self._n = n = self._engine.record.take()
         assert self._connection is not None
-        self._connection.send(wire.query(f"{_INSERT_HEAD}{n}, 0)"))
+        self._connection.send(insert(n, REQUEST))
 
     def replied(self, error: wire.ServerError | None) -> None:
         now, record = clock(), self._engine.record
@@ -192,13 +193,15 @@ class PooledWriter:
     def _pause_or_next(self) -> None:
         pause = self._engine.plan.think_s
         if pause and self._todo[0][0] == "commit":
-            self._engine.at(clock() + pause, self._after_pause)
+            assert self._connection is not None
+            self._connection.rest()
             self.limit += pause
+            self._engine.at(clock() + pause, partial(self._after_pause, self.start))
         else:
             self._next()
 
-    def _after_pause(self) -> None:
-        if self._connection is not None and self._todo:  # else lost while it thought
+    def _after_pause(self, start: float) -> None:
+        if self.start == start and self._todo:  # else given up meanwhile
             self._next()
 
     def _next(self) -> None:

@@ -90,6 +90,9 @@ class Connection:
             self._socket.send(command)  # a few hundred bytes: the socket's buffer takes them
         except OSError as error:
             self._lost(SERVER_GONE, f"MySQL server has gone away ({_reason(error)})")
+            return
+        if self._buffer:  # it came while nobody listened: as for any client, the answer
+            self._packets()
 
     def rest(self) -> None:
         """Stop to listen: back in the pool."""
@@ -126,7 +129,7 @@ class Connection:
         self._packets()
 
     def _packets(self) -> None:
-        while len(self._buffer) >= 4 and self._owner is not None:
+        while len(self._buffer) >= 4 and self._owner is not None and self._listening():
             buffer = self._buffer
             end = 4 + int.from_bytes(buffer[:3], "little")
             if len(buffer) < end:
