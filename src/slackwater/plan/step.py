@@ -66,6 +66,10 @@ class Step(Generic[World]):
         """Look whether this step's goal holds now. Looks, never remembers."""
         raise NotImplementedError
 
+    async def passed(self, world: World) -> Seen:
+        """Of a commit step, after a crash: was this point ever passed?"""
+        return await self.verify(world)
+
     async def undo(self, world: World) -> None:
         """Bring back what was. Safe if `do` never ran, or ran half."""
         raise NotImplementedError

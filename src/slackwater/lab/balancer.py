@@ -1,0 +1,160 @@
+"""HAProxy in front of a lab's pair."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from slackwater.errors import OutsideError, Refused
+from slackwater.lab.instance import Instance
+from slackwater.lab.ports import free_port
+from slackwater.lab.process import ProcessId, poll_pause, spawn
+
+_MAXCONN = 8000
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """One HAProxy: its directory holds its files and sockets; `port` is where clients come in."""
+
+    name: str
+    directory: Path
+    port: int
+    program: Path
+
+    @property
+    def runtime(self) -> Path:
+        return self.directory / "admin.sock"
+
+    @property
+    def pin(self) -> Path:
+        return self.directory / "pin.sock"
+
+    @property
+    def holds_map(self) -> Path:
+        return self.directory / "holds.map"
+
+    @property
+    def main_config(self) -> Path:
+        return self.directory / "haproxy.cfg"
+
+    @property
+    def config_file(self) -> Path:
+        """The file that slackwater owns."""
+        return self.directory / "pair.cfg"
+
+    @property
+    def frontend(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        """Master and worker, in the foreground: SIGUSR2 to the pid reloads it."""
+        files = ["-f", str(self.main_config), "-f", str(self.config_file)]
+        return [str(self.program), "-W", *files]
+
+
+def find_haproxy() -> Path:
+    """HAProxy's program. Raises Refused with what to install."""
+    path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    found = shutil.which("haproxy", path=path)
+    if found is None:
+        raise Refused(
+            "no balancer on this machine",
+            ["no haproxy"],
+            hint="install it (on Debian: apt-get install haproxy)",
+        )
+    return Path(found)
+
+
+def create(name: str, directory: Path, active: Instance, passive: Instance) -> Balancer:
+    """Write the files of a balancer into `directory` (made)."""
+    directory.mkdir(mode=0o700)
+    balancer = Balancer(name, directory, free_port(), find_haproxy())
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = _MAXCONN if hard == resource.RLIM_INFINITY else min(_MAXCONN, (hard - 200) // 2)
+    balancer.holds_map.touch(mode=0o600)
+    lua = directory / "deadline.lua"
+    lua.write_text(_LUA.replace("MAP", str(balancer.holds_map)))
+    balancer.main_config.write_text(
+        _MAIN.format(runtime=balancer.runtime, maxconn=most, lua=lua)
+    )
+    balancer.config_file.write_text(
+        _PAIR.format(port=balancer.port, pin=balancer.pin, active=active, passive=passive)
+    )
+    return balancer
+
+
+def start(balancer: Balancer, *, mark: Path, limit_s: float = 10.0) -> ProcessId:
+    """Start it and wait until it takes clients. Raises OutsideError with its words."""
+    output = balancer.directory / "output.log"
+    process = spawn(balancer.command(), mark=mark, output=output)
+    where = f"balancer {balancer.name} ({balancer.frontend})"
+    end = time.monotonic() + limit_s
+    while not _answers(balancer.runtime):
+        if process is None or not process.alive or time.monotonic() > end:
+            words = output.read_text(errors="replace").strip()[-1500:]
+            raise OutsideError(where, f"did not start:\n{words}", sent=True)
+        poll_pause()
+    assert process is not None
+    return process
+
+
+def _answers(runtime: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(str(runtime))
+            client.sendall(b"show info\n")
+            return client.recv(64).startswith(b"Name:")
+        except OSError:
+            return False
+
+
+_MAIN = """\
+global
+  stats socket {runtime} mode 600 level admin expose-fd listeners
+  maxconn {maxconn}
+  lua-load {lua}
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  timeout queue 60s
+"""
+_PAIR = """\
+frontend db
+  bind 127.0.0.1:{port}
+  default_backend pair
+frontend pin
+  bind unix@{pin} mode 600
+  default_backend pair
+backend pair
+  balance leastconn
+  use-server hold if {{ fe_name pin }}
+  server {active.directory.name} {active.address}
+  server {passive.directory.name} {passive.address} disabled
+  server hold {active.address} maxconn 1 weight 0 disabled
+"""
+_LUA = """\
+local holds = Map.new("MAP", Map._str)
+core.register_task(function()
+  while true do
+    core.msleep(50)
+    local v = holds:lookup("pair")
+    if v ~= nil then
+      local at, back = string.match(v, "^(%S+) (%S+)$")
+      local t = core.now()
+      if at and t.sec + t.usec/1e6 >= tonumber(at) then
+        local s = core.proxies["pair"].servers
+        s[back]:set_ready(); s["hold"]:set_maint()
+      end
+    end
+  end
+end)
+"""

@@ -1,0 +1,291 @@
+"""The one loop that walks every plan: precheck all, then do and verify each; unwind or go on.
+
+The rules (docs/explanation/engine.md has the reasons):
+1. Every reason to refuse is collected before anything is touched.
+2. A step that failed is looked at before anything else is decided: its answer may be what was
+   lost, not its work.
+3. Before the commit point, what was begun is undone, last first, in a time of its own.
+4. From the commit point on, only forward: each step is tried again, none is undone, and one that
+   will not succeed does not keep the others from being done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol
+
+from slackwater import clock
+from slackwater.errors import SlackwaterError, StepFailed
+from slackwater.plan.faults import Faults
+from slackwater.plan.journal import Journal, JournalError, Past
+from slackwater.plan.report import Report, StepRecord
+from slackwater.plan.step import Outcome, Plan, Seen, Step, World
+
+UNWIND_LIMIT_S = 30.0
+LOOK_LIMIT_S = 3.0
+FORWARD_TRIES = 3
+
+Tell = Callable[[dict[str, Any]], None]
+Guard = Callable[[], Awaitable[list[str]]]
+
+
+class HasFigures(Protocol):
+    """What the runner asks of a world: figures for the report."""
+
+    figures: dict[str, Any]
+
+
+class Runner(Generic[World]):
+    """Walks one plan once. `interrupt()` is what Ctrl-C does."""
+
+    def __init__(
+        self,
+        plan: Plan[World],
+        world: World,
+        journal: Journal,
+        *,
+        tell: Tell,
+        faults: Faults | None = None,
+        unwind_limit_s: float = UNWIND_LIMIT_S,
+    ) -> None:
+        self.plan, self.world, self.journal = plan, world, journal
+        self._tell, self._faults = tell, faults or Faults()
+        self._unwind_limit_s = unwind_limit_s
+        self._interrupts = 0
+        self._doing: asyncio.Task[None] | None = None
+        self._unwinding: asyncio.Task[None] | None = None
+        self._committed = False
+        self.records = [StepRecord(s.name, s.summary) for s in plan.steps]
+        self.report = Report(
+            plan.operation, journal.id, plan.title, Outcome.DONE, self.records, clock.unix()
+        )
+
+    def interrupt(self) -> None:
+        """Stop before the commit point and undo; a second call stops the undoing too."""
+        self._interrupts += 1
+        if self._committed:
+            self._event("told", text="past the commit point: finishing, not stopping")
+        elif self._unwinding is not None:
+            if self._interrupts > 1:
+                self._unwinding.cancel()
+        elif self._doing is not None:
+            self._doing.cancel()
+
+    async def run(self, guard: Guard) -> Report:
+        """Walk the plan from the start. `guard` gives the reasons that belong to no one step."""
+        try:
+            reasons = await self._refusals(guard)
+        except JournalError as error:
+            reasons = [str(error)]
+        if reasons:
+            return self._end(Outcome.REFUSED, reasons)
+        for index in range(len(self.plan.steps)):
+            if self._committed:
+                await self._forward(index)
+                continue
+            seen, error = await self._attempt(index)
+            if seen is Seen.DONE:
+                self._committed = index == self.plan.commit_index()
+            elif seen is Seen.UNKNOWN and self.plan.steps[index].commit:
+                return self._end(Outcome.UNKNOWN, [error], left=self._left_from(index))
+            else:
+                return await self._unwind(index, error)
+        return self._finish_forward()
+
+    async def recover(self, past: Past) -> Report:
+        """Finish or undo what a crash left, by the journal and by looking."""
+        self.journal.write_if_possible("recovering")
+        started, commit = past.steps("started"), self.plan.commit_index()
+        last = max((i for i, s in enumerate(self.plan.steps) if s.name in started), default=-1)
+        if last < commit:
+            return await self._unwind(last, "the operation was cut off before its commit point")
+        step = self.plan.steps[commit]
+        seen = Seen.DONE if step.name in past.steps("done") else await self._passed(step)
+        if seen is Seen.NOT_DONE:
+            return await self._unwind(commit, "the operation was cut off at its commit point")
+        if seen is Seen.UNKNOWN:
+            question = f"cannot tell whether {step.name} took effect ({step.summary})"
+            return self._end(Outcome.UNKNOWN, [question], left=self._left_from(commit))
+        self._committed = True
+        for index in range(commit):
+            self.records[index].state = "done"
+        for index in range(commit, len(self.plan.steps)):
+            await self._forward(index, look_first=True)
+        return self._finish_forward()
+
+    async def _refusals(self, guard: Guard) -> list[str]:
+        reasons: list[str] = []
+        prechecks = [guard(), *(step.precheck(self.world) for step in self.plan.steps)]
+        for number, precheck in enumerate(prechecks):
+            try:
+                self._doing = asyncio.ensure_future(_collect(precheck, reasons))
+                async with asyncio.timeout(LOOK_LIMIT_S * 5):
+                    await self._doing
+            except asyncio.CancelledError:
+                reasons.append("interrupted before anything was touched")
+                for unasked in prechecks[number + 1 :]:
+                    unasked.close()  # type: ignore[union-attr]
+                break
+            except (SlackwaterError, OSError, TimeoutError) as error:
+                reasons.append(_words(error))
+            finally:
+                self._doing = None
+        return list(dict.fromkeys(reasons))
+
+    async def _attempt(self, index: int) -> tuple[Seen, str]:
+        """Do and verify one step; after a failure look before answering."""
+        step, record = self.plan.steps[index], self.records[index]
+        begun = clock.mono()
+        error = ""
+        try:
+            if self._interrupts and not self._committed:
+                raise StepFailed("interrupted")
+            if self._committed:
+                self.journal.write_if_possible("started", step=step.name)
+            else:
+                self.journal.write("started", step=step.name)
+            self._event("started", step=step.name, summary=step.summary)
+            await self._do(step)
+        except asyncio.CancelledError:
+            error = "interrupted"
+        except Exception as failure:
+            error = _words(failure)
+        interrupted = error == "interrupted"
+        seen = await self._look(step, step.verify)
+        if interrupted and not step.commit and not self._committed:
+            seen = Seen.NOT_DONE
+        record.ms += (clock.mono() - begun) * 1000
+        if seen is Seen.DONE:
+            record.state = "done"
+            self.journal.write_if_possible("done", step=step.name, ms=round(record.ms, 2))
+            self._event("done", step=step.name, ms=round(record.ms, 2), after=error)
+            return seen, ""
+        error = error or ("cannot look whether it took effect" if seen is Seen.UNKNOWN else
+                          "it answered, but a look says it is not so")
+        record.state, record.error = "failed", error
+        self.journal.write_if_possible("failed", step=step.name, error=error, seen=seen.value)
+        self._event("failed", step=step.name, error=error)
+        return seen, f"{step.name}: {error}"
+
+    async def _do(self, step: Step[World]) -> None:
+        self._faults.before(step.name)
+
+        async def limited() -> None:
+            async with asyncio.timeout(step.limit_s):
+                await step.do(self.world)
+
+        self._doing = asyncio.ensure_future(limited())
+        try:
+            await self._doing
+        finally:
+            self._doing = None
+        self._faults.after(step.name)
+
+    async def _look(
+        self, step: Step[World], look: Callable[[World], Awaitable[Seen]]
+    ) -> Seen:
+        if self._faults.denies(step.name):
+            return Seen.NOT_DONE
+        try:
+            async with asyncio.timeout(LOOK_LIMIT_S):
+                return await look(self.world)
+        except Exception:  # whatever went wrong, we did not see it
+            return Seen.UNKNOWN
+
+    async def _passed(self, step: Step[World]) -> Seen:
+        return await self._look(step, step.passed)
+
+    async def _forward(self, index: int, *, look_first: bool = False) -> None:
+        step, record = self.plan.steps[index], self.records[index]
+        if look_first and await self._look(step, step.verify) is Seen.DONE:
+            record.state = "done"
+            return
+        for _ in range(FORWARD_TRIES):
+            seen, _error = await self._attempt(index)
+            if seen is Seen.DONE:
+                record.error = ""
+                return
+
+    def _finish_forward(self) -> Report:
+        failed = [r for r in self.records if r.state == "failed"]
+        if not failed:
+            return self._end(Outcome.DONE, [])
+        return self._end(
+            Outcome.STUCK,
+            [f"{r.name}: {r.error}" for r in failed],
+            left=[r.summary for r in failed],
+        )
+
+    async def _unwind(self, last: int, why: str) -> Report:
+        """Undo steps last..0. Its own time; Ctrl-C does not reach it, a second one does."""
+        self._event("unwinding", reason=why)
+        self._unwinding = asyncio.ensure_future(self._undo_all(last))
+        reasons = [why]
+        try:
+            async with asyncio.timeout(self._unwind_limit_s):
+                await self._unwinding
+        except TimeoutError:
+            reasons.append(f"undoing took longer than {self._unwind_limit_s:g} s")
+        except asyncio.CancelledError:
+            reasons.append("undoing was interrupted")
+        left = [
+            f"undo: {r.summary}"
+            for r in self.records[: last + 1]
+            if r.state not in ("undone", "kept")
+        ]
+        outcome = Outcome.STUCK if left else Outcome.UNDONE
+        reasons += [f"undo of {r.name}: {r.error}" for r in self.records if r.state == "undo failed"]
+        return self._end(outcome, reasons, left=left)
+
+    async def _undo_all(self, last: int) -> None:
+        for index in range(last, -1, -1):
+            step, record = self.plan.steps[index], self.records[index]
+            if step.no_undo:
+                record.state = "kept"
+                continue
+            try:
+                self.journal.write_if_possible("undo_started", step=step.name)
+                self._faults.undo(step.name)
+                async with asyncio.timeout(step.undo_limit_s):
+                    await step.undo(self.world)
+                record.state = "undone"
+                self.journal.write_if_possible("undone", step=step.name)
+                self._event("undone", step=step.name)
+            except Exception as error:
+                record.state, record.error = "undo failed", _words(error)
+                self.journal.write_if_possible("undo_failed", step=step.name, error=record.error)
+                self._event("undo_failed", step=step.name, error=record.error)
+
+    def _left_from(self, index: int) -> list[str]:
+        return [s.summary for s in self.plan.steps[index:]]
+
+    def _end(self, outcome: Outcome, reasons: list[str], *, left: list[str] | None = None) -> Report:
+        report = self.report
+        report.outcome, report.reasons, report.left = outcome, reasons, left or []
+        report.ended = clock.unix()
+        report.figures = getattr(self.world, "figures", {})
+        if outcome is Outcome.REFUSED:
+            for record in self.records:
+                record.state = "skipped"
+        self.journal.write_if_possible("ended", **report.as_json())
+        if self.journal.lost:
+            report.figures["journal_lost"] = self.journal.lost
+        return report
+
+    def _event(self, event: str, **fields: Any) -> None:
+        self._tell({"at": clock.unix(), "event": event, **fields})
+
+
+async def _collect(precheck: Awaitable[list[str]], into: list[str]) -> None:
+    into.extend(await precheck)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, ExceptionGroup):
+        return "; ".join(_words(e) for e in error.exceptions)
+    if isinstance(error, TimeoutError) and not str(error):
+        return "took longer than its time limit"
+    hint = getattr(error, "hint", "")
+    text = str(error) or type(error).__name__
+    return f"{text} (try: {hint})" if hint else text
