@@ -109,7 +109,11 @@ class HAProxy:
         if self.pinned:
             return
         if state.holding:
-            self._fail("clients are held here already, by someone else", sent=False)
+            self._fail(
+                "clients are held here already, by another slackwater or with a lost pin",
+                sent=False,
+                hint="release first; the balancer itself does so at the hold's deadline",
+            )
         target = self._address(active)
         await self._drop_stale_pins(state)
         hold = f"{self.at.backend}/{HOLD}"
@@ -148,6 +152,8 @@ class HAProxy:
         servers = await self._change(
             f"del map {map_} {backend}",
             f"add map {map_} {backend} {self._entry(back)}",
+            # In maintenance when this object's earlier hold expired: its pin is still there.
+            f"set server {backend}/{HOLD} state ready",
             f"set server {backend}/{HOLD} weight 1",
             *(f"set server {backend}/{n} state maint" for n in self._addresses),
         )
@@ -176,7 +182,8 @@ class HAProxy:
         For the way back and the way forward alike. Idempotent, also half-way through a hold,
         after one has expired, and in a new process.
         """
-        await self.look() if not self._addresses else None
+        if not self._addresses:
+            await self.look()
         target = self._address(to)
         backend = self.at.backend
         line = [

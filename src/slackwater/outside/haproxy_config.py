@@ -75,6 +75,9 @@ def render(pair: str, at: BalancerAddress, servers: Mapping[str, str], active: s
             raise ConfigError(f"server {name!r}: not a name for HAProxy")
         if not re.fullmatch(r"\S+:\d+", address):
             raise ConfigError(f"server {name}: address {address!r} is not host:port")
+    for word in (at.backend, at.frontend, at.pin, at.holds_map, at.config_file):
+        if not re.fullmatch(r"[^\s;#\"'\\]+", word):
+            raise ConfigError(f"balancer {at.name}: {word!r} has a sign that HAProxy misreads")
     if active not in servers:
         raise ConfigError(f"active server {active!r} is none of {', '.join(servers)}")
     lines = [
