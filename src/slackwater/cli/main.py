@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from slackwater import __version__
-from slackwater.cli import balancer, demo, inspect, lab, switch
+from slackwater.cli import balancer, demo, inspect, switch
 from slackwater.errors import EXIT_USAGE, SlackwaterError
 
 app = typer.Typer(
@@ -17,7 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo.demo)
-app.add_typer(lab.app, name="lab")
 app.add_typer(balancer.app, name="balancer")
 app.command("check")(inspect.check)
 app.command("status")(inspect.status)

@@ -48,7 +48,7 @@ class SettleSessions(Step[PairWorld]):
                     break
                 if clock.mono() - begun >= self.grace_s:
                     cut = await _cut(session, sessions)
-                    world.figures["sessions_cut"] = [_who(s) for s in cut]
+                    world.figures["sessions_cut"] = [s.who() for s in cut]
                     break
                 closed |= await _close_resting(session, sessions, begun)
                 await asyncio.sleep(PAUSE_S)
@@ -104,9 +104,5 @@ async def _cut(session: Session, sessions: list[ClientSession]) -> list[ClientSe
         if not any(s.id in ids for s in sessions):
             return sessions
         await asyncio.sleep(PAUSE_S)
-    raise StepFailed(f"sessions do not end: {', '.join(_who(s) for s in sessions)}")
+    raise StepFailed(f"sessions do not end: {', '.join(s.who() for s in sessions)}")
 
-
-def _who(session: ClientSession) -> str:
-    program = f" ({session.program})" if session.program else ""
-    return f"{session.user}@{session.host}{program} [{session.id}]"

@@ -26,6 +26,7 @@ from slackwater.facts.balancer import (
     BalancerState,
     ServerState,
     parse_map_files,
+    parse_outgoing,
     parse_servers_state,
     parse_sessions,
     parse_state,
@@ -95,6 +96,13 @@ class HAProxy:
         """
         mine = state.hold is not None and state.hold.id == self._hold_id
         return mine and state.holding and self.pinned
+
+    async def outgoing(self) -> frozenset[str]:
+        """`host:port` of its own end of each connection to a server of the backend.
+
+        This is how a server names these sessions, so who is not among them came another way.
+        """
+        return parse_outgoing(await self._runtime.send("show sess all"), self.at.backend)
 
     # Holding
 

@@ -192,8 +192,11 @@ async def _connect(at: ServerAddress, program: str) -> Connection:
         return await _login(at, program, tls)
     except (driver_errors.MySQLError, OSError) as error:
         # A server without TLS hangs up on a client that begins with it, or says "bad handshake".
-        code = _read(error)[0] if isinstance(error, driver_errors.MySQLError) else 0
-        without_tls = code == _BAD_HANDSHAKE or code in _NO_ANSWER or isinstance(error, OSError)
+        code, text = _read(error)
+        without_tls = (
+            code == _BAD_HANDSHAKE or code in _NO_ANSWER or "SSL" in text
+            or isinstance(error, OSError)
+        )
         if tls is None or at.tls != "preferred" or not without_tls:
             raise
     return await _login(at, program, None)
@@ -236,7 +239,10 @@ def _tls(at: ServerAddress) -> ssl.SSLContext | None:
 def _refused(at: ServerAddress, error: driver_errors.MySQLError) -> OutsideError:
     code, text = _read(error)
     if code < 1000 or 2000 <= code < 3000:
-        return OutsideError(at.where, f"cannot log in as {at.user}: {text}", sent=False)
+        return OutsideError(
+            at.where, f"cannot log in as {at.user}: {text}", sent=False,
+            refused="[Errno 111]" in text or "[Errno 2]" in text,
+        )
     return MysqlError(
         at.where,
         code,
