@@ -45,14 +45,18 @@ class Refused(SlackwaterError):
 class OutsideError(SlackwaterError):
     """Something in the world failed.
 
-    `where` names it (``server a (127.0.0.1:3306)``), `sent` says whether the request may have
+    `where` names it (``server a (127.0.0.1:3306)``). `sent` says whether the request may have
     taken effect: False = it certainly did not, True = it may have (the reply was lost).
+    `refused` is True when nobody listens there: the program is not running.
     """
 
-    def __init__(self, where: str, message: str, *, sent: bool, hint: str = "") -> None:
+    def __init__(
+        self, where: str, message: str, *, sent: bool, hint: str = "", refused: bool = False
+    ) -> None:
         super().__init__(f"{where}: {message}", hint=hint)
         self.where = where
         self.sent = sent
+        self.refused = refused
 
 
 class StepFailed(SlackwaterError):

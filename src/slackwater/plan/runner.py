@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, Protocol
 
 from slackwater import clock
@@ -84,13 +85,13 @@ class Runner(Generic[World]):
             if self._committed:
                 await self._forward(index)
                 continue
-            seen, error = await self._attempt(index)
+            seen, why = await self._attempt(index)
             if seen is Seen.DONE:
                 self._committed = index == self.plan.commit_index()
             elif seen is Seen.UNKNOWN and self.plan.steps[index].commit:
-                return self._end(Outcome.UNKNOWN, [error], left=self._left_from(index))
+                return self._end(Outcome.UNKNOWN, [why], left=self._left_from(index))
             else:
-                return await self._unwind(index, error)
+                return await self._unwind(index, why)
         return self._finish_forward()
 
     async def recover(self, past: Past) -> Report:
@@ -116,16 +117,14 @@ class Runner(Generic[World]):
 
     async def _refusals(self, guard: Guard) -> list[str]:
         reasons: list[str] = []
-        prechecks = [guard(), *(step.precheck(self.world) for step in self.plan.steps)]
-        for number, precheck in enumerate(prechecks):
+        prechecks: list[Guard] = [guard, *(partial(s.precheck, self.world) for s in self.plan.steps)]
+        for precheck in prechecks:
             try:
                 self._doing = asyncio.ensure_future(_collect(precheck, reasons))
                 async with asyncio.timeout(LOOK_LIMIT_S * 5):
                     await self._doing
             except asyncio.CancelledError:
                 reasons.append("interrupted before anything was touched")
-                for unasked in prechecks[number + 1 :]:
-                    unasked.close()  # type: ignore[union-attr]
                 break
             except (SlackwaterError, OSError, TimeoutError) as error:
                 reasons.append(_words(error))
@@ -235,7 +234,9 @@ class Runner(Generic[World]):
             if r.state not in ("undone", "kept")
         ]
         outcome = Outcome.STUCK if left else Outcome.UNDONE
-        reasons += [f"undo of {r.name}: {r.error}" for r in self.records if r.state == "undo failed"]
+        reasons += [
+            f"undo of {r.name}: {r.error}" for r in self.records if r.state == "undo failed"
+        ]
         return self._end(outcome, reasons, left=left)
 
     async def _undo_all(self, last: int) -> None:
@@ -260,7 +261,9 @@ class Runner(Generic[World]):
     def _left_from(self, index: int) -> list[str]:
         return [s.summary for s in self.plan.steps[index:]]
 
-    def _end(self, outcome: Outcome, reasons: list[str], *, left: list[str] | None = None) -> Report:
+    def _end(
+        self, outcome: Outcome, reasons: list[str], *, left: list[str] | None = None
+    ) -> Report:
         report = self.report
         report.outcome, report.reasons, report.left = outcome, reasons, left or []
         report.ended = clock.unix()
@@ -277,8 +280,8 @@ class Runner(Generic[World]):
         self._tell({"at": clock.unix(), "event": event, **fields})
 
 
-async def _collect(precheck: Awaitable[list[str]], into: list[str]) -> None:
-    into.extend(await precheck)
+async def _collect(precheck: Guard, into: list[str]) -> None:
+    into.extend(await precheck())
 
 
 def _words(error: BaseException) -> str:

@@ -1,0 +1,236 @@
+"""`slackwater status`, `check` and `history`: look, touch nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from slackwater import clock, config
+from slackwater.cli.operate import opened, unfinished
+from slackwater.cli.options import ConfigOption, JsonOption, PairOption
+from slackwater.config import Config
+from slackwater.errors import EXIT_REFUSED
+from slackwater.facts.pair import PairSeen
+from slackwater.operations.look import look
+from slackwater.plan import journal
+from slackwater.plan.journal import Past
+from slackwater.rules import guardrails
+from slackwater.rules.agreement import Agreement, agreement
+
+WATCH_EVERY_S = 1.0
+
+
+def check(
+    to: Annotated[
+        str | None, typer.Option("--to", help="The server that would become active.")
+    ] = None,
+    file: ConfigOption = None,
+    pair: PairOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask every guardrail of a switchover, without acting. Exit code 1 if one refuses."""
+    settings = config.load(config.find(file))
+    name, _ = settings.pair(pair)
+    reasons = asyncio.run(_check(settings, name, to))
+    reasons += [f"operation {p.id} is unfinished: `slackwater recover`"
+                for p in unfinished(settings, name)]
+    if as_json:
+        print(json.dumps({"operation": "check", "pair": name, "refusals": reasons,
+                          "outcome": "refused" if reasons else "done"}))
+    elif reasons:
+        print(f"A switchover of pair {name} would be refused:")
+        print("\n".join(f"  - {reason}" for reason in reasons))
+    else:
+        print(f"Pair {name} is ready: all {len(guardrails.RULES)} guardrails agree.")
+    raise typer.Exit(EXIT_REFUSED if reasons else 0)
+
+
+async def _check(settings: Config, pair: str, to: str | None) -> list[str]:
+    async with opened(settings, pair) as world:
+        seen = await look(world)
+    roles = guardrails.roles(seen, to)
+    if isinstance(roles, list):
+        return roles
+    limits = settings.limits
+    return guardrails.refusals(
+        seen, guardrails.Wish(*roles, limits.lag, limits.oldest_transaction)
+    )
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every second.")] = False,
+    file: ConfigOption = None,
+    pair: PairOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Who is active, by every voice that counts; lag, sessions, holds, unfinished operations."""
+    settings = config.load(config.find(file))
+    name, _ = settings.pair(pair)
+    if not watch:
+        seen, left = asyncio.run(_status(settings, name)), unfinished(settings, name)
+        agreed = agreement(seen)
+        if as_json:
+            print(json.dumps(status_json(seen, agreed, left), default=str))
+        else:
+            Console().print(status_page(seen, agreed, left))
+        raise typer.Exit(0 if agreed.active and not left else 1)
+    asyncio.run(_watch(settings, name, as_json=as_json))
+
+
+async def _status(settings: Config, pair: str) -> PairSeen:
+    async with opened(settings, pair) as world:
+        return await look(world, knock=False)
+
+
+async def _watch(settings: Config, pair: str, *, as_json: bool) -> None:
+    async with opened(settings, pair) as world:
+        with Live(console=Console(stderr=as_json), auto_refresh=False) as live:
+            while True:
+                seen = await look(world, knock=False)
+                left = unfinished(settings, pair)
+                if as_json:
+                    print(json.dumps(status_json(seen, agreement(seen), left), default=str),
+                          flush=True)
+                else:
+                    live.update(status_page(seen, agreement(seen), left), refresh=True)
+                await asyncio.sleep(WATCH_EVERY_S)
+
+
+def status_json(seen: PairSeen, agreed: Agreement, left: list[Past]) -> dict[str, Any]:
+    """One look as data."""
+    return {
+        "operation": "status",
+        "pair": seen.name,
+        "active": agreed.active,
+        "agree": not agreed.disagreements,
+        "says": agreed.says,
+        "disagreements": list(agreed.disagreements),
+        "servers": {n: _server_json(seen, n) for n in seen.servers},
+        "balancers": {
+            n: {
+                "active": b.state.active, "file": b.file_active, "queued": b.state.queued,
+                "holding": b.state.holding,
+                "hold": {"ends": clock.text(b.state.hold.deadline), "back": b.state.hold.back}
+                if b.state.hold else None,
+                "lacks": list(b.lacks),
+            }
+            for n, b in seen.balancers.items()
+        },
+        "unfinished": [p.id for p in left],
+    }
+
+
+def _server_json(seen: PairSeen, name: str) -> dict[str, Any]:
+    server = seen.servers[name]
+    facts = server.facts
+    return {
+        "version": facts.version_text,
+        "read_only": facts.read_only,
+        "executed": str(facts.executed),
+        "replication": [
+            {"source": f"{c.source_host}:{c.source_port}", "io_running": c.io_running,
+             "sql_running": c.sql_running, "seconds_behind": c.seconds_behind,
+             "error": "; ".join(c.errors)}
+            for c in facts.replication
+        ],
+        "threads_connected": facts.threads_connected,
+        "max_connections": facts.max_connections,
+        "client_sessions": len(server.sessions),
+        "open_transactions": len(server.transactions),
+        "oldest_transaction_s": max(server.transactions.values(), default=0.0),
+    }
+
+
+def status_page(seen: PairSeen, agreed: Agreement, left: list[Past]) -> Group:
+    """One look as a page for people."""
+    head = Text(f"pair {seen.name}: ", style="bold")
+    if agreed.active:
+        head.append(f"{agreed.active} is active, and everyone agrees", style="bold green")
+    else:
+        head.append("NOT in agreement", style="bold red")
+    parts: list[Any] = [head, _servers_table(seen), _balancers_table(seen)]
+    parts += [Text(f"  ! {fault}", style="red") for fault in agreed.disagreements]
+    parts += [Text(f"  ! operation {p.id} is unfinished: `slackwater recover`", style="red")
+              for p in left]
+    return Group(*parts)
+
+
+def _servers_table(seen: PairSeen) -> Table:
+    table = Table(title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("server", "accepts writes", "replicates from", "lag", "threads", "open trx",
+                   "oldest", "version"):
+        table.add_column(column)
+    for name in (*seen.pair, *seen.replicas):
+        if name not in seen.servers:
+            table.add_row(name, Text("unreachable", style="red"))
+            continue
+        row = _server_json(seen, name)
+        channels = row["replication"]
+        table.add_row(
+            name,
+            "read-only" if row["read_only"] else Text("yes", style="green"),
+            ", ".join(c["source"] for c in channels) or "-",
+            ", ".join("stopped" if c["seconds_behind"] is None else f"{c['seconds_behind']} s"
+                      for c in channels) or "-",
+            f"{row['threads_connected']}/{row['max_connections']}",
+            str(row["open_transactions"]),
+            f"{row['oldest_transaction_s']:.0f} s",
+            row["version"],
+        )
+    return table
+
+
+def _balancers_table(seen: PairSeen) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("balancer", "sends to", "its file says", "waiting", "hold"):
+        table.add_column(column)
+    for name, balancer in seen.balancers.items():
+        hold = balancer.state.hold
+        table.add_row(
+            name, balancer.state.active or "-", balancer.file_active or "-",
+            str(balancer.state.queued),
+            f"until {clock.text(hold.deadline)[11:23]}, then {hold.back}" if hold else "none",
+        )
+    return table
+
+
+def history(
+    count: Annotated[int, typer.Option("--last", help="How many.")] = 20,
+    file: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Past operations with their outcome, newest last."""
+    settings = config.load(config.find(file))
+    every = [p for p in journal.read_all(settings.state_directory) if p.planned][-count:]
+    rows = [_history_row(p) for p in every]
+    if as_json:
+        print(json.dumps({"operation": "history", "operations": rows}))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("started", "operation", "outcome", "held", "why"):
+        table.add_column(column, no_wrap=column == "started")
+    for row in rows:
+        held = f"{row['hold_ms']:.1f} ms" if row["hold_ms"] is not None else "-"
+        table.add_row(row["started"][:19], row["title"], row["outcome"], held,
+                      "; ".join(row["reasons"]))
+    Console().print(table if rows else "No operation was recorded yet.")
+
+
+def _history_row(past: Past) -> dict[str, Any]:
+    ended = next((e for e in reversed(past.events) if e["event"] == "ended"), {})
+    return {
+        "id": past.id,
+        "title": past.planned["title"],
+        "started": clock.text(past.planned["at"]),
+        "outcome": past.outcome or "cut off",
+        "hold_ms": ended.get("hold_ms"),
+        "reasons": ended.get("reasons", []),
+        "journal": str(past.path),
+    }

@@ -1,0 +1,60 @@
+"""The command line: `slackwater COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from slackwater import __version__
+from slackwater.cli import balancer, demo, inspect, lab, switch
+from slackwater.errors import EXIT_USAGE, SlackwaterError
+
+app = typer.Typer(
+    help="Zero-downtime maintenance for MySQL and MariaDB.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.add_typer(lab.app, name="lab")
+app.add_typer(balancer.app, name="balancer")
+app.command("check")(inspect.check)
+app.command("status")(inspect.status)
+app.command("history")(inspect.history)
+app.command("recover")(switch.recover)
+app.command("switchover")(switch.switchover)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"slackwater {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: every error of ours becomes one clear text and the right exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except SlackwaterError as error:
+        print(f"slackwater: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"  try: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.TyperException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        print("slackwater: interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+

@@ -1,0 +1,236 @@
+"""What every operation's command does: lock, look, plan, run, report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import typer
+
+from slackwater import clock, config
+from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
+from slackwater.config import Config
+from slackwater.errors import EXIT_REFUSED, Refused, UsageError
+from slackwater.operations import switchover
+from slackwater.operations.pair_world import PairWorld
+from slackwater.plan import journal
+from slackwater.plan.faults import VARIABLE, Faults
+from slackwater.plan.journal import Journal, Past
+from slackwater.plan.report import Report
+from slackwater.plan.runner import Runner
+from slackwater.plan.step import Outcome, Plan
+
+# How each operation's plan is rebuilt from its journal.
+PLANS_AGAIN: dict[str, Callable[[dict[str, Any]], Plan[PairWorld]]] = {
+    "switchover": switchover.plan_again,
+}
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan, and the reasons not to walk it; without a plan there are reasons."""
+
+    plan: Plan[PairWorld] | None
+    reasons: list[str]
+
+
+Propose = Callable[[PairWorld], Awaitable[Proposal]]
+
+
+def operate(
+    operation: str, file: Path | None, pair: str | None, propose: Propose, *,
+    plan_only: bool, as_json: bool,
+) -> None:
+    """Run one operation and exit with its code."""
+    settings = config.load(config.find(file))
+    name, _ = settings.pair(pair)
+    raise typer.Exit(asyncio.run(
+        _operate(operation, settings, name, propose, plan_only=plan_only, as_json=as_json)
+    ))
+
+
+async def _operate(
+    operation: str, settings: Config, pair: str, propose: Propose, *,
+    plan_only: bool, as_json: bool,
+) -> int:
+    async with opened(settings, pair) as world:
+        if plan_only:
+            return _print_plan(operation, await propose(world), as_json=as_json)
+        faults = _faults(settings)
+        with only_one(settings, pair):
+            left = unfinished(settings, pair)
+            if left:
+                raise Refused(
+                    f"cannot begin a {operation}",
+                    [f"operation {p.id} is unfinished" for p in left],
+                    hint="`slackwater recover` finishes or undoes it",
+                )
+            presenter = Presenter(as_json=as_json)
+            report = await _walk(operation, settings, world, propose, faults, presenter)
+            presenter.finish()
+    return finish(report, as_json=as_json)
+
+
+async def _walk(
+    operation: str, settings: Config, world: PairWorld, propose: Propose,
+    faults: Faults, presenter: Presenter,
+) -> Report:
+    proposal = await propose(world)
+    plan = proposal.plan
+    begun = clock.unix()
+    record = Journal.create(settings.state_directory, operation)
+    try:
+        record.write(
+            "planned", operation=operation, pair=world.name, config=str(settings.path.resolve()),
+            title=plan.title if plan else operation,
+            arguments=plan.arguments if plan else {}, **journal.process(),
+        )
+        if plan is None:
+            report = Report(operation, record.id, operation, Outcome.REFUSED, [], begun,
+                            clock.unix(), proposal.reasons)
+            record.write_if_possible("ended", **report.as_json())
+            return report
+        world.journal = record
+        runner = Runner(plan, world, record, tell=presenter.tell, faults=faults)
+
+        async def guard() -> list[str]:
+            return proposal.reasons
+
+        with interruptible(runner):
+            return await runner.run(guard)
+    finally:
+        record.close()
+
+
+async def recover_one(settings: Config, past: Past, presenter: Presenter) -> Report:
+    """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn."""
+    planned = past.planned
+    if planned.get("operation") not in PLANS_AGAIN:
+        raise UsageError(f"this slackwater does not know the operation in {past.path}")
+    plan = PLANS_AGAIN[planned["operation"]](planned["arguments"])
+    async with opened(settings, planned["pair"]) as world:
+        with only_one(settings, planned["pair"]):
+            await world.connect()
+            await switchover.claim(world)
+            record = Journal.reopen(past.path)
+            world.notes.update(past.notes)
+            world.journal = record
+            runner = Runner(plan, world, record, tell=presenter.tell, faults=_faults(settings))
+            try:
+                with interruptible(runner):
+                    return await runner.recover(past)
+            finally:
+                record.close()
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Config, pair: str) -> AsyncIterator[PairWorld]:
+    """A world of that pair, closed at the end."""
+    world = PairWorld(settings, pair)
+    try:
+        yield world
+    finally:
+        await world.close()
+
+
+@contextlib.contextmanager
+def only_one(settings: Config, pair: str) -> Iterator[None]:
+    """Hold this machine's lock on the pair; the kernel frees it when we die."""
+    directory = settings.state_directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file: IO[str] = (directory / f"pair-{pair}.lock").open("a+")
+    except OSError as error:
+        raise Refused(
+            "cannot begin", [f"cannot write in the state directory {directory}: {error.strerror}"],
+            hint="set [state] directory in slackwater.toml, or run as a user that may",
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise Refused(
+                "cannot begin", [f"another slackwater works on pair {pair} (process {owner})"],
+                hint="wait for it, or look with `slackwater status`",
+            ) from None
+        with contextlib.suppress(OSError):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def interruptible(runner: Runner[PairWorld]) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal stop and undo; a second one stops the undoing."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in signals:
+        loop.add_signal_handler(number, runner.interrupt)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def unfinished(settings: Config, pair: str | None) -> list[Past]:
+    """Operations that something may be left of."""
+    every = journal.read_all(settings.state_directory)
+    return [p for p in every if p.unfinished and pair in (None, p.planned.get("pair"))]
+
+
+def finish(report: Report, *, as_json: bool) -> int:
+    """Print the end; returns the exit code."""
+    if as_json:
+        print(json.dumps(report.as_json(), default=str))
+    else:
+        print(report_text(report) + figures_text(report))
+    return report.exit_code
+
+
+def figures_text(report: Report) -> str:
+    """The few figures that people ask for first."""
+    figures = report.figures
+    if "hold_ms" not in figures:
+        return ""
+    closed = figures.get("sessions_closed", 0)
+    text = f"\n  clients were held for {figures['hold_ms']:.1f} ms; {closed} idle session(s) closed"
+    if figures.get("sessions_cut"):
+        text += f"\n  cut at the end of the grace: {', '.join(figures['sessions_cut'])}"
+    return text
+
+
+def _print_plan(operation: str, proposal: Proposal, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({
+            "operation": operation,
+            "title": proposal.plan.title if proposal.plan else "",
+            "steps": proposal.plan.describe() if proposal.plan else [],
+            "refusals": proposal.reasons,
+        }))
+    else:
+        if proposal.plan:
+            print(plan_text(proposal.plan))
+        if proposal.reasons:
+            print("It would be refused:")
+            print(refusals_text(proposal.reasons))
+    return EXIT_REFUSED if proposal.reasons else 0
+
+
+def _faults(settings: Config) -> Faults:
+    text = os.environ.get(VARIABLE, "")
+    if text and not settings.lab:
+        raise UsageError(f"{VARIABLE} is set, but {settings.path} is not a lab's configuration",
+                         hint=f"unset {VARIABLE}")
+    return Faults.parse(text)

@@ -1,0 +1,23 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="Configuration file [default: slackwater.toml, then /etc/slackwater/slackwater.toml].",
+    ),
+]
+PairOption = Annotated[
+    str | None, typer.Option("--pair", help="Which pair, where the file has several.")
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON object on standard output; events on standard error."),
+]

@@ -1,0 +1,87 @@
+"""`slackwater switchover` and `slackwater recover`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated
+
+import typer
+
+from slackwater import config
+from slackwater.cli.operate import Proposal, figures_text, operate, recover_one, unfinished
+from slackwater.cli.options import ConfigOption, JsonOption, PairOption
+from slackwater.cli.present import Presenter, report_text
+from slackwater.operations import switchover as operation
+from slackwater.operations.look import look
+from slackwater.operations.pair_world import PairWorld
+from slackwater.rules import guardrails
+
+def switchover(
+    to: Annotated[str | None, typer.Option("--to", help="The server to make active [default: the passive one].")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the steps; touch nothing.")] = False,
+    hold: Annotated[float | None, typer.Option("--hold", help="Longest time in seconds that a client is held.")] = None,
+    grace: Annotated[float | None, typer.Option("--grace", help="Seconds that transactions get to end.")] = None,
+    settle_bypassing: Annotated[bool, typer.Option("--settle-bypassing", help="Also close sessions that do not come through a balancer.")] = False,
+    file: ConfigOption = None,
+    pair: PairOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move the writes of a pair to the other server; clients wait some milliseconds.
+
+    Examples:
+
+      slackwater switchover --plan      what would be done, step by step
+
+      slackwater switchover             to the passive server
+
+      slackwater switchover --to db2 --json
+    """
+
+    async def propose(world: PairWorld) -> Proposal:
+        seen = await look(world)
+        roles = guardrails.roles(seen, to)
+        if isinstance(roles, list):
+            return Proposal(None, roles)
+        limits = world.limits
+        old, new = roles
+        wish = guardrails.Wish(old, new, limits.lag, limits.oldest_transaction, settle_bypassing)
+        asked = operation.Asked(
+            old, new, tuple(world.balancers), world.replicas,
+            hold or limits.hold, grace or limits.grace, limits.lag,
+        )
+        world.figures.update({"from": old, "to": new})
+        return Proposal(operation.plan(world.name, asked), guardrails.refusals(seen, wish))
+
+    operate("switchover", file, pair, propose, plan_only=plan, as_json=as_json)
+
+
+def recover(file: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Finish or undo what a crash left, from the journal and from looking.
+
+    Safe to run twice, or with nothing to do.
+    """
+    settings = config.load(config.find(file))
+    left = unfinished(settings, None)
+    if not left:
+        if as_json:
+            print(json.dumps({"operation": "recover", "outcome": "done", "steps": [], "recovered": []}))
+        else:
+            print("Nothing to recover.")
+        return
+    code = 0
+    presenter = Presenter(as_json=as_json)
+    reports = []
+    for past in left:
+        report = asyncio.run(recover_one(settings, past, presenter))
+        reports.append(report)
+        code = max(code, 0 if report.outcome.value in ("done", "undone") else report.exit_code)
+    presenter.finish()
+    if as_json:
+        last = reports[-1].as_json()
+        print(json.dumps(last | {"operation": "recover", "recovered": [r.as_json() for r in reports]},
+                         default=str))
+    else:
+        for report in reports:
+            print(f"{report.title}: {report_text(report)}{figures_text(report)}")
+    raise typer.Exit(code)

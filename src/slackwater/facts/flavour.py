@@ -1,0 +1,68 @@
+"""Which database server this is: vendor and version, and whether slackwater serves it."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+_NUMBER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+# Replication clients once choked on versions above 9, so MariaDB prefixes its own with this.
+_MARIADB_PREFIX = "5.5.5-"
+
+
+class Vendor(enum.StrEnum):
+    """Whose dialect the server speaks. Percona Server speaks MySQL's."""
+
+    MARIADB = "mariadb"
+    MYSQL = "mysql"
+
+
+OLDEST = {Vendor.MARIADB: (10, 5, 0), Vendor.MYSQL: (5, 7, 8)}
+_OLDEST_WHY = {
+    Vendor.MARIADB: "10.5 (named replica privileges, GTID strict mode in its present form)",
+    Vendor.MYSQL: "5.7.8 (super_read_only, WAIT_FOR_EXECUTED_GTID_SET)",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Flavour:
+    """A vendor and a version, such as MySQL 9.7.4."""
+
+    vendor: Vendor
+    version: tuple[int, int, int]
+
+    @classmethod
+    def parse(cls, version: str, comment: str = "") -> Flavour:
+        """Read `@@version` (and `@@version_comment`, which names MariaDB when a build's version
+        string does not). Raises ValueError when there is no version number in it."""
+        vendor = Vendor.MYSQL
+        if "mariadb" in version.lower() or "mariadb" in comment.lower():
+            vendor = Vendor.MARIADB
+            version = version.removeprefix(_MARIADB_PREFIX)
+        found = _NUMBER.search(version)
+        if found is None:
+            raise ValueError(f"no version number in {version!r}")
+        return cls(vendor, (int(found[1]), int(found[2]), int(found[3])))
+
+    @property
+    def mariadb(self) -> bool:
+        return self.vendor is Vendor.MARIADB
+
+    def min_mysql(self, *version: int) -> bool:
+        """True for MySQL of at least this version: ``min_mysql(8, 0, 22)``."""
+        return self.vendor is Vendor.MYSQL and self.version >= version
+
+    def min_mariadb(self, *version: int) -> bool:
+        """True for MariaDB of at least this version: ``min_mariadb(12, 0, 1)``."""
+        return self.vendor is Vendor.MARIADB and self.version >= version
+
+    def unsupported_reason(self) -> str | None:
+        """Why slackwater does not serve this server, or None when it does."""
+        if self.version >= OLDEST[self.vendor]:
+            return None
+        return f"{self} is too old: slackwater needs at least {_OLDEST_WHY[self.vendor]}"
+
+    def __str__(self) -> str:
+        name = "MariaDB" if self.mariadb else "MySQL"
+        return f"{name} {'.'.join(map(str, self.version))}"

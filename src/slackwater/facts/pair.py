@@ -1,0 +1,62 @@
+"""Everything that was seen of a pair in one look: servers, balancers, sessions, canaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from slackwater.facts.balancer import BalancerState
+from slackwater.facts.server import ClientSession, ServerFacts
+
+
+@dataclass(frozen=True)
+class ServerSeen:
+    """One server and what goes on in it. `transactions`: session id to age in seconds."""
+
+    facts: ServerFacts
+    sessions: tuple[ClientSession, ...] = ()
+    transactions: Mapping[int, float] = field(default_factory=dict)
+    privileged: tuple[str, ...] = ()  # accounts that may write despite read_only
+    prepared_xa: int = 0
+    enabled_events: int = 0
+    missing_privileges: tuple[str, ...] = ()
+    lag_s: float | None = None  # measured with a canary, not Seconds_Behind; None = not measured
+
+
+@dataclass(frozen=True)
+class BalancerSeen:
+    """One balancer, why it cannot serve (if so), and which server answers behind it."""
+
+    state: BalancerState
+    lacks: tuple[str, ...] = ()
+    answers: str | None = None  # name of the server that a client reaches through it
+    file_active: str | None = None  # the server that its configuration file makes active
+    outgoing: frozenset[str] | None = None  # "host:port" of its connections to the servers
+
+
+@dataclass(frozen=True)
+class PairSeen:
+    """One look at a pair. What could not be reached is in `unreachable` with the reason."""
+
+    name: str
+    pair: tuple[str, str]
+    servers: Mapping[str, ServerSeen]
+    balancers: Mapping[str, BalancerSeen]
+    replicas: tuple[str, ...] = ()
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    bypassing: tuple[ClientSession, ...] = ()  # on the active, not through any balancer
+
+    def writable(self) -> tuple[str, ...]:
+        """Names of the pair's servers that accept writes."""
+        return tuple(
+            n for n in self.pair if n in self.servers and not self.servers[n].facts.read_only
+        )
+
+    def active(self) -> str | None:
+        """The one writable server of the pair; None when there is none or more than one."""
+        found = self.writable()
+        return found[0] if len(found) == 1 else None
+
+    def other(self, name: str) -> str:
+        """The other server of the pair."""
+        return self.pair[1] if name == self.pair[0] else self.pair[0]

@@ -1,0 +1,100 @@
+"""What is prepared while clients are still served: locks, the canary's table, a rehearsal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from slackwater import clock
+from slackwater.errors import StepFailed
+from slackwater.operations import canary
+from slackwater.operations.pair_world import PairWorld
+from slackwater.outside import mysql_server
+from slackwater.plan.step import Seen, Step
+
+
+@dataclass(frozen=True)
+class TakeLocks(Step[PairWorld]):
+    """Take slackwater's lock on {old} and {new}, and open every session that is needed"""
+
+    old: str
+    new: str
+    hold_limit_s: float
+
+    async def do(self, world: PairWorld) -> None:
+        for name in (self.old, self.new):
+            server = world.servers[name]
+            await server.open()
+            if not await mysql_server.take_lock(await server.session(), lock_name(world)):
+                raise StepFailed(f"another slackwater works on this pair (its lock is on {name})")
+        old = world.servers[self.old]
+        old.lock = await old.fresh()
+        # The server frees the table lock by itself this long after it last heard of us.
+        wait_s = max(1, round(self.hold_limit_s))
+        await mysql_server.prepare_lock(old.lock, wait_timeout_s=wait_s, lock_wait_timeout_s=1)
+
+    async def verify(self, world: PairWorld) -> Seen:
+        for name in (self.old, self.new):
+            session = await world.session(name)
+            if await mysql_server.lock_owner(session, lock_name(world)) != session.connection_id:
+                return Seen.NOT_DONE
+        return Seen.DONE
+
+    async def undo(self, world: PairWorld) -> None:
+        for name in (self.old, self.new):
+            control = world.servers[name].control
+            if control is not None and not control.broken:
+                await mysql_server.release_lock(control, lock_name(world))
+
+
+@dataclass(frozen=True)
+class MakeCanary(Step[PairWorld]):
+    """Make sure that {old} has slackwater's own table, slackwater.canary"""
+
+    old: str
+    no_undo: ClassVar[str] = "a small table of our own that the next operation uses again"
+
+    async def do(self, world: PairWorld) -> None:
+        session = await world.session(self.old)
+        if not await canary.exists(session):
+            await canary.create(session)
+
+    async def verify(self, world: PairWorld) -> Seen:
+        there = await canary.exists(await world.session(self.old))
+        return Seen.DONE if there else Seen.NOT_DONE
+
+
+@dataclass(frozen=True)
+class RehearseCatchUp(Step[PairWorld]):
+    """Rehearse: a row written on {old} arrives on {new} within {limit_s} s"""
+
+    old: str
+    new: str
+    lag_s: float
+    no_undo: ClassVar[str] = "one row in our own table"
+
+    @property
+    def limit_s(self) -> float:  # type: ignore[override]
+        return self.lag_s + 3.0
+
+    async def do(self, world: PairWorld) -> None:
+        old, new = await world.session(self.old), await world.session(self.new)
+        number = await canary.send(old, "rehearsal")
+        begun = clock.mono()
+        reached = await mysql_server.executed_text(old)
+        if not await mysql_server.wait_executed(new, reached, limit_s=self.lag_s):
+            raise StepFailed(
+                f"{self.new} is more than {self.lag_s:g} s behind {self.old}; nothing was held"
+            )
+        if not await canary.arrived(new, "rehearsal", number):
+            raise StepFailed(f"{self.new} says that it caught up, but the canary is not there")
+        world.figures["rehearsal_ms"] = round((clock.mono() - begun) * 1000, 2)
+
+    async def verify(self, world: PairWorld) -> Seen:
+        there = await canary.exists(await world.session(self.new))
+        return Seen.DONE if there else Seen.NOT_DONE
+
+
+def lock_name(world: PairWorld) -> str:
+    """The name of the advisory lock (GET_LOCK) that keeps two slackwaters apart."""
+    return f"slackwater:{world.name}"[:64]

@@ -1,0 +1,141 @@
+"""One look at a whole pair: everything at once, and what cannot be reached is a fact too."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable
+
+from slackwater.errors import SlackwaterError
+from slackwater.facts.pair import BalancerSeen, PairSeen, ServerSeen
+from slackwater.facts.server import ClientSession
+from slackwater.operations.after_switchover import through
+from slackwater.operations.balancer_file import file_active
+from slackwater.operations.pair_world import PairWorld
+from slackwater.outside import mysql_server
+
+BYPASS_LOOKS = 2
+BYPASS_PAUSE_S = 0.15
+
+
+async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
+    """See the pair. `knock` also comes in through each balancer, as a client would."""
+    await world.connect()
+    unreachable = dict(world.unreachable)
+    servers: dict[str, ServerSeen] = {}
+    balancers: dict[str, BalancerSeen] = {}
+
+    # The passive before the active: a position read later can only be further on.
+    async def see_server(name: str) -> None:
+        try:
+            servers[name] = await _server(world, name)
+        except (SlackwaterError, OSError, TimeoutError) as error:
+            unreachable[name] = str(error) or "no answer in time"
+
+    for name in world.servers:
+        if name not in unreachable:
+            await see_server(name)
+    active = [n for n in servers if n in world.pair and not servers[n].facts.read_only]
+    for name in active:
+        await see_server(name)
+
+    async def see_balancer(name: str) -> None:
+        try:
+            balancers[name] = await _balancer(world, name, servers, knock=knock)
+        except (SlackwaterError, OSError, TimeoutError) as error:
+            unreachable[f"balancer {name}"] = str(error) or "no answer in time"
+
+    await asyncio.gather(*(see_balancer(n) for n in world.balancers))
+    bypassing: tuple[ClientSession, ...] = ()
+    if knock and len(active) == 1 and balancers:
+        bypassing = await _bypassing(world, active[0])
+    return PairSeen(
+        world.name, world.pair, servers, balancers, world.replicas, unreachable, bypassing
+    )
+
+
+async def _server(world: PairWorld, name: str) -> ServerSeen:
+    server = world.servers[name]
+    session = await server.session()
+    facts = await mysql_server.look(session, name)
+    sessions = await _clients(world, name)
+    return ServerSeen(
+        facts=facts,
+        sessions=tuple(sessions),
+        transactions=await mysql_server.open_transactions(session),
+        privileged=tuple(await mysql_server.privileged_users(session)),
+        prepared_xa=await mysql_server.prepared_xa(session),
+        enabled_events=await mysql_server.enabled_events(session),
+        missing_privileges=tuple(await mysql_server.missing_privileges(session)),
+    )
+
+
+async def _clients(world: PairWorld, name: str) -> list[ClientSession]:
+    server = world.servers[name]
+    session = await server.session()
+    found = await mysql_server.client_sessions(session, server.own_ids())
+    return [s for s in found if s.user != server.at.user]
+
+
+async def _balancer(
+    world: PairWorld, name: str, servers: dict[str, ServerSeen], *, knock: bool
+) -> BalancerSeen:
+    balancer = world.balancers[name]
+    state = await balancer.look()
+    lacks = list(await balancer.capable(hold_s=world.limits.hold))
+    try:
+        in_file = await file_active(world, name)
+    except SlackwaterError as error:
+        in_file = None
+        lacks.append(str(error))
+    answers = None
+    if knock and not state.holding:
+        try:
+            async with through(world, name) as client:
+                server_id = await mysql_server.server_id(client)
+            answers = _named(servers, server_id) or f"an unknown server (server_id {server_id})"
+        except SlackwaterError as error:
+            lacks.append(f"slackwater cannot log in through its frontend: {error}")
+    return BalancerSeen(state, tuple(lacks), answers, in_file)
+
+
+def _named(servers: dict[str, ServerSeen], server_id: int) -> str | None:
+    return next((n for n, s in servers.items() if s.facts.server_id == server_id), None)
+
+
+async def _bypassing(world: PairWorld, active: str) -> tuple[ClientSession, ...]:
+    """Sessions that no balancer knows of, in two looks: short-lived ones drop out."""
+    suspects: dict[int, ClientSession] | None = None
+    for _ in range(BYPASS_LOOKS):
+        before = await _outgoing(world)
+        sessions = await _clients(world, active)
+        after = await _outgoing(world)
+        if before is None or after is None:
+            return ()
+        now = {
+            s.id: s for s in sessions
+            if s.host not in before and s.host not in after and s.command.lower() != "connect"
+        }
+        suspects = now if suspects is None else {
+            i: s for i, s in now.items() if i in suspects
+        }
+        if not suspects:
+            return ()
+        await asyncio.sleep(BYPASS_PAUSE_S)
+    programs = await mysql_server.programs(await world.session(active), list(suspects or ()))
+    return tuple(dataclasses.replace(s, program=programs.get(s.id)) for s in (suspects or {}).values())
+
+
+async def _outgoing(world: PairWorld) -> frozenset[str] | None:
+    """host:port of the balancers' own ends of their connections to servers."""
+    found: set[str] = set()
+    for balancer in world.balancers.values():
+        try:
+            found |= await balancer.outgoing()
+        except SlackwaterError:
+            return None
+    return frozenset(_plain(found))
+
+
+def _plain(ends: Iterable[str]) -> Iterable[str]:
+    return (e.replace("::ffff:", "") for e in ends)

@@ -1,0 +1,325 @@
+"""Move the writes of an active-passive pair to the other server, behind its balancers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from slackwater import clock
+from slackwater.errors import OutsideError, Refused, StepFailed
+from slackwater.operations.after_switchover import CloseLeftovers, FollowNew, Persist, ProveIt
+from slackwater.operations.before_switchover import (
+    MakeCanary,
+    RehearseCatchUp,
+    TakeLocks,
+    lock_name,
+)
+from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.settle_sessions import SettleSessions
+from slackwater.outside import mysql_server
+from slackwater.plan.step import Plan, Seen, Step
+
+# Past the fence the rest takes some milliseconds; with less left of the hold, do not begin it.
+HOLD_LEFT_TO_COMMIT_S = 0.25
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for: from and to are server names; limits in seconds."""
+
+    old: str
+    new: str
+    balancers: tuple[str, ...]
+    replicas: tuple[str, ...]
+    hold_limit_s: float
+    grace_s: float
+    lag_s: float
+
+    def arguments(self, pair: str) -> dict[str, Any]:
+        """Plain values that rebuild the plan after a crash."""
+        return {"pair": pair, **self.__dict__}
+
+
+def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
+    """The list of steps; the same for the same request."""
+    old, new, balancers = asked.old, asked.new, asked.balancers
+    return Plan(
+        "switchover",
+        f"switch pair {pair} over from {old} to {new}",
+        (
+            TakeLocks(old, new, asked.hold_limit_s),
+            MakeCanary(old),
+            RehearseCatchUp(old, new, asked.lag_s),
+            HoldClients(balancers, old, new, asked.hold_limit_s),
+            SettleSessions(old, balancers, asked.grace_s),
+            FenceWrites(old, asked.hold_limit_s),
+            WaitForReplay(new, old),
+            FenceForGood(old, new),
+            AimHold(balancers, new, old),
+            PromoteNew(old, new),
+            SendClients(balancers, new),
+            CloseLeftovers(old, balancers),
+            FollowNew(old, new, asked.replicas),
+            Persist(balancers, new, old),
+            ProveIt(balancers, new, old),
+        ),
+        asked.arguments(pair),
+    )
+
+
+def plan_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
+    """The plan of a journal, from its `arguments`."""
+    values = dict(arguments)
+    pair = values.pop("pair")
+    values["balancers"] = tuple(values["balancers"])
+    values["replicas"] = tuple(values["replicas"])
+    return plan(pair, Asked(**values))
+
+
+@dataclass(frozen=True)
+class HoldClients(Step[PairWorld]):
+    """Hold clients at {balancers} for at most {hold_limit_s} s, to be let in to {old}."""
+
+    balancers: tuple[str, ...]
+    old: str
+    new: str
+    hold_limit_s: float
+
+    async def do(self, world: PairWorld) -> None:
+        # The pin is taken before the clock starts: it is a connection, and may take its time.
+        await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
+        gc.disable()  # a pause of the collector would be a pause of the clients
+        world.held_since = clock.mono()
+        world.held_until = world.held_since + self.hold_limit_s
+        deadline = clock.unix() + self.hold_limit_s
+        await world.each_balancer(
+            self.balancers,
+            lambda b: b.hold(active=self.old, back=self.old, deadline=deadline),
+        )
+
+    async def verify(self, world: PairWorld) -> Seen:
+        states = await world.each_balancer(self.balancers, lambda b: b.look())
+        return Seen.DONE if all(s.holding for s in states.values()) else Seen.NOT_DONE
+
+    async def undo(self, world: PairWorld) -> None:
+        await reopen_old(world, self.old, self.new)
+        try:
+            await world.each_balancer(self.balancers, lambda b: b.release(to=self.old))
+        finally:
+            _hold_ended(world)
+
+
+@dataclass(frozen=True)
+class FenceWrites(Step[PairWorld]):
+    """Lock all tables on {old}, in a session that the server ends by itself"""
+
+    old: str
+    lock_limit_s: float
+
+    async def do(self, world: PairWorld) -> None:
+        lock = world.servers[self.old].lock
+        if lock is None:
+            raise StepFailed(f"no session was prepared for the lock on {self.old}")
+        await mysql_server.lock_all(lock, limit_s=min(1.0, self.lock_limit_s))
+        position = await mysql_server.executed_text(lock)
+        world.note("position", position)
+        world.figures["position"] = position
+
+    async def verify(self, world: PairWorld) -> Seen:
+        # The lock lives as long as its session: one that answers still has it.
+        lock = world.servers[self.old].lock
+        if lock is None or lock.broken:
+            return Seen.NOT_DONE
+        await lock.rows("SELECT 1", limit_s=1)
+        return Seen.DONE
+
+    async def undo(self, world: PairWorld) -> None:
+        await unlock(world, self.old)
+
+
+@dataclass(frozen=True)
+class WaitForReplay(Step[PairWorld]):
+    """Wait until {new} has applied everything that {old} has written"""
+
+    new: str
+    old: str
+    no_undo: ClassVar[str] = "it only waits"
+
+    async def do(self, world: PairWorld) -> None:
+        session = await world.session(self.new)
+        left = max(0.1, world.hold_left_s() - HOLD_LEFT_TO_COMMIT_S)
+        if not await mysql_server.wait_executed(session, world.notes["position"], limit_s=left):
+            raise StepFailed(f"{self.new} did not catch up with {self.old} within {left:.1f} s")
+
+    async def verify(self, world: PairWorld) -> Seen:
+        session = await world.session(self.new)
+        reached = await mysql_server.has_executed(session, world.notes["position"])
+        return Seen.DONE if reached else Seen.NOT_DONE
+
+
+@dataclass(frozen=True)
+class FenceForGood(Step[PairWorld]):
+    """Make {old} read-only while its tables are still locked"""
+
+    old: str
+    new: str
+
+    async def do(self, world: PairWorld) -> None:
+        lock = world.servers[self.old].lock
+        left = world.hold_left_s()
+        if lock is None or left < HOLD_LEFT_TO_COMMIT_S:
+            raise StepFailed(f"only {left:.2f} s are left of the hold: too late to begin")
+        # In the very session that holds the lock: if the lock was lost, this cannot succeed.
+        await mysql_server.set_read_only(lock, True)
+
+    async def verify(self, world: PairWorld) -> Seen:
+        session = await world.session(self.old)
+        return Seen.NOT_DONE if await mysql_server.is_writable(session) else Seen.DONE
+
+    async def undo(self, world: PairWorld) -> None:
+        await reopen_old(world, self.old, self.new)
+
+
+@dataclass(frozen=True)
+class AimHold(Step[PairWorld]):
+    """From here clients held at {balancers} go to {new} should we disappear"""
+
+    balancers: tuple[str, ...]
+    new: str
+    old: str
+
+    async def do(self, world: PairWorld) -> None:
+        await world.each_balancer(self.balancers, lambda b: b.aim(back=self.new))
+
+    async def verify(self, world: PairWorld) -> Seen:
+        states = await world.each_balancer(self.balancers, lambda b: b.look())
+        aimed = all(s.hold and s.hold.back == self.new for s in states.values())
+        return Seen.DONE if aimed else Seen.NOT_DONE
+
+    async def undo(self, world: PairWorld) -> None:
+        await world.each_balancer(self.balancers, lambda b: b.aim(back=self.old))
+
+
+@dataclass(frozen=True)
+class PromoteNew(Step[PairWorld]):
+    """Let {new} accept writes; {old} no longer does"""
+
+    old: str
+    new: str
+    commit: ClassVar[bool] = True
+    no_undo: ClassVar[str] = "once it may have accepted writes, going back would lose them"
+
+    async def do(self, world: PairWorld) -> None:
+        # Looked at again, because after a crash others may have been here.
+        if await world.writable(self.old) is not False:
+            raise StepFailed(f"{self.old} is not surely read-only, so {self.new} stays read-only")
+        session = await world.session(self.new)
+        await mysql_server.set_read_only(session, False)
+
+    async def verify(self, world: PairWorld) -> Seen:
+        server = world.servers[self.new]
+        if server.control is not None and server.control.broken:
+            # Our lost statement may still arrive: end its session before believing a look.
+            await end_session(world, self.new, server.control.connection_id)
+        writable = await world.writable(self.new)
+        if writable:
+            return Seen.DONE
+        if writable is None or world.hold_left_s() <= 0:
+            return Seen.UNKNOWN  # past the hold, clients may have been let in to it
+        return Seen.NOT_DONE
+
+    async def passed(self, world: PairWorld) -> Seen:
+        """After a crash: it accepted writes if it does now, or has what the old one lacks."""
+        writable = await world.writable(self.new)
+        if writable:
+            return Seen.DONE
+        if writable is None:
+            return Seen.UNKNOWN
+        try:
+            new_has = await mysql_server.executed_text(await world.session(self.new))
+            old_session = await world.session(self.old)
+            lossless = await mysql_server.has_executed(old_session, new_has)
+        except OutsideError:
+            return Seen.UNKNOWN
+        return Seen.NOT_DONE if lossless else Seen.DONE
+
+
+@dataclass(frozen=True)
+class SendClients(Step[PairWorld]):
+    """Let clients in to {new} at {balancers}"""
+
+    balancers: tuple[str, ...]
+    new: str
+    no_undo: ClassVar[str] = "only forward"
+
+    async def do(self, world: PairWorld) -> None:
+        try:
+            await world.each_balancer(self.balancers, lambda b: b.release(to=self.new))
+        finally:
+            _hold_ended(world)
+
+    async def verify(self, world: PairWorld) -> Seen:
+        states = await world.each_balancer(self.balancers, lambda b: b.look())
+        sent = all(s.active == self.new and not s.holding for s in states.values())
+        return Seen.DONE if sent else Seen.NOT_DONE
+
+
+def _hold_ended(world: PairWorld) -> None:
+    gc.enable()
+    if world.held_since is not None and "hold_ms" not in world.figures:
+        world.figures["hold_ms"] = round((clock.mono() - world.held_since) * 1000, 2)
+    world.held_until = None
+
+
+async def unlock(world: PairWorld, old: str) -> None:
+    """End the session that holds the lock; the server frees the lock with it."""
+    server = world.servers[old]
+    lock, server.lock = server.lock, None
+    if lock is not None:
+        await end_session(world, old, lock.connection_id)
+        await lock.close()
+
+
+async def end_session(world: PairWorld, server: str, session_id: int) -> None:
+    """Kill one of our sessions and wait until the server no longer has it."""
+    fresh = await world.servers[server].fresh()
+    try:
+        async with asyncio.timeout(3):
+            while await mysql_server.end_session(fresh, session_id):
+                await asyncio.sleep(0.005)
+    finally:
+        await fresh.close()
+
+
+async def reopen_old(world: PairWorld, old: str, new: str) -> None:
+    """Let the old server accept writes again, only if the new one surely does not."""
+    if await world.writable(old):
+        return
+    if await world.writable(new) is not False:
+        raise StepFailed(f"{new} may be accepting writes, so {old} stays read-only")
+    lock = world.servers[old].lock
+    if lock is not None and lock.broken:
+        await unlock(world, old)  # a late read_only of ours must not undo what follows
+    session = await world.session(old)
+    await mysql_server.set_read_only(session, False)
+    if not await world.writable(old):
+        raise StepFailed(f"{old} is still read-only")
+
+
+async def claim(world: PairWorld) -> None:
+    """Before recovering: take the pair's locks on every server that can be reached.
+
+    Raises Refused when another slackwater, here or elsewhere, still holds one.
+    """
+    for name in world.pair:
+        if name in world.unreachable:
+            continue
+        session = await world.session(name)
+        if not await mysql_server.take_lock(session, lock_name(world)):
+            raise Refused(
+                "cannot recover",
+                [f"another slackwater holds the lock on {name}, or died less than a minute ago"],
+                hint="wait a minute and try again; `slackwater status` shows what is going on",
+            )

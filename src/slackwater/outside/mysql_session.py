@@ -1,0 +1,283 @@
+"""One session with a MySQL or MariaDB server. Every call has a limit; nothing is retried."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import ssl
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from asyncmy import errors as driver_errors
+from asyncmy.connection import Connection
+
+from slackwater.errors import OutsideError
+from slackwater.facts.flavour import Flavour
+from slackwater.facts.server import ServerAddress
+
+Row = dict[str, Any]
+
+# The driver logs each failed kill of a dead connection; what matters comes as an exception.
+logging.getLogger("asyncmy").setLevel(logging.ERROR)
+
+_GONE = 2006  # nothing was sent: the connection was closed before
+_NO_ANSWER = frozenset({2013, 2014, 2055})
+# The server ended the statement from outside: what it had done till then may stand.
+_ENDED = frozenset({1053, 1317, 1927, 1028, 3024, 3169})
+_INACTIVE = 4031  # closed for inactivity before this statement
+_BAD_HANDSHAKE = 1043
+_CLOSE_LIMIT_S = 0.5
+
+
+class MysqlError(OutsideError):
+    """The server refused a statement. `code` is its error number, such as 1290."""
+
+    def __init__(
+        self, where: str, code: int, text: str, *, sqlstate: str = "", sent: bool, hint: str = ""
+    ) -> None:
+        super().__init__(where, f"error {code}: {text}", sent=sent, hint=hint)
+        self.code = code
+        self.text = text
+        self.sqlstate = sqlstate
+
+
+class Session:
+    """An open session in autocommit mode, used by one task at a time.
+
+    A statement that timed out or was cancelled leaves the answer on the wire: the session is
+    closed then, `broken` says why, and the next use raises OutsideError(sent=False).
+    """
+
+    def __init__(self, at: ServerAddress, connection: Connection) -> None:
+        self.at = at
+        self.broken: str | None = None
+        self.flavour = Flavour.parse(connection.get_server_info())
+        self.connection_id: int = connection.thread_id()
+        self.program = ""
+        # What a probe found out about this server (mysql_abilities), kept for the session's life.
+        self.abilities: Any = None
+        self._connection = connection
+
+    @classmethod
+    async def open(
+        cls, at: ServerAddress, *, limit_s: float = 5.0, program: str = "slackwater"
+    ) -> Session:
+        """Connect and log in, over the unix socket when the address has one.
+
+        Raises MysqlError when the server refuses, else OutsideError; both with sent=False, as a
+        login changes nothing.
+        """
+        _guard_standard_descriptors()
+        try:
+            async with asyncio.timeout(limit_s):
+                connection = await _connect(at, program)
+        except TimeoutError:
+            raise OutsideError(at.where, f"no login within {limit_s:g} s", sent=False) from None
+        except driver_errors.MySQLError as error:
+            raise _refused(at, error) from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise OutsideError(at.where, f"cannot log in: {error}", sent=False) from error
+        session = cls(at, connection)
+        session.program = program
+        return session
+
+    async def rows(self, sql: str, *args: object, limit_s: float = 5.0) -> list[Row]:
+        """The first result set, a dict a row; [] for a statement without one.
+
+        `args` fill the `%s` in order; without args a `%` stands for itself.
+        """
+        return (await self._ask(sql, args, limit_s))[0][0]
+
+    async def many(self, sql: str, *args: object, limit_s: float = 5.0) -> list[list[Row]]:
+        """All result sets of a packet of several statements, in one round trip.
+
+        The first statement that fails raises, and the ones behind it are not run.
+        """
+        return [rows for rows, _ in await self._ask(sql, args, limit_s)]
+
+    async def run(self, sql: str, *args: object, limit_s: float = 5.0) -> int:
+        """Run it for its effect; the number of rows affected, summed over the packet."""
+        return sum(affected for _, affected in await self._ask(sql, args, limit_s))
+
+    async def value(self, sql: str, *args: object, limit_s: float = 5.0) -> Any:
+        """The first column of the first row; None when there is no row."""
+        rows = await self.rows(sql, *args, limit_s=limit_s)
+        return next(iter(rows[0].values())) if rows else None
+
+    async def close(self) -> None:
+        """Say goodbye, wait at most half a second for it, and close. Never raises."""
+        if self.broken is None:
+            self.broken = "it was closed"
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_CLOSE_LIMIT_S):
+                    await self._connection.ensure_closed()
+        self._connection.close()
+
+    def drop(self, why: str) -> None:
+        """Close at once, without a word to the server."""
+        self.broken = self.broken or why
+        self._connection.close()
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _ask(
+        self, sql: str, args: tuple[object, ...], limit_s: float
+    ) -> list[tuple[list[Row], int]]:
+        if self.broken is not None:
+            raise OutsideError(
+                self.at.where, f"this session cannot be used: {self.broken}", sent=False
+            )
+        connection = self._connection
+        if args:
+            sql = sql % tuple(map(connection.escape, args))
+        try:
+            async with asyncio.timeout(limit_s):
+                # Below the driver's cursor, which fetches warnings in a round trip of its own.
+                await connection.query(sql)
+                answers = [_answer(connection._result)]
+                while connection._result.has_next:
+                    await connection.next_result()
+                    answers.append(_answer(connection._result))
+                return answers
+        except TimeoutError:
+            self.drop(f"a statement took longer than {limit_s:g} s")
+            raise OutsideError(
+                self.at.where, f"no answer within {limit_s:g} s to: {_head(sql)}", sent=True
+            ) from None
+        except driver_errors.MySQLError as error:
+            self._fail(error, sql)
+        except (OSError, RuntimeError, AssertionError) as error:
+            self.drop(str(error))
+            raise OutsideError(self.at.where, f"lost at: {_head(sql)}: {error}", sent=True) from error
+        except BaseException:  # cancelled: the answer is still on its way
+            self.drop("a statement was cancelled")
+            raise
+
+    def _fail(self, error: driver_errors.MySQLError, sql: str) -> NoReturn:
+        code, text = _read(error)
+        # Below 1000 and in the 2000s it is the driver that speaks, not the server.
+        if code == _GONE or isinstance(error, driver_errors.InterfaceError):
+            self.drop(text)
+            raise OutsideError(self.at.where, f"connection lost before: {_head(sql)}", sent=False)
+        if code < 1000 or code in _NO_ANSWER:
+            self.drop(text)
+            raise OutsideError(self.at.where, f"connection lost during: {_head(sql)}", sent=True)
+        if code == _INACTIVE:
+            self.drop(text)
+        raise MysqlError(
+            self.at.where,
+            code,
+            f"{text} ({_head(sql)})",
+            sqlstate=getattr(error, "sqlstate", None) or "",
+            sent=code in _ENDED,
+        ) from error
+
+
+def _answer(result: Any) -> tuple[list[Row], int]:
+    if result.description is None:
+        return [], result.affected_rows
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.rows], 0
+
+
+async def _connect(at: ServerAddress, program: str) -> Connection:
+    tls = _tls(at)
+    try:
+        return await _login(at, program, tls)
+    except (driver_errors.MySQLError, OSError) as error:
+        # A server without TLS hangs up on a client that begins with it, or says "bad handshake".
+        code = _read(error)[0] if isinstance(error, driver_errors.MySQLError) else 0
+        without_tls = code == _BAD_HANDSHAKE or code in _NO_ANSWER or isinstance(error, OSError)
+        if tls is None or at.tls != "preferred" or not without_tls:
+            raise
+    return await _login(at, program, None)
+
+
+async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) -> Connection:
+    connection = Connection(
+        host=None if at.socket else at.host,
+        port=at.port,
+        unix_socket=at.socket or None,
+        user=at.user,
+        password=at.password.encode(),  # the driver would use Latin-1
+        charset="utf8mb4",
+        autocommit=None,  # set below, together with the rest
+        program_name=program,
+        connect_timeout=31536000,  # the caller's limit holds
+        ssl=tls,
+    )
+    try:
+        await connection.connect()
+        _check_descriptor(connection)
+        # No time zone, no SQL mode of the server's own, no limit of its own on our statements.
+        await connection.query("SET autocommit=1, SESSION sql_mode='', SESSION time_zone='+00:00'")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _tls(at: ServerAddress) -> ssl.SSLContext | None:
+    if at.socket or at.tls == "off":
+        return None
+    context = ssl.create_default_context(cafile=at.ca or None)
+    # Servers make their own certificates, without host names: an authority is what can be checked.
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED if at.ca else ssl.CERT_NONE
+    return context
+
+
+def _refused(at: ServerAddress, error: driver_errors.MySQLError) -> OutsideError:
+    code, text = _read(error)
+    if code < 1000 or 2000 <= code < 3000:
+        return OutsideError(at.where, f"cannot log in as {at.user}: {text}", sent=False)
+    return MysqlError(
+        at.where,
+        code,
+        f"cannot log in as {at.user}: {text}",
+        sqlstate=getattr(error, "sqlstate", None) or "",
+        sent=False,
+    )
+
+
+def _read(error: BaseException) -> tuple[int, str]:
+    args = error.args
+    code = args[0] if args and isinstance(args[0], int) else 0
+    return code, str(args[1] if len(args) > 1 else error)
+
+
+def _head(sql: str) -> str:
+    line = " ".join(sql.split())
+    # Only a statement's beginning is shown, and never the text of one that carries a password.
+    if "PASSWORD" in line.upper():
+        return line.split("PASSWORD")[0].split("password")[0][:40] + "…"
+    return line if len(line) <= 80 else line[:79] + "…"
+
+
+def _guard_standard_descriptors(dup: Callable[[int, int], int] = os.dup2) -> None:
+    """Open /dev/null on each of 0, 1, 2 that is closed.
+
+    A connection that became one of them would take whatever the process, or a child, prints.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                dup(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+
+
+def _check_descriptor(connection: Connection) -> None:
+    sock = connection._transport.get_extra_info("socket")
+    number = sock.fileno() if sock is not None else -1
+    if 0 <= number <= 2:
+        raise RuntimeError(f"the connection became descriptor {number}")

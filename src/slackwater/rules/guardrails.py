@@ -1,0 +1,280 @@
+"""Reasons not to begin a switchover. Each rule is one function: facts in, reasons out.
+
+Where a rule comes from (which tool has it, or which outage taught it) is in
+docs/explanation/guardrails.md, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from slackwater.facts.pair import PairSeen, ServerSeen
+from slackwater.facts.replication import ReplicaStatus
+
+Reasons = Iterable[str]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be begun: writes move from `old` to `new`; limits in seconds."""
+
+    old: str
+    new: str
+    lag_s: float
+    oldest_transaction_s: float
+    settle_bypassing: bool = False
+
+
+Rule = Callable[[PairSeen, Wish], Reasons]
+RULES: list[Rule] = []
+
+
+def rule(function: Rule) -> Rule:
+    """Register a guardrail; they are asked in the order of this file."""
+    RULES.append(function)
+    return function
+
+
+def refusals(seen: PairSeen, wish: Wish) -> list[str]:
+    """Every reason not to begin, from every rule; empty when all is well."""
+    return [reason for ask in RULES for reason in ask(seen, wish)]
+
+
+def roles(seen: PairSeen, to: str | None) -> tuple[str, str] | list[str]:
+    """(old, new) for a switchover, or the reasons why nobody can say."""
+    reasons = [f"cannot reach {n}: {why}" for n, why in seen.unreachable.items() if n in seen.pair]
+    if reasons:
+        return reasons
+    if to is not None and to not in seen.pair:
+        return [f"{to} is not one of the pair's servers ({', '.join(seen.pair)})"]
+    active = seen.active()
+    if active is None:
+        writable = seen.writable()
+        if not writable:
+            return ["no server of the pair accepts writes: read_only is on everywhere; "
+                    "`slackwater recover` finishes what was cut off, or set read_only = 0 on the "
+                    "server that the balancers point at"]
+        return [f"both {' and '.join(writable)} accept writes: make one read-only first "
+                "(SET GLOBAL read_only = 1), and compare their data"]
+    if to == active:
+        return [f"{to} is the active server already"]
+    return active, seen.other(active)
+
+
+def _pair(seen: PairSeen) -> list[tuple[str, ServerSeen]]:
+    return [(n, seen.servers[n]) for n in seen.pair if n in seen.servers]
+
+
+def _channel(seen: PairSeen, replica: str, source: str) -> ReplicaStatus | None:
+    """The channel by which `replica` follows `source`, found by the source's server id."""
+    source_id = seen.servers[source].facts.server_id
+    channels = seen.servers[replica].facts.replication
+    return next((c for c in channels if c.source_server_id == source_id), None)
+
+
+@rule
+def everything_is_reachable(seen: PairSeen, wish: Wish) -> Reasons:
+    """What cannot be asked cannot be moved safely, nor moved back."""
+    for name, why in seen.unreachable.items():
+        yield f"cannot reach {name}: {why}"
+
+
+@rule
+def versions_are_known(seen: PairSeen, wish: Wish) -> Reasons:
+    """Only versions whose behaviour was measured."""
+    for name, server in _pair(seen):
+        reason = server.facts.flavour.unsupported_reason()
+        if reason:
+            yield f"{name}: {reason}"
+
+
+@rule
+def same_vendor_and_not_older(seen: PairSeen, wish: Wish) -> Reasons:
+    """A source newer than its replica may write what the replica cannot read."""
+    old, new = (seen.servers[n].facts for n in (wish.old, wish.new))
+    if old.flavour.vendor != new.flavour.vendor:
+        yield f"{wish.old} is {old.flavour}, {wish.new} is {new.flavour}: not the same vendor"
+    elif new.flavour.version[:2] < old.flavour.version[:2]:
+        yield (f"{wish.new} ({new.flavour}) is older than {wish.old} ({old.flavour}): it could "
+               "not be replicated back; upgrade it first")
+
+
+@rule
+def server_ids_differ(seen: PairSeen, wish: Wish) -> Reasons:
+    """Servers with the same id ignore each other's events."""
+    ids = [s.facts.server_id for _, s in _pair(seen)]
+    if len(set(ids)) < len(ids):
+        yield f"both servers have server_id {ids[0]}: give each its own"
+
+
+@rule
+def binary_logs_are_on(seen: PairSeen, wish: Wish) -> Reasons:
+    """Each must be able to be the other's source, and pass on what it replicates."""
+    for name, server in _pair(seen):
+        if not server.facts.log_bin:
+            yield f"{name}: the binary log is off (log_bin)"
+        elif not server.facts.log_replica_updates:
+            yield f"{name}: log_replica_updates (log_slave_updates) is off"
+        if server.facts.gtid_mode != "ON":
+            yield f"{name}: gtid_mode is {server.facts.gtid_mode}, not ON"
+
+
+@rule
+def passive_replicates(seen: PairSeen, wish: Wish) -> Reasons:
+    """The new server must be following the old one now."""
+    yield from _replicates(seen, wish.new, wish.old)
+
+
+@rule
+def way_back_replicates(seen: PairSeen, wish: Wish) -> Reasons:
+    """The old server must follow the new one from the first moment on."""
+    yield from _replicates(seen, wish.old, wish.new)
+
+
+def _replicates(seen: PairSeen, replica: str, source: str) -> Reasons:
+    channel = _channel(seen, replica, source)
+    if channel is None:
+        yield (f"{replica} does not replicate from {source}: set the pair up both ways "
+               "(docs/howto/prepare-a-pair.md)")
+        return
+    if not channel.io_running:
+        yield f"{replica}: replication's I/O thread does not run: {channel.io_error or 'stopped'}"
+    if not channel.sql_running:
+        yield f"{replica}: replication's SQL thread does not run: {channel.sql_error or 'stopped'}"
+    if not channel.auto_position:
+        yield f"{replica} replicates by file and position, not by GTID"
+    if channel.delay_s:
+        yield f"{replica} is a delayed replica (by {channel.delay_s} s)"
+    if channel.filters:
+        names = ", ".join(f"{column} = {value}" for column, value in channel.filters)
+        yield (f"{replica} has replication filters ({names}): what they leave out would be missing "
+               "after the switchover")
+
+
+@rule
+def lag_is_small(seen: PairSeen, wish: Wish) -> Reasons:
+    """What lags must be waited for while clients are held."""
+    channel = _channel(seen, wish.new, wish.old)
+    if channel is None or not channel.sql_running:
+        return
+    if channel.seconds_behind is None:
+        yield f"{wish.new}: the server does not know its lag (Seconds_Behind is NULL)"
+    elif channel.seconds_behind > max(wish.lag_s, 1):
+        yield f"{wish.new} is {channel.seconds_behind} s behind; the limit is {wish.lag_s:g} s"
+
+
+@rule
+def no_errant_transactions(seen: PairSeen, wish: Wish) -> Reasons:
+    """What only the passive has would conflict, or break replication, later."""
+    old, new = (seen.servers[n].facts.executed for n in (wish.old, wish.new))
+    if not old.contains(new):
+        yield (f"{wish.new} has transactions that {wish.old} lacks ({new.subtract(old)}): somebody "
+               "wrote to the passive server; bring them over or remove them first")
+
+
+@rule
+def nothing_long_runs(seen: PairSeen, wish: Wish) -> Reasons:
+    """An old transaction would outlast the grace and be cut; a long statement delays the lock."""
+    for name in (wish.old, wish.new):
+        server = seen.servers[name]
+        by_id = {s.id: s for s in server.sessions}
+        for session_id, age_s in server.transactions.items():
+            if age_s > wish.oldest_transaction_s and session_id in by_id:
+                yield (f"{name}: {by_id[session_id].who()} has a transaction open for "
+                       f"{age_s:.0f} s (limit {wish.oldest_transaction_s:g} s)")
+        for session in server.sessions:
+            if not session.sleeping and (session.running_s or 0) > wish.oldest_transaction_s:
+                yield (f"{name}: {session.who()} has run one statement for "
+                       f"{session.running_s or 0:.0f} s: {session.info}")
+
+
+@rule
+def nothing_prepared(seen: PairSeen, wish: Wish) -> Reasons:
+    """A prepared XA transaction holds locks and could not be committed on a read-only server."""
+    prepared = seen.servers[wish.old].prepared_xa
+    if prepared:
+        yield f"{wish.old} has {prepared} prepared XA transaction(s): XA RECOVER lists them"
+
+
+@rule
+def nobody_writes_past_read_only(seen: PairSeen, wish: Wish) -> Reasons:
+    """Accounts with SUPER or READ ONLY ADMIN write in spite of read_only."""
+    for name in (wish.old, wish.new):
+        server = seen.servers[name]
+        connected = {s.user for s in server.sessions} & set(server.privileged)
+        for user in sorted(connected):
+            yield (f"{name}: {user} is connected and may write in spite of read_only (SUPER or "
+                   "READ ONLY ADMIN): take that privilege from it, or disconnect it")
+
+
+@rule
+def no_events(seen: PairSeen, wish: Wish) -> Reasons:
+    """Scheduled events would run on the wrong server, or on none."""
+    for name in (wish.old, wish.new):
+        count = seen.servers[name].enabled_events
+        if count:
+            yield (f"{name} has {count} enabled event(s) and a running event scheduler: they would "
+                   "not move with the writes; SET GLOBAL event_scheduler = OFF first")
+
+
+@rule
+def room_for_everyone(seen: PairSeen, wish: Wish) -> Reasons:
+    """All clients come to the new server at once."""
+    old, new = seen.servers[wish.old].facts, seen.servers[wish.new].facts
+    if new.max_connections < old.max_connections:
+        yield (f"{wish.new} allows {new.max_connections} connections, {wish.old} "
+               f"{old.max_connections}: make them equal")
+    for name, server in _pair(seen):
+        if server.facts.threads_connected > server.facts.max_connections - 10:
+            yield (f"{name} has {server.facts.threads_connected} of "
+                   f"{server.facts.max_connections} connections in use")
+
+
+@rule
+def own_privileges(seen: PairSeen, wish: Wish) -> Reasons:
+    """slackwater finds out now, and not in the middle, that it may not do a thing."""
+    for name, server in seen.servers.items():
+        if server.missing_privileges:
+            yield f"{name}: slackwater's account lacks {', '.join(server.missing_privileges)}"
+
+
+@rule
+def no_cluster(seen: PairSeen, wish: Wish) -> Reasons:
+    """Galera and Group Replication have a primary of their own choosing."""
+    for name, server in _pair(seen):
+        variables = server.facts.variables
+        if variables.get("wsrep_on", "OFF").upper() in ("ON", "1"):
+            yield f"{name} is a Galera node, not one of an active-passive pair"
+
+
+@rule
+def balancers_can_hold(seen: PairSeen, wish: Wish) -> Reasons:
+    """Each balancer must have what a hold needs."""
+    for name, balancer in seen.balancers.items():
+        for lack in balancer.lacks:
+            yield f"balancer {name}: {lack}"
+        if balancer.state.holding:
+            yield f"balancer {name}: a hold is in force already; it ends by itself"
+
+
+@rule
+def balancers_agree(seen: PairSeen, wish: Wish) -> Reasons:
+    """What the database says and where the balancers send clients must be one and the same."""
+    for name, balancer in seen.balancers.items():
+        state = balancer.state
+        if not state.holding and state.active != wish.old:
+            yield (f"balancer {name} sends clients to {state.active or 'nobody'}, but "
+                   f"{wish.old} is the one that accepts writes")
+        if balancer.answers is not None and balancer.answers != wish.old:
+            yield f"balancer {name}: behind its frontend answers {balancer.answers}"
+
+
+@rule
+def nobody_bypasses(seen: PairSeen, wish: Wish) -> Reasons:
+    """Who does not come through a balancer is neither held nor sent to the new server."""
+    if wish.settle_bypassing:
+        return
+    for session in seen.bypassing:
+        yield (f"{wish.old}: {session.who()} is connected past the balancers: have it use them, or "
+               "close such sessions too with --settle-bypassing")

@@ -1,0 +1,52 @@
+"""Which sessions may be closed now, so that their clients notice least.
+
+A connection-per-request client is between its log-in and its statement for a moment; a pool that
+tests its connections is between its test and its statement for a moment. Both look idle then, and
+closing them then is an error for them. A connection that rests in a pool has been idle for much
+longer. So we ask for a few milliseconds of rest, and ask for less as the hold goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from slackwater.facts.server import ClientSession
+
+# (from so many ms into settling, a session must have rested so many ms)
+REST_MS = ((0.0, 4.0), (12.0, 2.5), (25.0, 1.5), (40.0, 0.5))
+GONE = ("killed",)
+
+
+@dataclass(frozen=True)
+class Settling:
+    """What to do with the sessions that are left: close these now, wait for those."""
+
+    close: tuple[int, ...]
+    wait: tuple[ClientSession, ...]
+
+
+def rest_needed_ms(elapsed_ms: float) -> float:
+    """How long a session must have been idle to be closed, so far into settling."""
+    return next(rest for start, rest in reversed(REST_MS) if elapsed_ms >= start)
+
+
+def decide(
+    sessions: Sequence[ClientSession], transactions: Mapping[int, float], elapsed_ms: float
+) -> Settling:
+    """Sort client sessions into those to close now and those to wait for.
+
+    `transactions` maps session ids to the age of their open transaction in seconds; it must have
+    been read not later than the sessions.
+    """
+    rest = rest_needed_ms(elapsed_ms)
+    close, wait = [], []
+    for session in sessions:
+        if session.command.lower() in GONE:
+            continue
+        resting = session.command.lower() == "sleep" and (session.idle_ms or 0.0) >= rest
+        if resting and session.id not in transactions:
+            close.append(session.id)
+        else:
+            wait.append(session)
+    return Settling(tuple(close), tuple(wait))
