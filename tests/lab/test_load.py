@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,13 +28,16 @@ POOLS = LoadPlan(seconds=30, rate=0, pooled=1, pooled_tested=1, pooled_rate=50, 
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Instance]:
-    yield from started(tmp_path, None)
+def server() -> Iterator[Instance]:
+    with started(None) as made:
+        yield made
 
 
-def started(tmp_path: Path, root: Path | None) -> Iterator[Instance]:
-    tmp_path.chmod(0o755)
-    made = Instance.create(choose(None) if root is None else at(root), tmp_path / "a", server_id=1)
+@contextmanager
+def started(root: Path | None) -> Iterator[Instance]:
+    place = Path(tempfile.mkdtemp(prefix="slackwater-test-load-"))
+    place.chmod(0o755)  # where root starts it, the server runs as somebody else
+    made = Instance.create(choose(None) if root is None else at(root), place / "a", server_id=1)
     try:
         made.start()
         sql(made, "CREATE DATABASE slackwater_lab")
@@ -43,6 +48,7 @@ def started(tmp_path: Path, root: Path | None) -> Iterator[Instance]:
         yield made
     finally:
         made.remove()
+        shutil.rmtree(place)
 
 
 def sql(server: Instance, statement: str) -> list[Row]:
@@ -204,11 +210,11 @@ def test_wrong_password_is_told_by_code_and_phase(server: Instance) -> None:
         run(good, LoadPlan(rate=0))
 
 
-def test_caching_sha2_password_with_an_empty_and_a_full_cache(tmp_path: Path) -> None:
+def test_caching_sha2_password_with_an_empty_and_a_full_cache() -> None:
     cache = Path(os.environ.get("SLACKWATER_SERVERS", Path.home() / ".cache/slackwater/servers"))
     if not (cache / "mysql-9.7").exists():
         pytest.skip("MySQL 9.7 is not installed")
-    for server in started(tmp_path, cache / "mysql-9.7"):
+    with started(cache / "mysql-9.7") as server:
         report = run(target(server), LoadPlan(seconds=0.5, rate=100, pooled=1, pooled_tested=1))
         assert report.faults == [] and report.lost == 0 and report.acked > 40
         sql(server, "FLUSH PRIVILEGES")  # empties the cache, as a restart does
