@@ -89,6 +89,11 @@ class HAProxy:
         """Does this object hold the one slot of the hold server, as far as it was told?"""
         return self._pin is not None and self._pin.alive
 
+    @property
+    def pin_session_id(self) -> int:
+        """The server's id of the pin's connection, which is not a client's; 0 without a pin."""
+        return self._pin.session_id if self._pin is not None else 0
+
     def holds(self, state: BalancerState) -> bool:
         """Is the hold that THIS object put still in force in `state`, with its pin?
 
