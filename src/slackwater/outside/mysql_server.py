@@ -1,136 +1,250 @@
-"""INTERIM: replaced by branch mysql."""
+"""What is asked of and done to one database server. Hot verbs are one round trip each."""
 
 from __future__ import annotations
 
+import math
+import time
+
+from slackwater.errors import OutsideError
+from slackwater.facts import gtid
+from slackwater.facts.gtid import MariadbGtids
 from slackwater.facts.replication import ReplicaStatus
-from slackwater.facts.server import VARIABLES, ClientSession, server_facts, BinlogPosition, is_on
-from slackwater.outside.mysql_session import Session
-import re
+from slackwater.facts.server import (
+    VARIABLES,
+    BinlogPosition,
+    ServerFacts,
+    is_on,
+    server_facts,
+)
+from slackwater.outside.mysql_abilities import abilities
+from slackwater.outside.mysql_account import (
+    missing_privileges,
+    own_privileges,
+    privileged_users,
+)
+from slackwater.outside.mysql_clients import (
+    client_sessions,
+    close_idle,
+    close_if_idle,
+    end_session,
+    kill,
+    kill_dump_threads,
+    open_transactions,
+    programs,
+)
+from slackwater.outside.mysql_dialect import dialect
+from slackwater.outside.mysql_session import MysqlError, Row, Session
+
+__all__ = [
+    "change_source", "client_sessions", "close_idle", "close_if_idle", "enabled_events",
+    "end_session", "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads",
+    "lock_all", "lock_owner", "look", "missing_privileges", "open_transactions",
+    "own_privileges", "prepare_lock", "prepared_xa", "privileged_users", "programs",
+    "release_lock", "replica_status", "reset_replica", "server_id", "set_read_only",
+    "start_replica", "stop_replica", "take_lock", "unlock", "wait_executed",
+]  # fmt: skip
+
+_XA_DENIED = frozenset({1227, 1401})
 
 
-def m(s): return s.flavour.mariadb
+async def look(session: Session, name: str, *, limit_s: float = 5.0) -> ServerFacts:
+    """All settings, positions and replication of this server, in one round trip."""
+    await abilities(session, limit_s=limit_s)  # probed now, so that no hot verb has to
+    packet = dialect(session.flavour).look(VARIABLES)
+    variables, status, replicas, binlog = await session.many(packet, limit_s=limit_s)
+    return server_facts(
+        name,
+        _named(variables),
+        _named(status),
+        BinlogPosition(binlog[0]["File"], int(binlog[0]["Position"])) if binlog else None,
+        tuple(ReplicaStatus.parse(row) for row in replicas),
+    )
 
 
-async def variables(s):
-    rows = await s.rows("SHOW GLOBAL VARIABLES", limit_s=3)
-    return {r["Variable_name"].lower(): str(r["Value"]) for r in rows}
+def _named(rows: list[Row]) -> dict[str, str]:
+    return {row["Variable_name"].lower(): row["Value"] for row in rows}
 
 
-async def look(s, name):
-    v = await variables(s)
-    st = {r["Variable_name"].lower(): r["Value"] for r in await s.rows("SHOW GLOBAL STATUS WHERE Variable_name IN ('Uptime','Threads_connected')", limit_s=3)}
-    return server_facts(name, v, st, None, tuple(await replica_status(s)))
+async def server_id(session: Session, *, limit_s: float = 5.0) -> int:
+    """The server's `server_id`: which server answers behind a balancer."""
+    return int(await session.value("SELECT @@GLOBAL.server_id", limit_s=limit_s))
 
 
-async def replica_status(s):
-    sql = "SHOW ALL SLAVES STATUS" if m(s) else ("SHOW REPLICA STATUS" if s.flavour.min_mysql(8,0,22) else "SHOW SLAVE STATUS")
-    return [ReplicaStatus.parse(r) for r in await s.rows(sql, limit_s=3)]
+# --- writable or not -----------------------------------------------------------------------
 
 
-async def set_read_only(s, on):
-    if on:
-        await s.run("SET GLOBAL read_only=1" if m(s) else "SET GLOBAL super_read_only=1", limit_s=2)
-    else:
-        await s.run("SET GLOBAL read_only=0", limit_s=2)
+async def is_writable(session: Session, *, limit_s: float = 5.0) -> bool:
+    """True unless the server is read_only or super_read_only."""
+    row = (await session.rows(dialect(session.flavour).read_only, limit_s=limit_s))[0]
+    return not (is_on(str(row["READ_ONLY"])) or is_on(str(row["SUPER_READ_ONLY"] or "0")))
 
 
-async def is_writable(s, limit_s=2.0):
-    return not is_on(str(await s.value("SELECT @@GLOBAL.read_only", limit_s=limit_s)))
+async def set_read_only(session: Session, on: bool, *, limit_s: float = 5.0) -> None:
+    """Close the server to writers (super_read_only where it exists), or open it again.
+
+    Switching on waits for running writes and for tables that others lock, unless this session
+    itself holds the lock of `lock_all`: then it is immediate, and proves that the lock held.
+    """
+    speaks = dialect(session.flavour)
+    await session.run(speaks.read_only_on if on else speaks.read_only_off, limit_s=limit_s)
 
 
-async def prepare_lock(s, *, wait_timeout_s, lock_wait_timeout_s):
-    await s.run(f"SET SESSION wait_timeout={wait_timeout_s}, lock_wait_timeout={lock_wait_timeout_s}")
+async def prepare_lock(
+    session: Session, *, wait_timeout_s: float, lock_wait_timeout_s: float, limit_s: float = 5.0
+) -> None:
+    """Make this session fit for `lock_all`: the server itself ends it, and frees its locks, when
+    it has not heard of us for `wait_timeout_s`. Whole seconds, rounded up, at least 1."""
+    held, waits = (max(1, math.ceil(s)) for s in (wait_timeout_s, lock_wait_timeout_s))
+    await session.run(
+        f"SET SESSION wait_timeout = {held}, SESSION lock_wait_timeout = {waits}", limit_s=limit_s
+    )
 
 
-async def lock_all(s, limit_s):
-    await s.run("FLUSH TABLES WITH READ LOCK", limit_s=limit_s)
+async def lock_all(session: Session, *, limit_s: float = 5.0) -> str:
+    """FLUSH TABLES WITH READ LOCK; returns `executed_text` as it is under the lock.
 
-
-async def executed_text(s):
-    if m(s):
-        return str(await s.value("SELECT @@GLOBAL.gtid_binlog_pos"))
-    return str(await s.value("SELECT @@GLOBAL.gtid_executed")).replace("\n", "")
-
-
-async def wait_executed(s, text, limit_s):
-    if m(s):
-        return await s.value("SELECT MASTER_GTID_WAIT(%s,%s)", text, limit_s, limit_s=limit_s+1) == 0
-    return await s.value("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s,%s)", text, limit_s, limit_s=limit_s+1) == 0
-
-
-async def has_executed(s, text):
-    return await wait_executed(s, text, 0.05)
-
-
-async def client_sessions(s, exclude):
-    if m(s):
-        rows = await s.rows("SELECT ID,USER,HOST,DB,COMMAND,TIME_MS,STATE,LEFT(INFO,100) INFO FROM information_schema.PROCESSLIST WHERE USER NOT IN ('system user','event_scheduler') AND COMMAND NOT IN ('Binlog Dump','Daemon')")
-    else:
-        rows = await s.rows("""SELECT t.PROCESSLIST_ID ID, t.PROCESSLIST_USER USER, t.PROCESSLIST_HOST HOST, t.PROCESSLIST_DB DB, t.PROCESSLIST_COMMAND COMMAND, (me.TIMER_START - e.TIMER_END)/1e9 TIME_MS, '' STATE, '' INFO
-            FROM performance_schema.threads t LEFT JOIN performance_schema.events_statements_current e ON e.THREAD_ID=t.THREAD_ID AND e.END_EVENT_ID IS NOT NULL
-            JOIN performance_schema.threads mt ON mt.PROCESSLIST_ID=CONNECTION_ID() JOIN performance_schema.events_statements_current me ON me.THREAD_ID=mt.THREAD_ID
-            WHERE t.TYPE='FOREGROUND' AND t.PROCESSLIST_COMMAND NOT LIKE 'Binlog Dump%' AND t.PROCESSLIST_COMMAND <> 'Daemon' AND t.NAME LIKE '%one_connection'""")
-    return [ClientSession(id=r["ID"], user=r["USER"] or "", host=r["HOST"] or "", db=r["DB"] or "", command=r["COMMAND"], state=r["STATE"] or "", info=r["INFO"] or "", idle_ms=float(r["TIME_MS"] or 0) if r["COMMAND"]=="Sleep" else None) for r in rows if r["ID"] not in exclude]
-
-
-async def open_transactions(s):
-    text = (await s.rows("SHOW ENGINE INNODB STATUS"))[0]["Status"]
-    out = {}
-    for part in text.split("---TRANSACTION ")[1:]:
-        a = re.search(r"ACTIVE (?:\(PREPARED\) )?(\d+) sec", part.split("\n")[0])
-        i = re.search(r"(?:MySQL|MariaDB) thread id (\d+)", part)
-        if a and i:
-            out[int(i[1])] = float(a[1])
-    return out
-
-
-async def close_idle(s, ids, rest_ms):
-    done = []
-    for i in ids:
-        if m(s):
-            await s.run(f"BEGIN NOT ATOMIC IF (SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID={i} AND COMMAND='Sleep' AND TIME_MS>={rest_ms}) THEN KILL {i}; END IF; END")
-            done.append(i)
-        else:
-            await kill(s, i)
-            done.append(i)
-    return done
-
-
-async def kill(s, i):
+    Only in a session that `prepare_lock` made fit, and never on a replica that applies. After
+    any failure the session is closed: MySQL can keep half of the locks of a failed flush until
+    then. One round trip.
+    """
+    speaks = dialect(session.flavour)
     try:
-        await s.run(f"KILL {i}")
-    except Exception as e:
-        if getattr(e, "code", 0) != 1094:
-            raise
+        packet = f"FLUSH TABLES WITH READ LOCK;{speaks.executed}"
+        results = await session.many(packet, limit_s=limit_s)
+        return _executed(session, results[-1][0])
+    except OutsideError:
+        session.drop("its table lock failed")
+        raise
 
 
-async def end_session(s, i):
-    await kill(s, i)
-    return bool(await s.value("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID=%s", i))
+async def unlock(session: Session, *, limit_s: float = 5.0) -> None:
+    """Free the lock of `lock_all`. Who waited goes on, or gets 1290 when it is read-only now."""
+    await session.run("UNLOCK TABLES", limit_s=limit_s)
 
 
-async def take_lock(s, name):
-    return await s.value("SELECT GET_LOCK(%s,0)", name) == 1
+# --- positions -------------------------------------------------------------------------------
 
 
-async def release_lock(s, name):
-    await s.run("SELECT RELEASE_LOCK(%s)", name)
+async def executed_text(session: Session, *, limit_s: float = 5.0) -> str:
+    """All GTIDs that this server has, its own and replicated ones, as text."""
+    rows = await session.rows(dialect(session.flavour).executed, limit_s=limit_s)
+    return _executed(session, rows[0])
 
 
-async def lock_owner(s, name):
-    return await s.value("SELECT IS_USED_LOCK(%s)", name)
+def _executed(session: Session, row: Row) -> str:
+    own = gtid.parse(row["OWN"], session.flavour)
+    if isinstance(own, MariadbGtids):
+        return str(own.union(MariadbGtids.read(row["REPLICATED"] or "")))
+    return str(own)
 
 
-async def server_id(s):
-    return int(await s.value("SELECT @@GLOBAL.server_id"))
+async def has_executed(session: Session, text: str, *, limit_s: float = 5.0) -> bool:
+    """Whether this server has everything in a GTID set."""
+    return not await _lacks(session, text, limit_s)
 
 
-async def start_replica(s):
-    await s.run("START SLAVE" if m(s) or not s.flavour.min_mysql(8,0,22) else "START REPLICA")
+async def wait_executed(session: Session, text: str, *, limit_s: float) -> bool:
+    """Wait until this server has everything in a GTID set; False when the limit came first.
+
+    It does not notice that replication stopped: a caller who cares looks at `replica_status`.
+    One round trip when everything is there already, which is the usual case.
+    """
+    ends = time.monotonic() + limit_s
+    lacks = await _lacks(session, text, max(limit_s, 0.1))
+    left = ends - time.monotonic()
+    if not lacks or left <= 0:
+        return not lacks
+    # Only what is lacking: MariaDB waits for gtid_slave_pos, where a server's own writes that
+    # came back through its partner never appear. And never 0 s, which is for ever in MySQL.
+    sql = dialect(session.flavour).wait_executed()
+    done = await session.value(sql, lacks, max(round(left, 3), 0.001), limit_s=left + 1.0)
+    return done is not None and int(done) == 0
 
 
-async def privileged_users(s): return []
-async def prepared_xa(s): return len(await s.rows("XA RECOVER"))
-async def enabled_events(s): return 0
-async def missing_privileges(s): return []
-async def programs(s, ids): return {}
+async def _lacks(session: Session, text: str, limit_s: float) -> str:
+    wanted = gtid.parse(text, session.flavour)
+    has = gtid.parse(await executed_text(session, limit_s=limit_s), session.flavour)
+    return str(wanted.subtract(has))  # type: ignore[arg-type]  # both of one flavour
+
+
+# --- replication -------------------------------------------------------------------------------
+
+
+async def replica_status(session: Session, *, limit_s: float = 5.0) -> tuple[ReplicaStatus, ...]:
+    """All channels by which this server replicates; () when it is no replica."""
+    rows = await session.rows(dialect(session.flavour).replica_status, limit_s=limit_s)
+    return tuple(ReplicaStatus.parse(row) for row in rows)
+
+
+async def start_replica(session: Session, *, limit_s: float = 10.0) -> None:
+    """Start both threads of all channels. Nothing happens to those that run."""
+    await session.run(dialect(session.flavour).start_replica, limit_s=limit_s)
+
+
+async def stop_replica(session: Session, *, limit_s: float = 30.0) -> None:
+    """Stop both threads of all channels. Waits for the transaction that is being applied."""
+    await session.run(dialect(session.flavour).stop_replica, limit_s=limit_s)
+
+
+async def reset_replica(session: Session, *, limit_s: float = 10.0) -> None:
+    """Forget the source of the (stopped) default channel, and its relay logs."""
+    await session.run(dialect(session.flavour).reset_replica, limit_s=limit_s)
+
+
+async def change_source(
+    session: Session, host: str, port: int, user: str, password: str, *, limit_s: float = 10.0
+) -> None:
+    """Replicate by GTID from there (the replica must be stopped). The password stays out of
+    error texts."""
+    sql = dialect(session.flavour).change_source()
+    await session.run(sql, host, port, user, password, limit_s=limit_s)
+
+
+# --- locks among slackwaters, and guardrails --------------------------------------------------
+
+
+async def take_lock(session: Session, name: str, *, limit_s: float = 5.0) -> bool:
+    """Take an advisory lock (GET_LOCK) without waiting; it ends with the session.
+
+    True also when this session has it already: it is not taken twice, so that one release frees
+    it. At most 64 characters.
+    """
+    got = await session.value(
+        "SELECT IF(IS_USED_LOCK(%s) = CONNECTION_ID(), 1, GET_LOCK(%s, 0)) AS GOT",
+        name, name, limit_s=limit_s,
+    )  # fmt: skip
+    return got is not None and int(got) == 1
+
+
+async def lock_owner(session: Session, name: str, *, limit_s: float = 5.0) -> int | None:
+    """The connection id that has an advisory lock; None when it is free."""
+    owner = await session.value("SELECT IS_USED_LOCK(%s) AS OWNER", name, limit_s=limit_s)
+    return None if owner is None else int(owner)
+
+
+async def release_lock(session: Session, name: str, *, limit_s: float = 5.0) -> bool:
+    """Free an advisory lock of this session; False when it did not have it."""
+    freed = await session.value("SELECT RELEASE_LOCK(%s) AS FREED", name, limit_s=limit_s)
+    return freed is not None and int(freed) == 1
+
+
+async def prepared_xa(session: Session, *, limit_s: float = 5.0) -> int:
+    """How many XA transactions are prepared. 0 also where the account may not ask (MySQL 8+
+    wants XA_RECOVER_ADMIN)."""
+    try:
+        return len(await session.rows("XA RECOVER", limit_s=limit_s))
+    except MysqlError as error:
+        if error.code in _XA_DENIED:
+            return 0
+        raise
+
+
+async def enabled_events(session: Session, *, limit_s: float = 5.0) -> int:
+    """How many scheduled events would run here; 0 when the scheduler is off."""
+    return int(
+        await session.value(
+            "SELECT IF(@@GLOBAL.event_scheduler = 'ON', (SELECT COUNT(*) FROM"
+            " information_schema.EVENTS WHERE STATUS = 'ENABLED'), 0) AS EVENTS",
+            limit_s=limit_s,
+        )
+    )
