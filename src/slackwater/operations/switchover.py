@@ -123,8 +123,7 @@ class FenceWrites(Step[PairWorld]):
         lock = world.servers[self.old].lock
         if lock is None:
             raise StepFailed(f"no session was prepared for the lock on {self.old}")
-        await mysql_server.lock_all(lock, limit_s=min(1.0, self.lock_limit_s))
-        position = await mysql_server.executed_text(lock)
+        position = await mysql_server.lock_all(lock, limit_s=min(1.0, self.lock_limit_s))
         world.note("position", position)
         world.figures["position"] = position
         return Seen.DONE  # the session that has the lock answered
@@ -293,7 +292,7 @@ async def end_session(world: PairWorld, server: str, session_id: int) -> None:
     try:
         async with asyncio.timeout(3):
             while await mysql_server.end_session(fresh, session_id):
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.002)
     finally:
         await fresh.close()
 
