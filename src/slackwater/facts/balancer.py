@@ -174,8 +174,11 @@ def _server(row: Mapping[str, str]) -> ServerState:
 
 
 def _admin_state(bits: int) -> AdminState:
-    """Bits of srv_admin_state (HAProxy's server-t.h): 0x27 maintenance, 0x18 drain."""
-    if bits & 0x27:
+    """Bits of srv_admin_state (HAProxy's server-t.h): 0x23 maintenance, 0x18 drain.
+
+    0x04 only says that the file has `disabled`: it stays after `set server … state ready`.
+    """
+    if bits & 0x23:
         return "maint"
     return "drain" if bits & 0x18 else "ready"
 
