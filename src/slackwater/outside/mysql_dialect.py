@@ -78,12 +78,18 @@ class Dialect:
         )
 
     def close_idle(
-        self, ids: Sequence[int], idle_ms: float, own_thread: int | None, transactions: bool
+        self,
+        ids: Sequence[int],
+        idle_ms: float,
+        after_ping_ms: float,
+        own_thread: int | None,
+        transactions: bool,
     ) -> str:
-        """One packet that closes those of `ids` that have been asleep for `idle_ms`.
+        """One packet that closes those of `ids` that have been asleep for `idle_ms`, or for
+        `after_ping_ms` if their last command was a ping and the server tells.
 
         The last result is one row, CLOSED: the ids, separated by commas, or NULL. Error 1094 in
-        the middle means that a session went away by itself: see mysql_close.
+        the middle means that a session went away by itself: see mysql_clients.
         """
         wanted = ",".join(map(str, map(int, ids)))
         if self.mariadb:
@@ -91,7 +97,7 @@ class Dialect:
         resting = (
             _resting_by_second(wanted, idle_ms)
             if own_thread is None
-            else _resting(wanted, idle_ms, own_thread, transactions)
+            else _resting(wanted, idle_ms, after_ping_ms, own_thread, transactions)
         )
         # KILL takes no list and there are no loops outside of routines; a prepared statement
         # can be chosen by a condition. @sw_at tells how far we came if one fails.
@@ -221,7 +227,12 @@ def _idle_ms(own_thread: int) -> str:
     )
 
 
-def _resting(ids: str, idle_ms: float, own_thread: int, transactions: bool) -> str:
+def _resting(
+    ids: str, idle_ms: float, after_ping_ms: float, own_thread: int, transactions: bool
+) -> str:
+    rest = (
+        f"IF(e.EVENT_NAME = 'statement/com/Ping', {max(idle_ms, after_ping_ms):f}, {idle_ms:f})"
+    )
     outside = (
         " AND NOT EXISTS (SELECT 1 FROM performance_schema.events_transactions_current x"
         " WHERE x.THREAD_ID = t.THREAD_ID AND x.STATE = 'ACTIVE')"
@@ -231,7 +242,7 @@ def _resting(ids: str, idle_ms: float, own_thread: int, transactions: bool) -> s
         " LEFT JOIN performance_schema.events_statements_current e"
         " ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0"
         f" WHERE t.PROCESSLIST_ID IN ({ids}) AND t.PROCESSLIST_COMMAND = 'Sleep'"
-        f" AND {_idle_ms(own_thread)} >= {idle_ms:f}{outside if transactions else ''}"
+        f" AND {_idle_ms(own_thread)} >= {rest}{outside if transactions else ''}"
     )
 
 
