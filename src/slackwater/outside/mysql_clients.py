@@ -156,11 +156,9 @@ async def close_idle(
 async def _behind_the_gone(session: Session, tried: list[int], closed: list[int]) -> list[int]:
     """One session went away between look and kill, which ended the packet: note what was closed
     before it, and return what is left to try."""
-    row = (await session.rows("SELECT @sw_at AS LAST, @sw_rest AS REST"))[0]
-    reached = tried.index(int(row["LAST"]))
-    rest = set(_ids(row["REST"]))
-    closed += [i for i in tried[:reached] if i in rest]
-    return tried[reached + 1 :]
+    row = (await session.rows("SELECT @sw_at AS LAST, @sw_closed AS CLOSED"))[0]
+    closed += _ids(row["CLOSED"])
+    return tried[tried.index(int(row["LAST"])) + 1 :]
 
 
 def _ids(text: str | bytes | None) -> list[int]:
