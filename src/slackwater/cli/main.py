@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from slackwater import __version__
-from slackwater.cli import balancer, demo, inspect, switch
+from slackwater.cli import balancer, demo, inspect, lab, switch
 from slackwater.errors import EXIT_USAGE, SlackwaterError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.add_typer(balancer.app, name="balancer")
+app.add_typer(lab.app, name="lab")
 app.command("check")(inspect.check)
 app.command("status")(inspect.status)
 app.command("history")(inspect.history)

@@ -89,6 +89,11 @@ class HAProxy:
         """Does this object hold the one slot of the hold server, as far as it was told?"""
         return self._pin is not None and self._pin.alive
 
+    @property
+    def pin_session_id(self) -> int:
+        """The server's id of the pin's connection, which is not a client's; 0 without a pin."""
+        return self._pin.session_id if self._pin is not None else 0
+
     def holds(self, state: BalancerState) -> bool:
         """Is the hold that THIS object put still in force in `state`, with its pin?
 
@@ -192,7 +197,7 @@ class HAProxy:
         """
         if not self._addresses:
             await self.look()
-        target = self._address(to)
+        self._address(to)
         backend = self.at.backend
         line = [
             f"set server {backend}/{to} state ready",
@@ -210,11 +215,12 @@ class HAProxy:
             self._fail(f"{to} is not the only usable server after the release", sent=True)
         self._drop_pin()
         self._hold_id = ""
-        await self._change(f"set server {backend}/{HOLD} {_addr(target)}")
 
-    async def flip_and_release(self, *, to: str) -> None:
-        """The same as `release`, named for the way forward."""
-        await self.release(to=to)
+    async def tidy(self, *, active: str) -> None:
+        """Make the hold server another name of the active one, for the next hold. Not urgent:
+        `prepare_hold` does it too."""
+        target = self._address(active)
+        await self._change(f"set server {self.at.backend}/{HOLD} {_addr(target)}")
 
     async def close_sessions(self, server: str) -> int:
         """End every client session on `server` at once; returns how many there were.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import ssl
@@ -233,10 +234,15 @@ async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) ->
 def _tls(at: ServerAddress) -> ssl.SSLContext | None:
     if at.socket or at.tls == "off":
         return None
-    context = ssl.create_default_context(cafile=at.ca or None)
+    return _tls_context(at.ca)
+
+
+@functools.cache  # making one takes some 20 ms
+def _tls_context(ca: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca or None)
     # Servers make their own certificates, without host names: an authority is what can be checked.
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED if at.ca else ssl.CERT_NONE
+    context.verify_mode = ssl.CERT_REQUIRED if ca else ssl.CERT_NONE
     return context
 
 
