@@ -26,7 +26,7 @@ def free_port() -> int:
 async def until(what: Callable[[], Awaitable[bool]], limit_s: float = 5.0) -> None:
     """Look again and again until it is so; fails after the limit."""
     async with asyncio.timeout(limit_s):
-        while not await what():
+        while not await what():  # noqa: ASYNC110 - HAProxy tells nobody, it is asked
             await asyncio.sleep(0.005)
 
 
@@ -58,7 +58,7 @@ class Greeter:
         for writer in list(self._writers):
             writer.close()
         async with asyncio.timeout(5):
-            while self._writers:
+            while self._writers:  # noqa: ASYNC110 - emptied by the connections' own tasks
                 await asyncio.sleep(0.005)
 
 
@@ -126,7 +126,7 @@ class Lab:
     async def start(self, *, alive: bool = True) -> None:
         """Start HAProxy; `alive`: wait for its Lua task, where it has one, too."""
         log = (self.directory / "haproxy.log").open("ab")
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: ASYNC220 - blocks for a moment only
             self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         log.close()

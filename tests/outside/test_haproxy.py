@@ -180,8 +180,7 @@ asyncio.run(main())
 async def test_killed_or_stopped_while_holding_loses_no_client(how):
     async with lab() as it:
         at = it.pairs["pair"]
-        held = time.monotonic()
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: ASYNC220 - starting it blocks for a moment only
             [sys.executable, "-c", HOLDER, *vars(at).values()],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -194,10 +193,11 @@ async def test_killed_or_stopped_while_holding_loses_no_client(how):
                 await queued(balancer, 10)
                 os.kill(child.pid, how)
                 # Killed: its pin is gone, so one client at a time passes through the alias.
-                first = await waiting[0].greeted()
-                took = time.monotonic() - held
-                assert first == "a" and (took < 0.7) == (how == signal.SIGKILL)
-                assert {await c.greeted() for c in waiting[1:]} == {"a"}
+                # Which one is first is HAProxy's choice: its threads share the queue.
+                greeted = [asyncio.create_task(c.greeted()) for c in waiting]
+                await asyncio.wait(greeted, return_when=asyncio.FIRST_COMPLETED)
+                assert (time.monotonic() - held < 0.7) == (how == signal.SIGKILL)
+                assert set(await asyncio.gather(*greeted)) == {"a"}
                 assert time.monotonic() - held < 1.6
             assert (await balancer.look()).active == "a"
         finally:

@@ -127,7 +127,7 @@ def test_the_runtime_client_tells_what_may_have_been_sent(tmp_path):
 
     async def test():
         nobody = Runtime(f"unix:{tmp_path}/none.sock", name="lb1")
-        with pytest.raises(OutsideError, match="is HAProxy|none.sock") as caught:
+        with pytest.raises(OutsideError, match="No such file") as caught:
             await nobody.send("show info")
         assert caught.value.sent is False
         for handler, words in ((silent, "no reply within"), (deaf, "lb1")):

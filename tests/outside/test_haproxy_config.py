@@ -99,9 +99,7 @@ def test_a_restart_after_the_flip_finds_the_new_active():
             await balancer.hold(active="a", back="a", deadline=in_seconds(10))
             await balancer.flip_and_release(to="b")
             assert any("a reload would move" in reason for reason in await balancer.capable())
-            await config.install(
-                config.with_active(path.read_text(), "b"), path, main=[it.main]
-            )
+            await config.install(config.with_active(path.read_text(), "b"), path, main=[it.main])
             assert await balancer.capable() == []
             it.stop()
             await it.start()

@@ -39,7 +39,7 @@ LONGEST_HOLD_S = 60.0  # the Lua task ends every hold by then
 # What HAProxy says of commands that did what was asked, or that had nothing to do.
 _QUIET = re.compile(
     r"no need to change the addr|IP changed from|no need to change the port|port changed from"
-    r"|Key not found\."
+    r"|Key not found\.|No such session"
 )
 
 

@@ -194,7 +194,7 @@ async def validate(
     """
     candidate = _write_beside(instead_of, text, suffix=".check")
     files = [str(p) for p in main if p != instead_of] + [str(candidate)]
-    command = ["haproxy", "-c", "-q", *(word for file in files for word in ("-f", file))]
+    command = ["haproxy", "-c", *(word for file in files for word in ("-f", file))]
     where = f"haproxy -c -f {' -f '.join(files)}"
     process = None
     try:
@@ -216,7 +216,9 @@ async def validate(
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        raise OutsideError(where, said.decode(errors="replace").strip()[-2000:], sent=False)
+        lines = said.decode(errors="replace").splitlines()
+        alerts = [x for x in lines if "[ALERT]" in x] or lines
+        raise OutsideError(where, "; ".join(alerts)[:2000], sent=False)
 
 
 async def install(text: str, path: Path, *, main: Sequence[Path], limit_s: float = 10.0) -> None:
