@@ -13,6 +13,8 @@ from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_session import MysqlError, Session
 
 NO_SUCH_THREAD = 1094
+# MySQL 8+: sessions of accounts with SYSTEM_USER are only for others with it to end.
+NOT_OURS = 1095
 # Sessions looked at and then closed in one go: few, so that the last is not far from its look.
 CHUNK = 16
 
@@ -143,9 +145,9 @@ async def close_idle(
             try:
                 results = await session.many(packet, limit_s=limit_s)
             except MysqlError as error:
-                if error.code != NO_SUCH_THREAD:
+                if error.code not in (NO_SUCH_THREAD, NOT_OURS):
                     raise
-                left = await _behind_the_gone(session, left, closed)
+                left = await _behind_the_failed(session, left, closed)
                 continue
             found = next((r[0]["CLOSED"] for r in reversed(results) if r), None)
             closed += _ids(found)
@@ -153,9 +155,9 @@ async def close_idle(
     return closed
 
 
-async def _behind_the_gone(session: Session, tried: list[int], closed: list[int]) -> list[int]:
-    """One session went away between look and kill, which ended the packet: note what was closed
-    before it, and return what is left to try."""
+async def _behind_the_failed(session: Session, tried: list[int], closed: list[int]) -> list[int]:
+    """One could not be closed (it had just gone, or is not ours to end), which ended the packet:
+    note what was closed before it, and return what is left to try."""
     row = (await session.rows("SELECT @sw_at AS LAST, @sw_closed AS CLOSED"))[0]
     closed += _ids(row["CLOSED"])
     return tried[tried.index(int(row["LAST"])) + 1 :]
@@ -171,6 +173,7 @@ async def kill(session: Session, session_id: int, *, limit_s: float = 5.0) -> bo
     """End a session, whatever it does; False when there is none of this id (any more).
 
     True says that the server has been told; a session in a long rollback stays for a while.
+    Raises MysqlError 1095 when it is not ours to end (MySQL 8+: an account with SYSTEM_USER).
     """
     try:
         await session.run(f"KILL {int(session_id)}", limit_s=limit_s)

@@ -8,7 +8,6 @@ import functools
 import logging
 import os
 import ssl
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from asyncmy import errors as driver_errors
@@ -73,14 +72,14 @@ class Session:
         Raises MysqlError when the server refuses, else OutsideError; both with sent=False, as a
         login changes nothing.
         """
-        _guard_standard_descriptors()
+        guard_standard_descriptors()
         try:
             async with asyncio.timeout(limit_s):
                 connection = await _connect(at, program)
         except TimeoutError:
             raise OutsideError(at.where, f"no login within {limit_s:g} s", sent=False) from None
         except driver_errors.MySQLError as error:
-            raise _refused(at, error) from error
+            raise await _not_let_in(at, error) from error
         except (OSError, ValueError, RuntimeError) as error:
             raise OutsideError(at.where, f"cannot log in: {error}", sent=False) from error
         session = cls(at, connection)
@@ -246,20 +245,31 @@ def _tls_context(ca: str) -> ssl.SSLContext:
     return context
 
 
-def _refused(at: ServerAddress, error: driver_errors.MySQLError) -> OutsideError:
+async def _not_let_in(at: ServerAddress, error: driver_errors.MySQLError) -> OutsideError:
     code, text = _read(error)
+    what = f"cannot log in as {at.user}: {text}"
     if code < 1000 or 2000 <= code < 3000:
-        return OutsideError(
-            at.where, f"cannot log in as {at.user}: {text}", sent=False,
-            refused="[Errno 111]" in text or "[Errno 2]" in text,
-        )
-    return MysqlError(
-        at.where,
-        code,
-        f"cannot log in as {at.user}: {text}",
-        sqlstate=getattr(error, "sqlstate", None) or "",
-        sent=False,
-    )
+        refused = await _nobody_listens(at, error.__cause__)
+        return OutsideError(at.where, what, sent=False, refused=refused)
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    return MysqlError(at.where, code, what, sqlstate=sqlstate, sent=False)
+
+
+async def _nobody_listens(at: ServerAddress, cause: BaseException | None) -> bool:
+    if isinstance(cause, ConnectionRefusedError):
+        return True
+    if not (at.socket and at.host and isinstance(cause, FileNotFoundError)):
+        return False
+    # A server takes its socket file away when it stops; but so do cleaners of /tmp.
+    try:
+        async with asyncio.timeout(1):
+            _, writer = await asyncio.open_connection(at.host, at.port)
+            writer.close()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    return False
 
 
 def _read(error: BaseException) -> tuple[int, str]:
@@ -276,10 +286,12 @@ def _head(sql: str) -> str:
     return line if len(line) <= 80 else line[:79] + "…"
 
 
-def _guard_standard_descriptors(dup: Callable[[int, int], int] = os.dup2) -> None:
+def guard_standard_descriptors() -> None:
     """Open /dev/null on each of 0, 1, 2 that is closed.
 
     A connection that became one of them would take whatever the process, or a child, prints.
+    Done at every `Session.open`; a program does it first of all, before its event loop, whose
+    own sockets would take their places too.
     """
     for number in (0, 1, 2):
         try:
@@ -287,7 +299,7 @@ def _guard_standard_descriptors(dup: Callable[[int, int], int] = os.dup2) -> Non
         except OSError:
             null = os.open(os.devnull, os.O_RDWR)
             if null != number:
-                dup(null, number)
+                os.dup2(null, number)
                 os.close(null)
             os.set_inheritable(number, True)
 
