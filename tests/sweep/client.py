@@ -15,7 +15,7 @@ from pathlib import Path
 from slackwater.lab.load import Load, LoadPlan
 from slackwater.lab.load_target import lab_target
 
-RATE = float(os.environ.get("SLACKWATER_SWEEP_RATE", "200"))
+RATE = float(os.environ.get("SLACKWATER_SWEEP_RATE", "150"))
 
 
 def main() -> None:
