@@ -17,8 +17,10 @@ from slackwater.operations.before_switchover import (
     lock_name,
 )
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reopen import end_session, reopen_old, unlock
 from slackwater.operations.settle_sessions import SettleSessions
 from slackwater.outside import mysql_server
+from slackwater.outside.haproxy import HAProxy
 from slackwater.plan.step import Plan, Seen, Step
 
 # Past the fence the rest takes some milliseconds; with less left of the hold, do not begin it.
@@ -130,8 +132,9 @@ class FenceWrites(Step[PairWorld]):
 
     async def verify(self, world: PairWorld) -> Seen:
         # The lock lives as long as its session: one that answers still has it.
+        # Before the position is noted, that session is open but has no lock yet.
         lock = world.servers[self.old].lock
-        if lock is None or lock.broken:
+        if lock is None or lock.broken or "position" not in world.notes:
             return Seen.NOT_DONE
         await lock.rows("SELECT 1", limit_s=1)
         return Seen.DONE
@@ -202,7 +205,13 @@ class AimHold(Step[PairWorld]):
         return Seen.DONE if aimed else Seen.NOT_DONE
 
     async def undo(self, world: PairWorld) -> None:
-        await world.each_balancer(self.balancers, lambda b: b.aim(back=self.old))
+        async def aim_back(balancer: HAProxy) -> None:
+            # A hold that ended by itself, or that a killed slackwater put, is no longer aimed by
+            # anybody: what follows here reopens the old server and sends clients there.
+            if balancer.holds(await balancer.look()):
+                await balancer.aim(back=self.old)
+
+        await world.each_balancer(self.balancers, aim_back)
 
 
 @dataclass(frozen=True)
@@ -275,41 +284,6 @@ def _hold_ended(world: PairWorld) -> None:
     if world.held_since is not None and "hold_ms" not in world.figures:
         world.figures["hold_ms"] = round((clock.mono() - world.held_since) * 1000, 2)
     world.held_until = None
-
-
-async def unlock(world: PairWorld, old: str) -> None:
-    """End the session that holds the lock; the server frees the lock with it."""
-    server = world.servers[old]
-    lock, server.lock = server.lock, None
-    if lock is not None:
-        await end_session(world, old, lock.connection_id)
-        await lock.close()
-
-
-async def end_session(world: PairWorld, server: str, session_id: int) -> None:
-    """Kill one of our sessions and wait until the server no longer has it."""
-    fresh = await world.servers[server].fresh()
-    try:
-        async with asyncio.timeout(3):
-            while await mysql_server.end_session(fresh, session_id):
-                await asyncio.sleep(0.002)
-    finally:
-        await fresh.close()
-
-
-async def reopen_old(world: PairWorld, old: str, new: str) -> None:
-    """Let the old server accept writes again, only if the new one surely does not."""
-    if await world.writable(old):
-        return
-    if await world.writable(new) is not False:
-        raise StepFailed(f"{new} may be accepting writes, so {old} stays read-only")
-    lock = world.servers[old].lock
-    if lock is not None and lock.broken:
-        await unlock(world, old)  # a late read_only of ours must not undo what follows
-    session = await world.session(old)
-    await mysql_server.set_read_only(session, False)
-    if not await world.writable(old):
-        raise StepFailed(f"{old} is still read-only")
 
 
 async def claim(world: PairWorld) -> None:
