@@ -31,8 +31,8 @@ class Round:
     number: int
     ok: bool
     took_ms: float  # of the whole method, as its user waits
-    stalls_ms: dict[str, float]  # longest wait until an acknowledgement, by kind
-    failed_ms: float  # longest wait that ended in an error
+    stalls_ms: dict[str, float]  # longest wait for an answer, good or bad, by kind
+    acked_ms: float  # longest wait that ended in an acknowledgement
     gap_ms: float  # longest time without any acknowledged write
     errors: dict[str, int]
     error_names: dict[str, int]
@@ -102,7 +102,6 @@ def _target(facts: LabFacts) -> Target:
 def _round(method: Method, rate: int, number: int, done: Done, report: LoadReport) -> Round:
     record, seen = report.record, report.verification
     first, last = done.started * 1e3, (done.ended + AFTER_S) * 1e3
-    window = report.window(first, last)
     names: dict[str, int] = {}
     for fault in report.faults:
         name = f"{fault.kind} {fault.phase}: {fault.code} {fault.name}"
@@ -113,8 +112,8 @@ def _round(method: Method, rate: int, number: int, done: Done, report: LoadRepor
         number=number,
         ok=done.ok,
         took_ms=round((done.ended - done.started) * 1e3, 1),
-        stalls_ms=window["stalls_ms"],
-        failed_ms=round(max((f.longest_ms for f in report.faults), default=0.0), 1),
+        stalls_ms={kind: _stall_ms(report, kind, first, last) for kind in KINDS},
+        acked_ms=report.stall_between(first, last),
         gap_ms=_gap_ms(report, first, last),
         errors={kind: report.errors_of(kind) for kind in KINDS},
         error_names=names,
@@ -132,6 +131,12 @@ def _round(method: Method, rate: int, number: int, done: Done, report: LoadRepor
     return result
 
 
+def _stall_ms(report: LoadReport, kind: str, first: float, last: float) -> float:
+    """A write that waited and then failed has waited, too."""
+    failed = (f.longest_ms for f in report.faults if f.kind == kind)
+    return max(report.stall_between(first, last, kind), max(failed, default=0.0))
+
+
 def _gap_ms(report: LoadReport, first: float, last: float) -> float:
     """Longest time between two neighbouring acknowledgements of any kind, in the window."""
     record = report.record
@@ -143,7 +148,7 @@ def _gap_ms(report: LoadReport, first: float, last: float) -> float:
 
 def _keep_samples(result: Round, report: LoadReport, zero: float) -> None:
     record = report.record
-    begin, end = record.moment(zero * 1e3) - PLOT_BEFORE_S, None
+    begin = record.moment(zero * 1e3) - PLOT_BEFORE_S
     end = begin + PLOT_BEFORE_S + PLOT_AFTER_S
     for kind, samples in record.samples.items():
         for at, wait in zip(samples.ends, samples.waits, strict=True):

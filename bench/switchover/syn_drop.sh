@@ -38,7 +38,8 @@ RULE
 say closed
 
 # Connections in progress end; those of pools stay. So: until their number stands still and none
-# is at work, for at most some five seconds.
+# is at work, for at most some five seconds. What is left then (pools) is cut, and cannot come back
+# in: none of them meets a read-only server.
 before=-1
 for attempt in {1..100}; do
     read -r count busy <<< "$(sessions)"
@@ -46,12 +47,10 @@ for attempt in {1..100}; do
     before=$count
     sleep 0.05
 done
+runtime "shutdown sessions server pair/$old"
 
 lock_and_hand_over
-# What is left of the connections (pools) is cut before the unlock, so that none of them meets a
-# read-only server.
-runtime "set server pair/$new state ready; set server pair/$old state maint; \
-shutdown sessions server pair/$old"
+runtime "set server pair/$new state ready; set server pair/$old state maint"
 mv "$next" "$PAIR_CONFIG"
 unlock
 nft list table inet switchover | awk '/counter/ { print "# dropped: " $0 }'

@@ -1,0 +1,123 @@
+"""`python -m bench.switchover`: run all methods in turns, print and write what they did."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+from bench.switchover import namespace, table
+from bench.switchover.measure import Round, measure
+from bench.switchover.methods import METHODS, Method
+from slackwater.errors import SlackwaterError
+from slackwater.lab.balancer import find_haproxy
+from slackwater.lab.programs import choose
+
+
+def main() -> int:
+    """Returns 0 when every round of slackwater ended well and nothing was lost."""
+    asked = _arguments()
+    why_not = namespace.enter("bench.switchover")  # starts us again inside one, where it can
+    methods = [m for m in METHODS if m.key in asked.methods]
+    if why_not:
+        print(f"SYN drop is left out: {why_not}", file=sys.stderr)
+        methods = [m for m in methods if m.key != "syn_drop"]
+    asked.out.mkdir(parents=True, exist_ok=True)
+    rounds: list[Round] = []
+    for rate in asked.rate:
+        for number in range(1, asked.rounds + 1):
+            for method in _turn(methods, number):
+                rounds.append(_one(method, rate, number, asked.server))
+                _write(rounds, asked)
+    found = table.lines(rounds)
+    print(table.text(found))
+    print(f"Written to {asked.out}: switchover.json, switchover.md, switchover.png")
+    ours = [r for r in rounds if r.method == "slackwater"]
+    return 0 if all(r.ok and r.lost == r.duplicated == 0 for r in ours) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.switchover",
+        description="Compare a switchover by slackwater, by hand and by SYN drop, under load.",
+    )
+    keys = [m.key for m in METHODS]
+    parser.add_argument("--rounds", type=int, default=5, help="of each method and rate [5]")
+    parser.add_argument("--rate", type=int, action="append",
+                        help="connection-per-request writes a second; may be repeated [500]")
+    parser.add_argument("--methods", nargs="+", choices=keys, default=keys)
+    parser.add_argument("--server", type=Path, help="root of another MariaDB")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="[build/bench]")
+    asked = parser.parse_args()
+    asked.rate = asked.rate or [500]
+    return asked
+
+
+def _turn(methods: list[Method], number: int) -> list[Method]:
+    """Another one begins in each round, so that none always runs on a warmer machine."""
+    at = (number - 1) % len(methods)
+    return methods[at:] + methods[:at]
+
+
+def _one(method: Method, rate: int, number: int, server: Path | None) -> Round:
+    for attempt in (1, 2):
+        try:
+            found = measure(method, rate, number, server)
+            break
+        except SlackwaterError as problem:  # of the lab; a method's own failure is a result
+            if attempt == 2:
+                raise
+            print(f"once more: {problem}", file=sys.stderr)
+    errors = sum(found.errors.values())
+    print(
+        f"{rate:5,}/s  round {number}  {method.name:<14} longest wait {found.stall_ms:8,.1f} ms  "
+        f"no writes for {found.gap_ms:7,.1f} ms  {errors:4} errors  lost {found.lost}  "
+        f"twice {found.duplicated}" + ("" if found.ok else "  FAILED"),
+        file=sys.stderr,
+    )
+    for line in found.problems:
+        print(f"         {line}", file=sys.stderr)
+    return found
+
+
+def _write(rounds: list[Round], asked: argparse.Namespace) -> None:
+    """After each round, so that an interrupted bench leaves what it has."""
+    machine = _machine(asked.server)
+    told = {
+        "command": "python -m bench.switchover " + " ".join(sys.argv[1:]),
+        "machine": machine,
+        "at": time.strftime("%Y-%m-%d", time.gmtime()),
+        "rounds": [r.as_json() for r in rounds],
+        "samples": [
+            {"method": r.method, "rate": r.rate, "number": r.number, "samples": r.samples,
+             "failures": r.failures}
+            for r in rounds
+        ],
+    }
+    (asked.out / "switchover.json").write_text(json.dumps(told))
+    (asked.out / "switchover.md").write_text(table.markdown(table.lines(rounds)))
+    try:
+        from bench.switchover import plot
+    except ImportError as problem:
+        print(f"no picture: {problem}", file=sys.stderr)
+        return
+    about = f"the middle round of each method; {machine}"
+    for rate in {r.rate for r in rounds}:
+        suffix = "" if rate == asked.rate[0] else f"-{rate}"
+        plot.draw(rounds, rate, about, asked.out / f"switchover{suffix}.png")
+
+
+def _machine(server: Path | None) -> str:
+    haproxy = os.popen(f"{find_haproxy()} -v").read().split()[2].split("-")[0]
+    return (
+        f"{choose(server).name}, sync_binlog=1, HAProxy {haproxy}, {os.cpu_count()} cores, "
+        f"Linux {platform.release().split('-')[0]}, everything on one machine"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
