@@ -104,7 +104,8 @@ class PairTable(_Table):
 class LimitsTable(_Table):
     """All in seconds."""
 
-    hold: Annotated[float, Field(gt=0, le=30)] = 5.0  # the longest that a client is held
+    # The longest that a client is held; clients give up connecting after 10 s or so.
+    hold: Annotated[float, Field(gt=0, le=8)] = 5.0
     grace: PositiveFloat = 1.0  # how long sessions get to end their transactions, in the hold
     lag: PositiveFloat = 1.0  # replication lag above which nothing is begun
     oldest_transaction: PositiveFloat = 5.0  # a transaction or statement older than that refuses

@@ -17,8 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo.demo)
-app.add_typer(lab.app, name="lab")
 app.add_typer(balancer.app, name="balancer")
+app.add_typer(lab.app, name="lab")
 app.command("check")(inspect.check)
 app.command("status")(inspect.status)
 app.command("history")(inspect.history)

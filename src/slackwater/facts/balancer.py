@@ -174,8 +174,11 @@ def _server(row: Mapping[str, str]) -> ServerState:
 
 
 def _admin_state(bits: int) -> AdminState:
-    """Bits of srv_admin_state (HAProxy's server-t.h): 0x27 maintenance, 0x18 drain."""
-    if bits & 0x27:
+    """Bits of srv_admin_state (HAProxy's server-t.h): 0x23 maintenance, 0x18 drain.
+
+    0x04 only says that the file has `disabled`: it stays after `set server … state ready`.
+    """
+    if bits & 0x23:
         return "maint"
     return "drain" if bits & 0x18 else "ready"
 
@@ -283,3 +286,9 @@ def _is(row: Mapping[str, str], proxy: str, kind: str) -> bool:
 
 def _number(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
+
+
+def parse_outgoing(text: str, backend: str) -> frozenset[str]:
+    """The balancer's own `host:port` of each connection of `backend`, from `show sess all`."""
+    pattern = rf"^\s+backend={re.escape(backend)} \(.*\) addr=(\S+:\d+)"
+    return frozenset(re.findall(pattern, text, re.MULTILINE))

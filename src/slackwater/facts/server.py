@@ -110,9 +110,16 @@ class ClientSession:
     transaction_age_s: float | None = None
     program: str | None = None
 
+    running_s: float | None = None  # of the statement it runs; None: none, or not known
+
     @property
     def sleeping(self) -> bool:
         return self.command == "Sleep"
+
+    def who(self) -> str:
+        """For people: user@host, the program where it is known, and the session's id."""
+        program = f" ({self.program})" if self.program else ""
+        return f"{self.user}@{self.host}{program} [session {self.id}]"
 
 
 def is_on(value: str | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from slackwater.errors import OutsideError
 from slackwater.lab.instance import Instance
 
 DATABASE = "slackwater_lab"
+# asyncmy logs each warning of the server (names are not resolved here: meant); not for people.
+logging.getLogger("asyncmy").addHandler(logging.NullHandler())
 _APP_RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE"
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slackwater.errors import OutsideError, Refused
+from slackwater.facts.balancer import BalancerAddress
 from slackwater.lab.instance import Instance
 from slackwater.lab.ports import free_port
 from slackwater.lab.process import ProcessId, poll_pause, spawn
+from slackwater.outside import haproxy_config
 
 _MAXCONN = 8000
 
@@ -52,6 +54,14 @@ class Balancer:
     def frontend(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    def address(self) -> BalancerAddress:
+        """How slackwater reaches it."""
+        return BalancerAddress(
+            name=self.name, runtime=f"unix:{self.runtime}", backend="pair",
+            frontend=self.frontend, pin=f"unix:{self.pin}",
+            holds_map=str(self.holds_map), config_file=str(self.config_file),
+        )
+
     def command(self) -> list[str]:
         """Master and worker, in the foreground: SIGUSR2 to the pid reloads it."""
         files = ["-f", str(self.main_config), "-f", str(self.config_file)]
@@ -77,15 +87,16 @@ def create(name: str, directory: Path, active: Instance, passive: Instance) -> B
     balancer = Balancer(name, directory, free_port(), find_haproxy())
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = _MAXCONN if hard == resource.RLIM_INFINITY else min(_MAXCONN, (hard - 200) // 2)
-    balancer.holds_map.touch(mode=0o600)
-    lua = directory / "deadline.lua"
-    lua.write_text(_LUA.replace("MAP", str(balancer.holds_map)))
-    balancer.main_config.write_text(
-        _MAIN.format(runtime=balancer.runtime, maxconn=most, lua=lua)
-    )
-    balancer.config_file.write_text(
-        _PAIR.format(port=balancer.port, pin=balancer.pin, active=active, passive=passive)
-    )
+    at = balancer.address()
+    servers = {i.directory.name: i.address for i in (active, passive)}
+    for path, text in (
+        (balancer.holds_map, haproxy_config.render_map()),
+        (haproxy_config.lua_path(at), haproxy_config.render_lua(at)),
+        (balancer.main_config, haproxy_config.render_global([at], maxconn=most)),
+        (balancer.config_file, haproxy_config.render("lab", at, servers, active.directory.name)),
+    ):
+        path.touch(mode=0o600)
+        path.write_text(text)
     return balancer
 
 
@@ -114,47 +125,3 @@ def _answers(runtime: Path) -> bool:
         except OSError:
             return False
 
-
-_MAIN = """\
-global
-  stats socket {runtime} mode 600 level admin expose-fd listeners
-  maxconn {maxconn}
-  lua-load {lua}
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 1h
-  timeout server 1h
-  timeout queue 60s
-"""
-_PAIR = """\
-frontend db
-  bind 127.0.0.1:{port}
-  default_backend pair
-frontend pin
-  bind unix@{pin} mode 600
-  default_backend pair
-backend pair
-  balance leastconn
-  use-server hold if {{ fe_name pin }}
-  server {active.directory.name} {active.address}
-  server {passive.directory.name} {passive.address} disabled
-  server hold {active.address} maxconn 1 weight 0 disabled
-"""
-_LUA = """\
-local holds = Map.new("MAP", Map._str)
-core.register_task(function()
-  while true do
-    core.msleep(50)
-    local v = holds:lookup("pair")
-    if v ~= nil then
-      local at, back = string.match(v, "^(%S+) (%S+)$")
-      local t = core.now()
-      if at and t.sec + t.usec/1e6 >= tonumber(at) then
-        local s = core.proxies["pair"].servers
-        s[back]:set_ready(); s["hold"]:set_maint()
-      end
-    end
-  end
-end)
-"""

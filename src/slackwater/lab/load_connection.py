@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import time
@@ -102,10 +103,8 @@ class Connection:
 
     def quit(self) -> None:
         """Say COM_QUIT and close, without waiting for an answer, as clients do."""
-        try:
+        with contextlib.suppress(OSError):  # gone already: closed is what was asked for
             self._socket.send(wire.COM_QUIT)
-        except OSError:
-            pass  # gone already: closed is what was asked for
         self.close()
 
     def close(self) -> None:

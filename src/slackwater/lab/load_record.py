@@ -7,6 +7,7 @@ between any two moments afterwards. Times inside are monotonic seconds; outside,
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 import time
@@ -184,7 +185,7 @@ class Record:
 def longest_gap(series: Sequence[Sequence[float]]) -> float:
     """Longest distance between neighbours in the union of sorted series; 0 for fewer than 2."""
     merged = sorted(value for values in series for value in values)
-    return max((b - a for a, b in zip(merged, merged[1:], strict=False)), default=0.0)
+    return max((b - a for a, b in itertools.pairwise(merged)), default=0.0)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

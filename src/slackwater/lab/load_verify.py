@@ -16,6 +16,7 @@ _TOLD = 20  # numbers named in a report
 _POLL_S = 0.05
 _READ_LIMIT_S = 60.0
 _UNKNOWN_DATABASE = 1049
+_NO_SUCH_TABLE = 1146
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,31 @@ class Verification:
 
 
 def create_table(target: Target, *, limit_s: float) -> None:
-    """Create database and table through the first frontend, as the clients. OutsideError."""
+    """Make sure of database and table through the first frontend, as the clients.
+
+    Where they are there, nothing is written: the server may be read only. Raises OutsideError.
+    """
     place = target.frontends[0]
     try:
         with Session(place, _credentials(target), limit_s=limit_s) as session:
-            session.run(CREATE_TABLE)
+            if not _has_table(session):
+                session.run(CREATE_TABLE)
     except SqlError as error:
         if error.code != _UNKNOWN_DATABASE:
             raise
         with Session(place, _credentials(target, database=""), limit_s=limit_s) as session:
             session.run(f"CREATE DATABASE IF NOT EXISTS {TABLE.split('.')[0]}")
             session.run(CREATE_TABLE)
+
+
+def _has_table(session: Session) -> bool:
+    try:
+        session.run(f"SELECT n FROM {TABLE} LIMIT 0")
+    except SqlError as error:
+        if error.code != _NO_SUCH_TABLE:
+            raise
+        return False
+    return True
 
 
 def verify(target: Target, base: int, fates: bytes, *, catch_up_s: float) -> Verification:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -78,10 +79,8 @@ class Session:
         return list(self.rows(sql))
 
     def close(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # gone already: closed is what was asked for
             self._socket.sendall(wire.COM_QUIT)
-        except OSError:
-            pass  # it is gone already: closed is what was asked for
         self._socket.close()
 
     def __enter__(self) -> Session:

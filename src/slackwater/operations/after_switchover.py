@@ -146,6 +146,5 @@ class through:  # noqa: N801 - reads as a word: async with through(world, "lb1")
 
 
 async def _leftovers(world: PairWorld, old: str, session: Session) -> list[ClientSession]:
-    server = world.servers[old]
-    found = await mysql_server.client_sessions(session, server.own_ids())
-    return [s for s in found if s.user != server.at.user]
+    found = await mysql_server.client_sessions(session, world.own_ids(old))
+    return [s for s in found if s.user != world.servers[old].at.user]

@@ -66,7 +66,7 @@ class MakeCanary(Step[PairWorld]):
 
 @dataclass(frozen=True)
 class RehearseCatchUp(Step[PairWorld]):
-    """Rehearse: a row written on {old} arrives on {new} within {limit_s} s"""
+    """Rehearse: a row written on {old} arrives on {new} within {lag_s} s"""
 
     old: str
     new: str

@@ -71,10 +71,8 @@ async def _server(world: PairWorld, name: str) -> ServerSeen:
 
 
 async def _clients(world: PairWorld, name: str) -> list[ClientSession]:
-    server = world.servers[name]
-    session = await server.session()
-    found = await mysql_server.client_sessions(session, server.own_ids())
-    return [s for s in found if s.user != server.at.user]
+    found = await mysql_server.client_sessions(await world.session(name), world.own_ids(name))
+    return [s for s in found if s.user != world.servers[name].at.user]
 
 
 async def _balancer(

@@ -125,6 +125,11 @@ class PairWorld:
         if self.journal is not None:
             self.journal.write("noted", key=key, value=value)
 
+    def own_ids(self, server: str) -> set[int]:
+        """Ids of the sessions on a server that are ours, the balancers' pins among them."""
+        pins = {b.pin_session_id for b in self.balancers.values()}
+        return self.servers[server].own_ids() | pins
+
     def hold_left_s(self) -> float:
         """Seconds until the balancers let clients in by themselves; 0 when nothing is held."""
         return max(0.0, self.held_until - clock.mono()) if self.held_until else 0.0

@@ -87,7 +87,7 @@ class HoldClients(Step[PairWorld]):
     new: str
     hold_limit_s: float
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         # The pin is taken before the clock starts: it is a connection, and may take its time.
         await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
         gc.disable()  # a pause of the collector would be a pause of the clients
@@ -98,6 +98,7 @@ class HoldClients(Step[PairWorld]):
             self.balancers,
             lambda b: b.hold(active=self.old, back=self.old, deadline=deadline),
         )
+        return Seen.DONE  # the reply to each hold has the servers' states in it
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
@@ -118,14 +119,14 @@ class FenceWrites(Step[PairWorld]):
     old: str
     lock_limit_s: float
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         lock = world.servers[self.old].lock
         if lock is None:
             raise StepFailed(f"no session was prepared for the lock on {self.old}")
-        await mysql_server.lock_all(lock, limit_s=min(1.0, self.lock_limit_s))
-        position = await mysql_server.executed_text(lock)
+        position = await mysql_server.lock_all(lock, limit_s=min(1.0, self.lock_limit_s))
         world.note("position", position)
         world.figures["position"] = position
+        return Seen.DONE  # the session that has the lock answered
 
     async def verify(self, world: PairWorld) -> Seen:
         # The lock lives as long as its session: one that answers still has it.
@@ -147,11 +148,12 @@ class WaitForReplay(Step[PairWorld]):
     old: str
     no_undo: ClassVar[str] = "it only waits"
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         session = await world.session(self.new)
         left = max(0.1, world.hold_left_s() - HOLD_LEFT_TO_COMMIT_S)
         if not await mysql_server.wait_executed(session, world.notes["position"], limit_s=left):
             raise StepFailed(f"{self.new} did not catch up with {self.old} within {left:.1f} s")
+        return Seen.DONE
 
     async def verify(self, world: PairWorld) -> Seen:
         session = await world.session(self.new)
@@ -190,8 +192,9 @@ class AimHold(Step[PairWorld]):
     new: str
     old: str
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         await world.each_balancer(self.balancers, lambda b: b.aim(back=self.new))
+        return Seen.DONE  # aim looks in the same reply
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
@@ -254,11 +257,12 @@ class SendClients(Step[PairWorld]):
     new: str
     no_undo: ClassVar[str] = "only forward"
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         try:
             await world.each_balancer(self.balancers, lambda b: b.release(to=self.new))
         finally:
             _hold_ended(world)
+        return Seen.DONE  # release looks in the same reply
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
@@ -288,7 +292,7 @@ async def end_session(world: PairWorld, server: str, session_id: int) -> None:
     try:
         async with asyncio.timeout(3):
             while await mysql_server.end_session(fresh, session_id):
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.002)
     finally:
         await fresh.close()
 

@@ -26,6 +26,7 @@ from slackwater.facts.balancer import (
     BalancerState,
     ServerState,
     parse_map_files,
+    parse_outgoing,
     parse_servers_state,
     parse_sessions,
     parse_state,
@@ -88,6 +89,11 @@ class HAProxy:
         """Does this object hold the one slot of the hold server, as far as it was told?"""
         return self._pin is not None and self._pin.alive
 
+    @property
+    def pin_session_id(self) -> int:
+        """The server's id of the pin's connection, which is not a client's; 0 without a pin."""
+        return self._pin.session_id if self._pin is not None else 0
+
     def holds(self, state: BalancerState) -> bool:
         """Is the hold that THIS object put still in force in `state`, with its pin?
 
@@ -95,6 +101,13 @@ class HAProxy:
         """
         mine = state.hold is not None and state.hold.id == self._hold_id
         return mine and state.holding and self.pinned
+
+    async def outgoing(self) -> frozenset[str]:
+        """`host:port` of its own end of each connection to a server of the backend.
+
+        This is how a server names these sessions, so who is not among them came another way.
+        """
+        return parse_outgoing(await self._runtime.send("show sess all"), self.at.backend)
 
     # Holding
 

@@ -10,7 +10,7 @@
 -- server that has weight while the map has no entry all end in a release, to the server whose
 -- address `hold` is another name of.
 local MAP = "@MAP@"
-local TICK_MS, DEFAULT_MS, LONGEST_MS, ORPHAN_S = 20, 5000, 60000, 0.05
+local TICK_MS, UNREADABLE_MS, LONGEST_MS, ORPHAN_S = 20, 500, 60000, 0.05
 
 -- Several files of this kind (one a map) share one task; the same one twice is one.
 slackwater = slackwater or { maps = {} }
@@ -74,7 +74,7 @@ local function tick(backend, servers)
   local id, ttl, back = string.match(value, "^([^/%s]+)/(%d+)/([^/%s]+)$")
   local why = "its deadline has passed"
   if id == nil then
-    id, ttl, back, why = "?", DEFAULT_MS, nil, "its entry is not readable"
+    id, ttl, back, why = "?", UNREADABLE_MS, nil, "its entry is not readable"
   end
   local gone = expired[backend]
   if gone and gone.id == id and id ~= "?" then return end -- ended, but its entry stayed

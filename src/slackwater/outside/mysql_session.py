@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import ssl
@@ -192,8 +193,11 @@ async def _connect(at: ServerAddress, program: str) -> Connection:
         return await _login(at, program, tls)
     except (driver_errors.MySQLError, OSError) as error:
         # A server without TLS hangs up on a client that begins with it, or says "bad handshake".
-        code = _read(error)[0] if isinstance(error, driver_errors.MySQLError) else 0
-        without_tls = code == _BAD_HANDSHAKE or code in _NO_ANSWER or isinstance(error, OSError)
+        code, text = _read(error)
+        without_tls = (
+            code == _BAD_HANDSHAKE or code in _NO_ANSWER or "SSL" in text
+            or isinstance(error, OSError)
+        )
         if tls is None or at.tls != "preferred" or not without_tls:
             raise
     return await _login(at, program, None)
@@ -226,17 +230,25 @@ async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) ->
 def _tls(at: ServerAddress) -> ssl.SSLContext | None:
     if at.socket or at.tls == "off":
         return None
-    context = ssl.create_default_context(cafile=at.ca or None)
+    return _tls_context(at.ca)
+
+
+@functools.cache  # making one takes some 20 ms
+def _tls_context(ca: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca or None)
     # Servers make their own certificates, without host names: an authority is what can be checked.
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED if at.ca else ssl.CERT_NONE
+    context.verify_mode = ssl.CERT_REQUIRED if ca else ssl.CERT_NONE
     return context
 
 
 def _refused(at: ServerAddress, error: driver_errors.MySQLError) -> OutsideError:
     code, text = _read(error)
     if code < 1000 or 2000 <= code < 3000:
-        return OutsideError(at.where, f"cannot log in as {at.user}: {text}", sent=False)
+        return OutsideError(
+            at.where, f"cannot log in as {at.user}: {text}", sent=False,
+            refused="[Errno 111]" in text or "[Errno 2]" in text,
+        )
     return MysqlError(
         at.where,
         code,

@@ -1,0 +1,209 @@
+"""The client sessions of a server: who is there, who rests, who is in a transaction; closing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from slackwater.errors import OutsideError
+from slackwater.facts.server import ClientSession
+from slackwater.outside.mysql_abilities import abilities
+from slackwater.outside.mysql_dialect import dialect
+from slackwater.outside.mysql_session import MysqlError, Session
+
+NO_SUCH_THREAD = 1094
+# Sessions looked at and then closed in one go: few, so that the last is not far from its look.
+CHUNK = 16
+
+_ACTIVE = re.compile(r"^---TRANSACTION \S+, ACTIVE (?:\([^)]*\) )?(\d+) sec", re.M)
+_THREAD = re.compile(r"^(?:MySQL|MariaDB) thread id (\d+)", re.M)
+_CUT_SHORT = "... truncated..."
+
+
+async def client_sessions(
+    session: Session, exclude_ids: Collection[int] = (), *, limit_s: float = 5.0
+) -> list[ClientSession]:
+    """All client sessions but this one and `exclude_ids`, in one round trip.
+
+    Not in it: replication and its dump threads, the event scheduler, the server's own threads.
+    Who has not logged in yet is in it (command "Connect"), and so is who is being ended
+    ("Killed"). `idle_ms` is None for the busy, and where the server cannot tell yet.
+    """
+    able = await abilities(session)
+    rows = await session.rows(dialect(session.flavour).clients(able.own_thread), limit_s=limit_s)
+    return [_session(row) for row in rows if int(row["ID"]) not in exclude_ids]
+
+
+def _session(row: dict[str, Any]) -> ClientSession:
+    command, idle_ms = row["COMMAND"], row["IDLE_MS"]
+    resting = command == "Sleep" and idle_ms is not None
+    return ClientSession(
+        id=int(row["ID"]),
+        user=row["USER"] or "",
+        host=row["HOST"] or "",
+        db=row["DB"] or "",
+        command=command or "",
+        state=row["STATE"] or "",
+        info=row["INFO"] or "",
+        idle_ms=max(0.0, float(idle_ms)) if resting else None,
+        last_command=(row["LAST_COMMAND"] or "").rpartition("/")[2],
+    )
+
+
+async def open_transactions(session: Session, *, limit_s: float = 5.0) -> dict[int, float]:
+    """Sessions in a transaction now, with its age in seconds (whole ones but on MySQL 8+).
+
+    Live, unlike information_schema.INNODB_TRX, which is a copy up to 100 ms old that every
+    reader keeps from being renewed. From Performance Schema where its transaction events are on
+    (as in MySQL 8+): then a mere BEGIN counts. Else from SHOW ENGINE INNODB STATUS: a transaction
+    counts from its first statement that touches an InnoDB table. When InnoDB cut that list short
+    (a megabyte of transactions) INNODB_TRX has to do.
+    """
+    if (await abilities(session)).transactions:
+        rows = await session.rows(
+            "SELECT t.PROCESSLIST_ID AS ID, x.TIMER_WAIT / 1e12 AS AGE"
+            " FROM performance_schema.events_transactions_current x"
+            " JOIN performance_schema.threads t ON t.THREAD_ID = x.THREAD_ID"
+            " WHERE x.STATE = 'ACTIVE' AND t.PROCESSLIST_ID IS NOT NULL"
+            " AND t.PROCESSLIST_ID <> CONNECTION_ID()",
+            limit_s=limit_s,
+        )
+        return {int(row["ID"]): float(row["AGE"] or 0) for row in rows}
+    status = await session.rows("SHOW ENGINE INNODB STATUS", limit_s=limit_s)
+    text = status[0]["Status"] if status else ""
+    if _CUT_SHORT not in text:
+        return parse_innodb_status(text)
+    rows = await session.rows(
+        "SELECT trx_mysql_thread_id AS ID, TIMESTAMPDIFF(SECOND, trx_started, SYSDATE()) AS AGE"
+        " FROM information_schema.INNODB_TRX",
+        limit_s=limit_s,
+    )
+    return {int(row["ID"]): float(row["AGE"] or 0) for row in rows if row["ID"]}
+
+
+def parse_innodb_status(text: str) -> dict[int, float]:
+    """Thread ids and ages in seconds of the active transactions in SHOW ENGINE INNODB STATUS.
+
+    One without a thread (a prepared XA transaction after its session's end) is left out.
+    """
+    found: dict[int, float] = {}
+    # The deadlock section shows transactions of the past in other words; the list begins here.
+    _, _, listed = text.partition("LIST OF TRANSACTIONS FOR EACH SESSION:")
+    for part in listed.split("\n---TRANSACTION ")[1:]:
+        active = _ACTIVE.match("---TRANSACTION " + part)
+        thread = _THREAD.search(part)
+        if active and thread:
+            found[int(thread[1])] = float(active[1])
+    return found
+
+
+async def close_if_idle(
+    session: Session, session_id: int, idle_ms: float, *, limit_s: float = 5.0
+) -> bool:
+    """Close one session, only if it has been asleep for `idle_ms`; True when it was closed."""
+    return bool(await close_idle(session, [session_id], idle_ms, limit_s=limit_s))
+
+
+async def close_idle(
+    session: Session, ids: Sequence[int], idle_ms: float, *, limit_s: float = 5.0
+) -> list[int]:
+    """Close those of `ids` that have been asleep for at least `idle_ms`; returns them.
+
+    The server itself looks and closes, in one packet for CHUNK sessions, so that a client that
+    begins a statement is almost never hit. Where Performance Schema has transaction events, a
+    session in a transaction is left alone too; elsewhere that is for the caller to know.
+    MySQL without Performance Schema knows idle times in whole seconds: it then closes less.
+    """
+    able = await abilities(session)
+    sql = dialect(session.flavour).close_idle
+    closed: list[int] = []
+    for start in range(0, len(ids), CHUNK):
+        left = list(ids[start : start + CHUNK])
+        while left:
+            packet = sql(left, idle_ms, able.own_thread, able.transactions)
+            try:
+                results = await session.many(packet, limit_s=limit_s)
+            except MysqlError as error:
+                if error.code != NO_SUCH_THREAD:
+                    raise
+                left = await _behind_the_gone(session, left, closed)
+                continue
+            found = next((r[0]["CLOSED"] for r in reversed(results) if r), None)
+            closed += _ids(found)
+            break
+    return closed
+
+
+async def _behind_the_gone(session: Session, tried: list[int], closed: list[int]) -> list[int]:
+    """One session went away between look and kill, which ended the packet: note what was closed
+    before it, and return what is left to try."""
+    row = (await session.rows("SELECT @sw_at AS LAST, @sw_rest AS REST"))[0]
+    reached = tried.index(int(row["LAST"]))
+    rest = set(_ids(row["REST"]))
+    closed += [i for i in tried[:reached] if i in rest]
+    return tried[reached + 1 :]
+
+
+def _ids(text: str | bytes | None) -> list[int]:
+    if isinstance(text, bytes):
+        text = text.decode()
+    return [int(i) for i in (text or "").split(",") if i]
+
+
+async def kill(session: Session, session_id: int, *, limit_s: float = 5.0) -> bool:
+    """End a session, whatever it does; False when there is none of this id (any more).
+
+    True says that the server has been told; a session in a long rollback stays for a while.
+    """
+    try:
+        await session.run(f"KILL {int(session_id)}", limit_s=limit_s)
+    except MysqlError as error:
+        if error.code == NO_SUCH_THREAD:
+            return False
+        raise
+    return True
+
+
+async def end_session(session: Session, session_id: int, *, limit_s: float = 5.0) -> bool:
+    """End a session; True as long as the server still has it. To be repeated until False."""
+    return await kill(session, session_id, limit_s=limit_s)
+
+
+async def kill_dump_threads(session: Session, *, limit_s: float = 5.0) -> int:
+    """End the threads that send the binary log to replicas; how many there were.
+
+    MySQL stops about 12 s later while one is left, even that of a replica long gone. Stop the
+    replicas first: they come back at once.
+    """
+    rows = await session.rows(
+        "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'",
+        limit_s=limit_s,
+    )
+    return sum([await kill(session, int(row["ID"]), limit_s=limit_s) for row in rows])
+
+
+async def programs(
+    session: Session, ids: Sequence[int], *, limit_s: float = 5.0
+) -> dict[int, str]:
+    """What programs these sessions say they are, where the server keeps that.
+
+    Empty without Performance Schema, as in MariaDB by default. Not for a hot path.
+    """
+    if not ids:
+        return {}
+    wanted = ",".join(map(str, map(int, ids)))
+    try:
+        rows = await session.rows(
+            "SELECT PROCESSLIST_ID AS ID, ATTR_NAME AS NAME, ATTR_VALUE AS VALUE"
+            " FROM performance_schema.session_connect_attrs"
+            " WHERE ATTR_NAME IN ('program_name', '_client_name')"
+            f" AND PROCESSLIST_ID IN ({wanted}) ORDER BY ATTR_NAME",
+            limit_s=limit_s,
+        )
+    except OutsideError as error:
+        if isinstance(error, MysqlError):
+            return {}  # no such table, or not for us
+        raise
+    # "program_name" sorts behind "_client_name" and so wins.
+    return {int(row["ID"]): str(row["VALUE"]) for row in rows if row["VALUE"]}

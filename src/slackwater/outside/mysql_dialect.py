@@ -1,0 +1,241 @@
+"""SQL that differs between MySQL, MariaDB and their versions. No other place compares versions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slackwater.facts.flavour import Flavour
+
+# Sessions that are no client's: replication, its dump threads, and the server's own.
+_OWN_USERS = "'system user','event_scheduler'"
+_OWN_COMMANDS = (
+    "'Daemon','Binlog Dump','Binlog Dump GTID','Register Slave','Register Replica',"
+    "'Slave_IO','Slave_SQL','Slave_worker','Group Replication'"
+)
+_CLIENTS = f"p.USER NOT IN ({_OWN_USERS}) AND p.COMMAND NOT IN ({_OWN_COMMANDS})"
+_COLUMNS = "p.ID, p.USER, p.HOST, p.DB, p.COMMAND, p.STATE, LEFT(p.INFO, 100) AS INFO"
+
+PICOSECONDS_PER_MS = 10**9
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The SQL texts for one flavour. Made by `dialect`."""
+
+    flavour: Flavour
+    read_only_on: str  # nobody but replication writes afterwards, as far as the server can
+    read_only_off: str
+    read_only: str  # one row: READ_ONLY, SUPER_READ_ONLY (NULL where there is none)
+    executed: str  # one row: OWN and REPLICATED, to be put together by facts.server.union_text
+    replica_status: str
+    binlog_status: str
+    start_replica: str
+    stop_replica: str
+    reset_replica: str
+    admin_bypasses_read_only: bool  # somebody can still write while read_only_on holds
+    bypass_privileges: tuple[str, ...]  # any of which is enough for that
+    needs: tuple[str, ...]  # privileges that slackwater's account needs
+    substitutes: tuple[tuple[str, tuple[str, ...]], ...]  # privilege: others that include it
+
+    @property
+    def mariadb(self) -> bool:
+        return self.flavour.mariadb
+
+    def look(self, variables: Sequence[str]) -> str:
+        """One packet, four results: settings, status, replica status, own binary log."""
+        names = ",".join(f"'{v}'" for v in variables)
+        return (
+            f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names});"
+            "SHOW GLOBAL STATUS WHERE Variable_name IN ('Threads_connected', 'Uptime');"
+            f"{self.replica_status};{self.binlog_status}"
+        )
+
+    def clients(self, own_thread: int | None) -> str:
+        """All client sessions with IDLE_MS. `own_thread`: our Performance Schema thread id, when
+        statement events are there; without it MySQL knows idle times only in whole seconds."""
+        if self.mariadb:
+            return (
+                f"SELECT {_COLUMNS}, p.TIME_MS AS IDLE_MS, '' AS LAST_COMMAND"
+                f" FROM information_schema.PROCESSLIST p WHERE {_CLIENTS}"
+                " AND p.ID <> CONNECTION_ID()"
+            )
+        if own_thread is None:
+            return (
+                # TIME counts begun seconds: 1 may be a millisecond.
+                f"SELECT {_COLUMNS}, GREATEST(p.TIME - 1, 0) * 1000 AS IDLE_MS, '' AS LAST_COMMAND"
+                f" FROM information_schema.PROCESSLIST p WHERE {_CLIENTS}"
+                " AND p.ID <> CONNECTION_ID()"
+            )
+        return (
+            f"SELECT {_COLUMNS}, {_idle_ms(own_thread)} AS IDLE_MS, e.EVENT_NAME AS LAST_COMMAND"
+            " FROM information_schema.PROCESSLIST p"
+            " LEFT JOIN performance_schema.threads t ON t.PROCESSLIST_ID = p.ID"
+            " LEFT JOIN performance_schema.events_statements_current e"
+            " ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0"
+            f" WHERE {_CLIENTS} AND p.ID <> CONNECTION_ID()"
+        )
+
+    def close_idle(
+        self, ids: Sequence[int], idle_ms: float, own_thread: int | None, transactions: bool
+    ) -> str:
+        """One packet that closes those of `ids` that have been asleep for `idle_ms`.
+
+        The last result is one row, CLOSED: the ids, separated by commas, or NULL. Error 1094 in
+        the middle means that a session went away by itself: see mysql_close.
+        """
+        wanted = ",".join(map(str, map(int, ids)))
+        if self.mariadb:
+            return _close_mariadb(wanted, idle_ms)
+        resting = (
+            _resting_by_second(wanted, idle_ms)
+            if own_thread is None
+            else _resting(wanted, idle_ms, own_thread, transactions)
+        )
+        # KILL takes no list and there are no loops outside of routines; a prepared statement
+        # can be chosen by a condition. @sw_at tells how far we came if one fails.
+        kills = "".join(
+            f"SET @sw_at={i},@sw_do=IF(FIND_IN_SET('{i}',@sw_rest),'KILL {i}','DO 0');"
+            "PREPARE sw FROM @sw_do;EXECUTE sw;"
+            for i in map(int, ids)
+        )
+        return f"SET @sw_at=0;SET @sw_rest=({resting});{kills}SELECT @sw_rest AS CLOSED"
+
+    def wait_executed(self) -> str:
+        """Arguments: GTID set, seconds (more than 0: in MySQL 0 is for ever). DONE: 0 = reached."""
+        if self.mariadb:
+            return "SELECT MASTER_GTID_WAIT(%s, %s) AS DONE"
+        return "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s) AS DONE"
+
+    def change_source(self, *, public_key: bool = True) -> str:
+        """Arguments: host, port, user, password. Replicate by GTID."""
+        if self.mariadb:
+            return (
+                "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s,"
+                " MASTER_PASSWORD=%s, MASTER_USE_GTID=slave_pos"
+            )
+        if self.flavour.min_mysql(8, 0, 23):
+            key = ", GET_SOURCE_PUBLIC_KEY=1" if public_key else ""
+            return (
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST=%s, SOURCE_PORT=%s, SOURCE_USER=%s,"
+                f" SOURCE_PASSWORD=%s, SOURCE_AUTO_POSITION=1{key}"
+            )
+        return (
+            "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s,"
+            " MASTER_PASSWORD=%s, MASTER_AUTO_POSITION=1"
+        )
+
+
+@functools.lru_cache
+def dialect(flavour: Flavour) -> Dialect:
+    """The dialect of this flavour."""
+    return _mariadb(flavour) if flavour.mariadb else _mysql(flavour)
+
+
+def _mariadb(flavour: Flavour) -> Dialect:
+    super_is_no_bypass = flavour.min_mariadb(10, 11)  # MDEV-29596
+    no_admin = flavour.min_mariadb(12, 0, 1)  # MDEV-36425
+    split = not flavour.min_mariadb(11, 0)  # MDEV-29668: SUPER stops including the finer ones
+    fine = ("CONNECTION ADMIN", "BINLOG MONITOR", "REPLICATION SLAVE ADMIN", "SLAVE MONITOR")
+    substitutes: dict[str, tuple[str, ...]] = {p: ("SUPER",) for p in fine} if split else {}
+    if not super_is_no_bypass:
+        substitutes["READ ONLY ADMIN"] = ("SUPER",)
+    substitutes["SLAVE MONITOR"] = (*substitutes.get("SLAVE MONITOR", ()), "REPLICA MONITOR")
+    substitutes["REPLICATION SLAVE ADMIN"] = (
+        *substitutes.get("REPLICATION SLAVE ADMIN", ()),
+        "REPLICATION REPLICA ADMIN",
+    )
+    substitutes["BINLOG MONITOR"] = (*substitutes.get("BINLOG MONITOR", ()), "REPLICATION CLIENT")
+    return Dialect(
+        flavour=flavour,
+        read_only_on=f"SET GLOBAL read_only={'NO_LOCK_NO_ADMIN' if no_admin else '1'}",
+        read_only_off="SET GLOBAL read_only=0",
+        read_only="SELECT @@GLOBAL.read_only AS READ_ONLY, NULL AS SUPER_READ_ONLY",
+        executed="SELECT @@GLOBAL.gtid_binlog_pos AS OWN, @@GLOBAL.gtid_slave_pos AS REPLICATED",
+        replica_status="SHOW ALL SLAVES STATUS",
+        binlog_status="SHOW MASTER STATUS",
+        start_replica="START ALL SLAVES",
+        stop_replica="STOP ALL SLAVES",
+        reset_replica="RESET SLAVE ALL",
+        admin_bypasses_read_only=not no_admin,
+        bypass_privileges=(
+            ("READ ONLY ADMIN",) if super_is_no_bypass else ("READ ONLY ADMIN", "SUPER")
+        ),
+        needs=("RELOAD", "PROCESS", "READ ONLY ADMIN", *fine),
+        substitutes=tuple(substitutes.items()),
+    )
+
+
+def _mysql(flavour: Flavour) -> Dialect:
+    replica = "REPLICA" if flavour.min_mysql(8, 0, 22) else "SLAVE"
+    dynamic = ("CONNECTION_ADMIN", "SYSTEM_VARIABLES_ADMIN", "REPLICATION_SLAVE_ADMIN")
+    needs = dynamic if flavour.min_mysql(8, 0) else ("SUPER",)
+    return Dialect(
+        flavour=flavour,
+        read_only_on="SET GLOBAL super_read_only=1",  # turns read_only on with it
+        read_only_off="SET GLOBAL read_only=0",  # turns super_read_only off with it
+        read_only=(
+            "SELECT @@GLOBAL.read_only AS READ_ONLY, @@GLOBAL.super_read_only AS SUPER_READ_ONLY"
+        ),
+        executed="SELECT @@GLOBAL.gtid_executed AS OWN, '' AS REPLICATED",
+        replica_status=f"SHOW {replica} STATUS",
+        binlog_status=(
+            "SHOW BINARY LOG STATUS" if flavour.min_mysql(8, 2) else "SHOW MASTER STATUS"
+        ),
+        start_replica=f"START {replica}",
+        stop_replica=f"STOP {replica}",
+        reset_replica=f"RESET {replica} ALL",
+        admin_bypasses_read_only=False,
+        bypass_privileges=("SUPER", "CONNECTION_ADMIN"),
+        needs=("RELOAD", "PROCESS", "REPLICATION CLIENT", *needs),
+        substitutes=tuple((p, ("SUPER",)) for p in dynamic),
+    )
+
+
+def _close_mariadb(ids: str, idle_ms: float) -> str:
+    # TIME_MS has fractions. The handler skips those that went away by themselves.
+    return (
+        "BEGIN NOT ATOMIC DECLARE closed TEXT DEFAULT NULL;"
+        " DECLARE CONTINUE HANDLER FOR 1094 BEGIN END;"
+        " FOR r IN (SELECT ID FROM information_schema.PROCESSLIST"
+        f" WHERE ID IN ({ids}) AND COMMAND = 'Sleep' AND TIME_MS >= {idle_ms:f}) DO"
+        " KILL r.ID; SET closed = CONCAT_WS(',', closed, r.ID); END FOR;"
+        " SELECT closed AS CLOSED; END"
+    )
+
+
+def _idle_ms(own_thread: int) -> str:
+    """How long a session's last statement is over. Our own running statement has the time now as
+    its TIMER_END: the same clock, read in the same statement. NULL while one runs."""
+    now = (
+        "(SELECT own.TIMER_END FROM performance_schema.events_statements_current own"
+        f" WHERE own.THREAD_ID = {own_thread} AND own.NESTING_EVENT_LEVEL = 0)"
+    )
+    # Signed: a statement may end between the reading of the clock and that of its row.
+    return (
+        f"IF(e.END_EVENT_ID IS NULL, NULL,"
+        f" (CAST({now} AS SIGNED) - CAST(e.TIMER_END AS SIGNED)) / {PICOSECONDS_PER_MS})"
+    )
+
+
+def _resting(ids: str, idle_ms: float, own_thread: int, transactions: bool) -> str:
+    outside = (
+        " AND NOT EXISTS (SELECT 1 FROM performance_schema.events_transactions_current x"
+        " WHERE x.THREAD_ID = t.THREAD_ID AND x.STATE = 'ACTIVE')"
+    )
+    return (
+        "SELECT GROUP_CONCAT(t.PROCESSLIST_ID) FROM performance_schema.threads t"
+        " JOIN performance_schema.events_statements_current e"
+        " ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0"
+        f" WHERE t.PROCESSLIST_ID IN ({ids}) AND t.PROCESSLIST_COMMAND = 'Sleep'"
+        f" AND {_idle_ms(own_thread)} >= {idle_ms:f}{outside if transactions else ''}"
+    )
+
+
+def _resting_by_second(ids: str, idle_ms: float) -> str:
+    seconds = int(-(-idle_ms // 1000)) + 1  # TIME counts begun seconds
+    return (
+        "SELECT GROUP_CONCAT(ID) FROM information_schema.PROCESSLIST"
+        f" WHERE ID IN ({ids}) AND COMMAND = 'Sleep' AND TIME >= {seconds}"
+    )
