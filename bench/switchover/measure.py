@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import threading
 import time
@@ -18,6 +19,7 @@ from slackwater.lab.load_record import READ_ONLY_CODES
 from slackwater.lab.up import up
 
 WARM_UP_S = 2.0
+BEFORE_S = 1.5  # of the warm-up: what the machine does by itself
 AFTER_S = 2.5  # a dropped SYN is sent again after 1 s
 PLOT_BEFORE_S, PLOT_AFTER_S = 0.6, 2.4
 
@@ -30,6 +32,7 @@ class Round:
     rate: int
     number: int
     ok: bool
+    before_ms: float  # longest wait in the second and a half before the method was started
     took_ms: float  # of the whole method, as its user waits
     stalls_ms: dict[str, float]  # longest wait for an answer, good or bad, by kind
     acked_ms: float  # longest wait that ended in an acknowledgement
@@ -111,6 +114,7 @@ def _round(method: Method, rate: int, number: int, done: Done, report: LoadRepor
         rate=rate,
         number=number,
         ok=done.ok,
+        before_ms=report.stall_between(first - BEFORE_S * 1e3, first - 50),
         took_ms=round((done.ended - done.started) * 1e3, 1),
         stalls_ms={kind: _stall_ms(report, kind, first, last) for kind in KINDS},
         acked_ms=report.stall_between(first, last),
@@ -143,7 +147,7 @@ def _gap_ms(report: LoadReport, first: float, last: float) -> float:
     begin, end = record.moment(first), record.moment(last)
     ends = sorted(t for s in record.samples.values() for t in s.ends if begin <= t <= end)
     moments = [begin, *ends, min(end, record.moment(report.ended_ms))]
-    return round(max(b - a for a, b in zip(moments, moments[1:], strict=False)) * 1e3, 1)
+    return round(max(b - a for a, b in itertools.pairwise(moments)) * 1e3, 1)
 
 
 def _keep_samples(result: Round, report: LoadReport, zero: float) -> None:

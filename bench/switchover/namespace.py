@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import NoReturn
 
 _INSIDE = "SLACKWATER_BENCH_NAMESPACE"
 _CHECK = "ip link set lo up && nft add table inet probe && nft delete table inet probe"
@@ -29,5 +30,10 @@ def enter(module: str) -> str:
         return f"no network namespace: {problem}"
     if tried.returncode != 0:
         return f"no network namespace with nftables: {tried.stderr.strip()[-200:]}"
+    sys.stdout.flush()
     words = [*command, sys.executable, "-m", module, *sys.argv[1:]]
-    os.execvpe("unshare", words, {**os.environ, _INSIDE: "1"})
+    return _become(words)
+
+
+def _become(words: list[str]) -> NoReturn:
+    os.execvpe(words[0], words, {**os.environ, _INSIDE: "1"})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.switchover.measure import Round
 from bench.switchover.methods import METHODS
+from slackwater.lab.load_plan import KINDS
 
 HEAD = (
     "method", "rounds", "longest wait: request", "pooled", "tested", "no write acked for",
@@ -40,30 +41,26 @@ def _cells(name: str, rounds: list[Round]) -> tuple[str, ...]:
     return (
         name,
         str(len(rounds)) if good == len(rounds) else f"{good} of {len(rounds)} ended well",
-        *(_ms(rounds, lambda r, k=kind: r.stalls_ms[k]) for kind in ("request", "pooled", "tested")),
-        _ms(rounds, lambda r: r.gap_ms),
-        *(_count(rounds, lambda r, k=kind: r.errors[k]) for kind in ("request", "pooled", "tested")),
-        _count(rounds, lambda r: r.read_only_errors),
-        _total(rounds, lambda r: r.lost),
-        _total(rounds, lambda r: r.duplicated),
-        _ms(rounds, lambda r: r.took_ms, worst=False),
+        *(_ms([r.stalls_ms[kind] for r in rounds]) for kind in KINDS),
+        _ms([r.gap_ms for r in rounds]),
+        *(_count([r.errors[kind] for r in rounds]) for kind in KINDS),
+        _count([r.read_only_errors for r in rounds]),
+        _total([r.lost for r in rounds]),
+        _total([r.duplicated for r in rounds]),
+        _ms([r.took_ms for r in rounds], worst=False),
     )
 
 
-def _ms(rounds: list[Round], value: Callable[[Round], float], *, worst: bool = True) -> str:
-    values = [value(r) for r in rounds]
+def _ms(values: list[float], *, worst: bool = True) -> str:
     text = f"{statistics.median(values):,.0f} ms"
     return f"{text} ({max(values):,.0f})" if worst else text
 
 
-def _count(rounds: list[Round], value: Callable[[Round], int]) -> str:
-    values = [value(r) for r in rounds]
-    middle = statistics.median(values)
-    return f"{middle:g} ({max(values)})" if max(values) else "0"
+def _count(values: list[int]) -> str:
+    return f"{statistics.median(values):g} ({max(values)})" if max(values) else "0"
 
 
-def _total(rounds: list[Round], value: Callable[[Round], int | None]) -> str:
-    values = [value(r) for r in rounds]
+def _total(values: list[int | None]) -> str:
     return "unknown" if None in values else str(sum(v or 0 for v in values))
 
 
