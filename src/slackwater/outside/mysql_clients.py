@@ -56,8 +56,9 @@ async def open_transactions(session: Session, *, limit_s: float = 5.0) -> dict[i
 
     Live, unlike information_schema.INNODB_TRX, which is a copy up to 100 ms old that every
     reader keeps from being renewed. From Performance Schema where its transaction events are on
-    (as in MySQL 8+): then a mere BEGIN counts. Else from SHOW ENGINE INNODB STATUS: a transaction
-    counts from its first statement that touches an InnoDB table. When InnoDB cut that list short
+    (MySQL 8+, or `watch_transactions`): then a mere BEGIN counts. Else from SHOW ENGINE INNODB
+    STATUS: in MariaDB a transaction counts from its first statement that touches an InnoDB table,
+    in MySQL from its first one that writes or locks. When InnoDB cut that list short
     (a megabyte of transactions) INNODB_TRX has to do.
     """
     if (await abilities(session)).transactions:

@@ -138,9 +138,9 @@ def _mariadb(flavour: Flavour) -> Dialect:
     no_admin = flavour.min_mariadb(12, 0, 1)  # MDEV-36425
     split = not flavour.min_mariadb(11, 0)  # MDEV-29668: SUPER stops including the finer ones
     fine = ("CONNECTION ADMIN", "BINLOG MONITOR", "REPLICATION SLAVE ADMIN", "SLAVE MONITOR")
-    substitutes: dict[str, tuple[str, ...]] = {p: ("SUPER",) for p in fine} if split else {}
+    substitutes: dict[str, tuple[str, ...]] = dict.fromkeys(fine, ("SUPER",)) if split else {}
     if not super_is_no_bypass:
-        substitutes["READ ONLY ADMIN"] = ("SUPER",)
+        substitutes["READ_ONLY ADMIN"] = ("SUPER",)
     substitutes["SLAVE MONITOR"] = (*substitutes.get("SLAVE MONITOR", ()), "REPLICA MONITOR")
     substitutes["REPLICATION SLAVE ADMIN"] = (
         *substitutes.get("REPLICATION SLAVE ADMIN", ()),
@@ -160,9 +160,9 @@ def _mariadb(flavour: Flavour) -> Dialect:
         reset_replica="RESET SLAVE ALL",
         admin_bypasses_read_only=not no_admin,
         bypass_privileges=(
-            ("READ ONLY ADMIN",) if super_is_no_bypass else ("READ ONLY ADMIN", "SUPER")
+            ("READ_ONLY ADMIN",) if super_is_no_bypass else ("READ_ONLY ADMIN", "SUPER")
         ),
-        needs=("RELOAD", "PROCESS", "READ ONLY ADMIN", *fine),
+        needs=("RELOAD", "PROCESS", "READ_ONLY ADMIN", *fine),
         substitutes=tuple(substitutes.items()),
     )
 
@@ -213,9 +213,11 @@ def _idle_ms(own_thread: int) -> str:
         f" WHERE own.THREAD_ID = {own_thread} AND own.NESTING_EVENT_LEVEL = 0)"
     )
     # Signed: a statement may end between the reading of the clock and that of its row.
+    idle = f"(CAST({now} AS SIGNED) - CAST(e.TIMER_END AS SIGNED)) / {PICOSECONDS_PER_MS}"
+    # No row: it logged in and has asked nothing. TIME counts begun seconds: 1 may be 1 ms.
+    since_login = "GREATEST(t.PROCESSLIST_TIME - 1, 0) * 1000"
     return (
-        f"IF(e.END_EVENT_ID IS NULL, NULL,"
-        f" (CAST({now} AS SIGNED) - CAST(e.TIMER_END AS SIGNED)) / {PICOSECONDS_PER_MS})"
+        f"IF(e.THREAD_ID IS NULL, {since_login}, IF(e.END_EVENT_ID IS NULL, NULL, {idle}))"
     )
 
 
@@ -226,7 +228,7 @@ def _resting(ids: str, idle_ms: float, own_thread: int, transactions: bool) -> s
     )
     return (
         "SELECT GROUP_CONCAT(t.PROCESSLIST_ID) FROM performance_schema.threads t"
-        " JOIN performance_schema.events_statements_current e"
+        " LEFT JOIN performance_schema.events_statements_current e"
         " ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0"
         f" WHERE t.PROCESSLIST_ID IN ({ids}) AND t.PROCESSLIST_COMMAND = 'Sleep'"
         f" AND {_idle_ms(own_thread)} >= {idle_ms:f}{outside if transactions else ''}"

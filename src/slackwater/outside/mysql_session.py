@@ -12,13 +12,16 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from asyncmy import errors as driver_errors
-from asyncmy.connection import Connection
+from asyncmy.connection import Connection as _DriverConnection
 
 from slackwater.errors import OutsideError
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.server import ServerAddress
 
 Row = dict[str, Any]
+
+# The driver's type stubs lack what is used below its cursors.
+Connection: Any = _DriverConnection
 
 # The driver logs each failed kill of a dead connection; what matters comes as an exception.
 logging.getLogger("asyncmy").setLevel(logging.ERROR)
@@ -51,7 +54,7 @@ class Session:
     closed then, `broken` says why, and the next use raises OutsideError(sent=False).
     """
 
-    def __init__(self, at: ServerAddress, connection: Connection) -> None:
+    def __init__(self, at: ServerAddress, connection: Any) -> None:
         self.at = at
         self.broken: str | None = None
         self.flavour = Flavour.parse(connection.get_server_info())
@@ -155,7 +158,8 @@ class Session:
             self._fail(error, sql)
         except (OSError, RuntimeError, AssertionError) as error:
             self.drop(str(error))
-            raise OutsideError(self.at.where, f"lost at: {_head(sql)}: {error}", sent=True) from error
+            lost = f"lost at: {_head(sql)}: {error}"
+            raise OutsideError(self.at.where, lost, sent=True) from error
         except BaseException:  # cancelled: the answer is still on its way
             self.drop("a statement was cancelled")
             raise
@@ -187,7 +191,7 @@ def _answer(result: Any) -> tuple[list[Row], int]:
     return [dict(zip(names, row, strict=True)) for row in result.rows], 0
 
 
-async def _connect(at: ServerAddress, program: str) -> Connection:
+async def _connect(at: ServerAddress, program: str) -> Any:
     tls = _tls(at)
     try:
         return await _login(at, program, tls)
@@ -203,7 +207,7 @@ async def _connect(at: ServerAddress, program: str) -> Connection:
     return await _login(at, program, None)
 
 
-async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) -> Connection:
+async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) -> Any:
     connection = Connection(
         host=None if at.socket else at.host,
         port=at.port,
@@ -288,7 +292,7 @@ def _guard_standard_descriptors(dup: Callable[[int, int], int] = os.dup2) -> Non
             os.set_inheritable(number, True)
 
 
-def _check_descriptor(connection: Connection) -> None:
+def _check_descriptor(connection: Any) -> None:
     sock = connection._transport.get_extra_info("socket")
     number = sock.fileno() if sock is not None else -1
     if 0 <= number <= 2:
