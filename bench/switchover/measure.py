@@ -19,7 +19,8 @@ from slackwater.lab.load_record import READ_ONLY_CODES
 from slackwater.lab.up import up
 
 WARM_UP_S = 2.0
-BEFORE_S = 1.5  # of the warm-up: what the machine does by itself
+BEFORE_S = 1.5  # before the method is started: what the machine does by itself
+STILL_LIMIT_S = 40.0
 AFTER_S = 2.5  # a dropped SYN is sent again after 1 s
 PLOT_BEFORE_S, PLOT_AFTER_S = 0.6, 2.4
 
@@ -62,20 +63,26 @@ class Round:
         }
 
 
-def measure(method: Method, rate: int, number: int, server: Path | None) -> Round:
-    """Run one round; leaves nothing behind."""
-    with tempfile.TemporaryDirectory(prefix="slackwater-bench-") as parent:
+def measure(method: Method, rate: int, number: int, server: Path | None, still_ms: float) -> Round:
+    """Run one round; leaves nothing behind.
+
+    The method begins in a still moment: when no write has waited longer than `still_ms` for a
+    second and a half. What the method itself does plays no part in that, so it favours none.
+    """
+    with tempfile.TemporaryDirectory(prefix="slackwater-switchover-bench-") as parent:
         Path(parent).chmod(0o711)  # the servers' own account passes through
         directory = Path(parent) / "lab"
         try:
             facts = up(server=server, directory=directory)
-            done, report = _under_load(method, facts, rate)
+            done, report = _under_load(method, facts, rate, still_ms)
         finally:
             down(directory)
     return _round(method, rate, number, done, report)
 
 
-def _under_load(method: Method, facts: LabFacts, rate: int) -> tuple[Done, LoadReport]:
+def _under_load(
+    method: Method, facts: LabFacts, rate: int, still_ms: float
+) -> tuple[Done, LoadReport]:
     plan = LoadPlan(seconds=120, rate=rate, pooled=4, pooled_tested=4)
     load = Load(_target(facts), plan)
     reports: list[LoadReport] = []
@@ -83,12 +90,24 @@ def _under_load(method: Method, facts: LabFacts, rate: int) -> tuple[Done, LoadR
     thread.start()
     try:
         time.sleep(WARM_UP_S)
+        _wait_for_stillness(load, still_ms)
         done = method.run(facts)
         time.sleep(AFTER_S)
     finally:
         load.stop()
         thread.join()
     return done, reports[0]
+
+
+def _wait_for_stillness(load: Load, still_ms: float) -> None:
+    """On a machine that others use, too. Gives up after a while: `before_ms` will tell."""
+    record, end = load.record, time.monotonic() + STILL_LIMIT_S
+    while time.monotonic() < end:
+        now = time.monotonic()
+        longest = max(s.stall_between(now - BEFORE_S, now) for s in record.samples.values())
+        if longest * 1e3 <= still_ms:
+            return
+        time.sleep(0.1)
 
 
 def _target(facts: LabFacts) -> Target:
