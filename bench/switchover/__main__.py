@@ -34,9 +34,10 @@ def main() -> int:
             for method in _turn(methods, number):
                 rounds.append(_one(method, rate, number, asked))
                 _write(rounds, asked)
+    _draw(rounds, asked)
     found = table.lines(rounds)
     print(table.text(found))
-    print(f"Written to {asked.out}: switchover.json, switchover.md, switchover.png")
+    print(f"Written to {asked.out}: switchover.json, .md, and a .png for each rate")
     ours = [r for r in rounds if r.method == "slackwater"]
     return 0 if all(r.ok and r.lost == r.duplicated == 0 for r in ours) else 1
 
@@ -85,10 +86,9 @@ def _one(method: Method, rate: int, number: int, asked: argparse.Namespace) -> R
 
 def _write(rounds: list[Round], asked: argparse.Namespace) -> None:
     """After each round, so that an interrupted bench leaves what it has."""
-    machine = _machine(asked.server)
     told = {
         "command": "python -m bench.switchover " + " ".join(sys.argv[1:]),
-        "machine": machine,
+        "machine": _machine(asked.server),
         "at": time.strftime("%Y-%m-%d", time.gmtime()),
         "rounds": [r.as_json() for r in rounds],
         "samples": [
@@ -99,15 +99,17 @@ def _write(rounds: list[Round], asked: argparse.Namespace) -> None:
     }
     (asked.out / "switchover.json").write_text(json.dumps(told))
     (asked.out / "switchover.md").write_text(table.markdown(table.lines(rounds)))
+
+
+def _draw(rounds: list[Round], asked: argparse.Namespace) -> None:
     try:
         from bench.switchover import plot
     except ImportError as problem:
         print(f"no picture: {problem}", file=sys.stderr)
         return
-    about = f"the middle round of each method; {machine}"
-    for rate in {r.rate for r in rounds}:
-        suffix = "" if rate == asked.rate[0] else f"-{rate}"
-        plot.draw(rounds, rate, about, asked.out / f"switchover{suffix}.png")
+    about = f"the middle round of each method; {_machine(asked.server)}"
+    for rate in asked.rate:
+        plot.draw(rounds, rate, about, asked.out / f"switchover-{rate}.png")
 
 
 def _machine(server: Path | None) -> str:
