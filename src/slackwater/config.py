@@ -90,6 +90,9 @@ class BalancerTable(_Table):
     holds_map: Path
     config_file: Path
     backend: Name = "pair"
+    # How many clients it lets in to a server at once, the rest wait: below the server's
+    # max_connections (MySQL's own default is 151), all balancers together.
+    maxconn: Annotated[int, Field(ge=1)] = 140
     main_config: Path = Path("/etc/haproxy/haproxy.cfg")
 
 

@@ -27,6 +27,7 @@ class CloseLeftovers(Step[PairWorld]):
     """Free the lock on {old} and close whatever still holds on to it"""
 
     old: str
+    new: str
     balancers: tuple[str, ...]
     no_undo: ClassVar[str] = FORWARD
 
@@ -36,6 +37,7 @@ class CloseLeftovers(Step[PairWorld]):
         if lock is not None:
             await lock.close()
         await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.old))
+        await world.each_balancer(self.balancers, lambda b: b.tidy(active=self.new))
         session = await server.session()
         left = await _leftovers(world, self.old, session)
         for found in left:

@@ -60,7 +60,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
             AimHold(balancers, new, old),
             PromoteNew(old, new),
             SendClients(balancers, new),
-            CloseLeftovers(old, balancers),
+            CloseLeftovers(old, new, balancers),
             FollowNew(old, new, asked.replicas),
             Persist(balancers, new, old),
             ProveIt(balancers, new, old),

@@ -197,7 +197,7 @@ class HAProxy:
         """
         if not self._addresses:
             await self.look()
-        target = self._address(to)
+        self._address(to)
         backend = self.at.backend
         line = [
             f"set server {backend}/{to} state ready",
@@ -215,11 +215,12 @@ class HAProxy:
             self._fail(f"{to} is not the only usable server after the release", sent=True)
         self._drop_pin()
         self._hold_id = ""
-        await self._change(f"set server {backend}/{HOLD} {_addr(target)}")
 
-    async def flip_and_release(self, *, to: str) -> None:
-        """The same as `release`, named for the way forward."""
-        await self.release(to=to)
+    async def tidy(self, *, active: str) -> None:
+        """Make the hold server another name of the active one, for the next hold. Not urgent:
+        `prepare_hold` does it too."""
+        target = self._address(active)
+        await self._change(f"set server {self.at.backend}/{HOLD} {_addr(target)}")
 
     async def close_sessions(self, server: str) -> int:
         """End every client session on `server` at once; returns how many there were.

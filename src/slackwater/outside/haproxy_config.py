@@ -65,8 +65,13 @@ backend {backend} from slackwater-{backend}
 """
 
 
-def render(pair: str, at: BalancerAddress, servers: Mapping[str, str], active: str) -> str:
+def render(
+    pair: str, at: BalancerAddress, servers: Mapping[str, str], active: str, *, maxconn: int
+) -> str:
     """The owned file for one pair. `servers`: name -> host:port; `active`: one of the names.
+
+    `maxconn`: how many clients a server gets at once. All who waited in a hold are let in at
+    once, and a MySQL server answers those above its max_connections with error 1040.
 
     Raises ConfigError for names or addresses that HAProxy could misread.
     """
@@ -81,7 +86,7 @@ def render(pair: str, at: BalancerAddress, servers: Mapping[str, str], active: s
     if active not in servers:
         raise ConfigError(f"active server {active!r} is none of {', '.join(servers)}")
     lines = [
-        f"    server {name} {address}{'' if name == active else ' disabled'}"
+        f"    server {name} {address} maxconn {maxconn}{'' if name == active else ' disabled'}"
         for name, address in servers.items()
     ]
     lines.append(f"    server {HOLD} {servers[active]} maxconn 1 weight 0 disabled")
