@@ -17,6 +17,8 @@ from bench.switchover.methods import METHODS, Method
 from slackwater.lab.balancer import find_haproxy
 from slackwater.lab.programs import choose
 
+TRIES = 4  # of a round on a machine that does not come to rest; then it counts
+
 
 def main() -> int:
     """Returns 0 when every round of slackwater ended well and nothing was lost."""
@@ -68,10 +70,13 @@ def _turn(methods: list[Method], number: int) -> list[Method]:
 
 
 def _one(method: Method, rate: int, number: int, asked: argparse.Namespace) -> Round:
-    found = measure(method, rate, number, asked.server, asked.still)
-    if found.before_ms > asked.still:
-        print(f"the machine is busy: a write waited {found.before_ms:,.0f} ms before the next "
-              "round's method began", file=sys.stderr)
+    for _ in range(TRIES):
+        found = measure(method, rate, number, asked.server, asked.still)
+        if found.before_ms <= asked.still:
+            break
+        # Judged by the time before the method begins, so this favours none.
+        print(f"{rate:5,}/s  round {number}  {method.name:<14} does not count, the machine is busy: "
+              f"a write waited {found.before_ms:,.0f} ms before it began", file=sys.stderr)
     errors = sum(found.errors.values())
     print(
         f"{rate:5,}/s  round {number}  {method.name:<14} longest wait {found.stall_ms:8,.1f} ms  "

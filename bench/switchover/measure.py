@@ -20,7 +20,7 @@ from slackwater.lab.up import up
 
 WARM_UP_S = 2.0
 BEFORE_S = 1.5  # before the method is started: what the machine does by itself
-STILL_LIMIT_S = 40.0
+STILL_LIMIT_S = 30.0
 AFTER_S = 2.5  # a dropped SYN is sent again after 1 s
 PLOT_BEFORE_S, PLOT_AFTER_S = 0.6, 2.4
 
