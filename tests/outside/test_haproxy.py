@@ -130,7 +130,7 @@ async def test_the_balancer_ends_the_hold_at_its_deadline_by_itself():
         async with clients(at, 5) as waiting:
             await queued(balancer, 5)
             assert {await c.greeted() for c in waiting} == {"a"}
-            assert 0.39 <= time.monotonic() - began < 0.6
+            assert 0.38 <= time.monotonic() - began < 0.9
         state = await balancer.look()
         assert state.active == "a" and state.hold is None
         assert state.expired and not balancer.holds(state)
@@ -149,14 +149,14 @@ async def test_refreshing_moves_the_deadline_and_aim_does_not():
     async with lab() as it:
         at = it.pairs["pair"]
         balancer = HAProxy(at)
-        await balancer.hold(active="a", back="a", deadline=in_seconds(0.3))
+        await balancer.hold(active="a", back="a", deadline=in_seconds(0.5))
         began = time.monotonic()
-        await balancer.hold(active="a", back="a", deadline=in_seconds(0.8))
+        await balancer.hold(active="a", back="a", deadline=in_seconds(1.0))
         async with clients(at, 3) as waiting:
             await queued(balancer, 3)
             await balancer.aim("b")
             assert {await c.greeted() for c in waiting} == {"b"}
-            assert 0.75 <= time.monotonic() - began < 1.0
+            assert 0.95 <= time.monotonic() - began < 1.5
         state = await balancer.look()
         assert state.active == "b" and state.servers["a"].admin_state == "maint"
         await balancer.release(to="b")
@@ -196,9 +196,9 @@ async def test_killed_or_stopped_while_holding_loses_no_client(how):
                 # Killed: its pin is gone, so one client at a time passes through the alias.
                 first = await waiting[0].greeted()
                 took = time.monotonic() - held
-                assert first == "a" and (took < 0.5) == (how == signal.SIGKILL)
+                assert first == "a" and (took < 0.7) == (how == signal.SIGKILL)
                 assert {await c.greeted() for c in waiting[1:]} == {"a"}
-                assert time.monotonic() - held < 1.3
+                assert time.monotonic() - held < 1.6
             assert (await balancer.look()).active == "a"
         finally:
             child.kill()
@@ -260,7 +260,7 @@ async def test_a_broken_entry_still_ends_in_a_release(entry):
         async with clients(at, 2) as waiting:
             await queued(balancer, 2)
             await balancer._runtime.send(change)
-            assert {await c.greeted(7) for c in waiting} == {"a"}
+            assert {await c.greeted(3) for c in waiting} == {"a"}
         state = await balancer.look()
         assert state.active == "a" and state.switch is not None and state.switch.errors == 0
         await balancer.release(to="a")
@@ -287,10 +287,11 @@ async def test_two_pairs_share_one_balancer():
 async def test_a_release_in_the_moment_of_the_deadline_leaves_one_active():
     async with lab() as it:
         balancer = HAProxy(it.pairs["pair"])
-        for n in range(12):
-            deadline = in_seconds(0.05)
+        for n in range(8):
+            await balancer.prepare_hold(active="a")
+            deadline = in_seconds(0.3)
             await balancer.hold(active="a", back="a", deadline=deadline)
-            await asyncio.sleep(max(0.0, deadline - time.time() + 0.004 * (n - 2)))
+            await asyncio.sleep(max(0.0, deadline - time.time() + 0.006 * (n - 1)))
             await balancer.release(to="b")
             state = await balancer.look()
             assert state.active == "b" and state.hold is None

@@ -100,16 +100,33 @@ def parse_innodb_status(text: str) -> dict[int, float]:
 
 
 async def close_if_idle(
-    session: Session, session_id: int, idle_ms: float, *, limit_s: float = 5.0
+    session: Session,
+    session_id: int,
+    idle_ms: float,
+    *,
+    after_ping_ms: float = 0.0,
+    limit_s: float = 5.0,
 ) -> bool:
-    """Close one session, only if it has been asleep for `idle_ms`; True when it was closed."""
-    return bool(await close_idle(session, [session_id], idle_ms, limit_s=limit_s))
+    """Close one session as `close_idle` does; True when it was closed."""
+    ids = [session_id]
+    closed = await close_idle(
+        session, ids, idle_ms, after_ping_ms=after_ping_ms, limit_s=limit_s
+    )
+    return closed == ids
 
 
 async def close_idle(
-    session: Session, ids: Sequence[int], idle_ms: float, *, limit_s: float = 5.0
+    session: Session,
+    ids: Sequence[int],
+    idle_ms: float,
+    *,
+    after_ping_ms: float = 0.0,
+    limit_s: float = 5.0,
 ) -> list[int]:
     """Close those of `ids` that have been asleep for at least `idle_ms`; returns them.
+
+    One whose last command was a ping has probably just been taken from its pool and is about to
+    be used: it must have slept for `after_ping_ms`. Only MySQL's Performance Schema tells.
 
     The server itself looks and closes, in one packet for CHUNK sessions, so that a client that
     begins a statement is almost never hit. Where Performance Schema has transaction events, a
@@ -122,7 +139,7 @@ async def close_idle(
     for start in range(0, len(ids), CHUNK):
         left = list(ids[start : start + CHUNK])
         while left:
-            packet = sql(left, idle_ms, able.own_thread, able.transactions)
+            packet = sql(left, idle_ms, after_ping_ms, able.own_thread, able.transactions)
             try:
                 results = await session.many(packet, limit_s=limit_s)
             except MysqlError as error:
@@ -139,11 +156,9 @@ async def close_idle(
 async def _behind_the_gone(session: Session, tried: list[int], closed: list[int]) -> list[int]:
     """One session went away between look and kill, which ended the packet: note what was closed
     before it, and return what is left to try."""
-    row = (await session.rows("SELECT @sw_at AS LAST, @sw_rest AS REST"))[0]
-    reached = tried.index(int(row["LAST"]))
-    rest = set(_ids(row["REST"]))
-    closed += [i for i in tried[:reached] if i in rest]
-    return tried[reached + 1 :]
+    row = (await session.rows("SELECT @sw_at AS LAST, @sw_closed AS CLOSED"))[0]
+    closed += _ids(row["CLOSED"])
+    return tried[tried.index(int(row["LAST"])) + 1 :]
 
 
 def _ids(text: str | bytes | None) -> list[int]:
