@@ -75,8 +75,8 @@ def _one(method: Method, rate: int, number: int, asked: argparse.Namespace) -> R
         if found.before_ms <= asked.still:
             break
         # Judged by the time before the method begins, so this favours none.
-        print(f"{rate:5,}/s  round {number}  {method.name:<14} does not count, the machine is busy: "
-              f"a write waited {found.before_ms:,.0f} ms before it began", file=sys.stderr)
+        print(f"{rate:5,}/s  round {number}  {method.name:<14} does not count, as the machine is "
+              f"busy: a write waited {found.before_ms:,.0f} ms before it began", file=sys.stderr)
     errors = sum(found.errors.values())
     print(
         f"{rate:5,}/s  round {number}  {method.name:<14} longest wait {found.stall_ms:8,.1f} ms  "
