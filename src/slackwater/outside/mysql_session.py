@@ -116,12 +116,12 @@ class Session:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_CLOSE_LIMIT_S):
                     await self._connection.ensure_closed()
-        self._connection.close()
+        _abort(self._connection)
 
     def drop(self, why: str) -> None:
         """Close at once, without a word to the server."""
         self.broken = self.broken or why
-        self._connection.close()
+        _abort(self._connection)
 
     async def __aenter__(self) -> Session:
         return self
@@ -225,7 +225,7 @@ async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) ->
         # No time zone, no SQL mode of the server's own, no limit of its own on our statements.
         await connection.query("SET autocommit=1, SESSION sql_mode='', SESSION time_zone='+00:00'")
     except BaseException:
-        connection.close()
+        _abort(connection)
         raise
     return connection
 
@@ -302,6 +302,14 @@ def guard_standard_descriptors() -> None:
                 os.dup2(null, number)
                 os.close(null)
             os.set_inheritable(number, True)
+
+
+def _abort(connection: Any) -> None:
+    """Close at once. With TLS a mere close is an exchange that a loop about to end never ends."""
+    transport = connection._transport
+    if transport is not None:
+        transport.abort()
+    connection.close()
 
 
 def _check_descriptor(connection: Any) -> None:
