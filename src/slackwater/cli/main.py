@@ -51,7 +51,10 @@ def main() -> None:
             print(f"  try: {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
     except typer.TyperException as error:
-        error.show()
+        if show := getattr(error, "show", None):
+            show()  # the usage, and what is wrong with it
+        else:
+            print(f"slackwater: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         print("slackwater: interrupted", file=sys.stderr)

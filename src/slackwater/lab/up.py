@@ -17,11 +17,11 @@ from slackwater.lab import accounts, balancer
 from slackwater.lab import directory as place
 from slackwater.lab.balancer import Balancer
 from slackwater.lab.down import clean
+from slackwater.lab.facts import LabFacts, config_text
 from slackwater.lab.instance import Instance
 from slackwater.lab.options import MAX_CONNECTIONS
 from slackwater.lab.process import ProcessId
 from slackwater.lab.programs import Program, choose
-from slackwater.lab.facts import LabFacts, config_text
 
 Say = Callable[[str], None]
 

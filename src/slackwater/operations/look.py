@@ -120,8 +120,9 @@ async def _bypassing(world: PairWorld, active: str) -> tuple[ClientSession, ...]
         if not suspects:
             return ()
         await asyncio.sleep(BYPASS_PAUSE_S)
-    programs = await mysql_server.programs(await world.session(active), list(suspects or ()))
-    return tuple(dataclasses.replace(s, program=programs.get(s.id)) for s in (suspects or {}).values())
+    found = suspects or {}
+    programs = await mysql_server.programs(await world.session(active), list(found))
+    return tuple(dataclasses.replace(s, program=programs.get(s.id)) for s in found.values())
 
 
 async def _outgoing(world: PairWorld) -> frozenset[str] | None:

@@ -112,7 +112,8 @@ class PairWorld:
 
     async def close(self) -> None:
         """Give everything back; never raises, never takes long."""
-        for handle in (*self.servers.values(), *self.balancers.values()):
+        handles: list[Server | HAProxy] = [*self.servers.values(), *self.balancers.values()]
+        for handle in handles:
             try:
                 async with asyncio.timeout(1):
                     await handle.close()

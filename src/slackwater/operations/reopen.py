@@ -8,6 +8,8 @@ from slackwater.errors import StepFailed
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
 
+PROMOTING = "promoting"  # noted on disk right before the new server is told to accept writes
+
 
 async def unlock(world: PairWorld, old: str) -> None:
     """End the session that holds the lock; the server frees the lock with it."""
@@ -30,10 +32,14 @@ async def end_session(world: PairWorld, server: str, session_id: int) -> None:
 
 
 async def reopen_old(world: PairWorld, old: str, new: str) -> None:
-    """Let the old server accept writes again, only if the new one surely does not."""
+    """Let the old server accept writes again, only if the new one surely does not.
+
+    A new server that cannot be asked is still read-only if we never began to promote it.
+    """
     if await world.writable(old):
         return
-    if await world.writable(new) is not False:
+    new_writable = await world.writable(new)
+    if new_writable or (new_writable is None and PROMOTING in world.notes):
         raise StepFailed(f"{new} may be accepting writes, so {old} stays read-only")
     lock = world.servers[old].lock
     if lock is not None and lock.broken:

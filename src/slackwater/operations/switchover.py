@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,7 +16,7 @@ from slackwater.operations.before_switchover import (
     lock_name,
 )
 from slackwater.operations.pair_world import PairWorld
-from slackwater.operations.reopen import end_session, reopen_old, unlock
+from slackwater.operations.reopen import PROMOTING, end_session, reopen_old, unlock
 from slackwater.operations.settle_sessions import SettleSessions
 from slackwater.outside import mysql_server
 from slackwater.outside.haproxy import HAProxy
@@ -227,6 +226,7 @@ class PromoteNew(Step[PairWorld]):
         # Looked at again, because after a crash others may have been here.
         if await world.writable(self.old) is not False:
             raise StepFailed(f"{self.old} is not surely read-only, so {self.new} stays read-only")
+        world.note(PROMOTING, self.new)
         session = await world.session(self.new)
         await mysql_server.set_read_only(session, False)
 
