@@ -115,7 +115,7 @@ class Lab:
             for server in self.servers[name].values():
                 await server.start()
             where = {n: f"127.0.0.1:{s.port}" for n, s in self.servers[name].items()}
-            Path(at.config_file).write_text(config.render(name, at, where, "a"))
+            Path(at.config_file).write_text(config.render(name, at, where, "a", maxconn=maxconn))
             config.lua_path(at).write_text(config.render_lua(at))
             Path(at.holds_map).write_text(config.render_map())
 
