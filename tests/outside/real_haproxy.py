@@ -23,7 +23,7 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-async def until(what: Callable[[], Awaitable[bool]], limit_s: float = 5.0) -> None:
+async def until(what: Callable[[], Awaitable[bool]], limit_s: float = 15.0) -> None:
     """Look again and again until it is so; fails after the limit."""
     async with asyncio.timeout(limit_s):
         while not await what():  # noqa: ASYNC110 - HAProxy tells nobody, it is asked
