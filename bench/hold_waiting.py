@@ -156,54 +156,67 @@ async def servers():  # type: ignore[no-untyped-def]
                 process.join(5)
 
 
+def connect_steadily(frontend: str, rate: int, pipe: Connection) -> None:
+    """A process: `rate` new connections a second until told; sends (waits in ms, errors)."""
+    waits: list[float] = []
+    failed: list[str] = []
+
+    async def one() -> None:
+        began = time.monotonic()
+        try:
+            client = await Client.connect(frontend)
+            said = await client.greeted(10)
+            client.close()
+            if said != "greeting":
+                raise OSError("closed without a greeting")
+            waits.append((time.monotonic() - began) * 1000)
+        except (OSError, TimeoutError) as error:
+            failed.append(repr(error))
+
+    async def load() -> None:
+        async with asyncio.TaskGroup() as group:
+            began, sent = time.monotonic(), 0
+            while not pipe.poll():
+                while sent < (time.monotonic() - began) * rate:
+                    group.create_task(one())
+                    sent += 1
+                await asyncio.sleep(0.002)
+
+    asyncio.run(load())
+    pipe.send((waits, failed))
+
+
 async def latency(rate: int, rounds: int) -> None:
     """hold(), 200 ms of waiting, release(), again and again under new connections."""
-    holds, releases, waits, failed = [], [], [], []
+    times: dict[str, list[float]] = {"hold()": [], "release()": []}
     async with servers() as (balancer, _):
-        stop = asyncio.Event()
-
-        async def one() -> None:
-            began = time.monotonic()
-            try:
-                client = await Client.connect(balancer.at.frontend)
-                said = await client.greeted(10)
-                client.close()
-                if said != "greeting":
-                    raise OSError("closed without a greeting")
-                waits.append((time.monotonic() - began) * 1000)
-            except (OSError, TimeoutError) as error:
-                failed.append(error)
-
-        async def load() -> None:
-            async with asyncio.TaskGroup() as group:
-                began = time.monotonic()
-                sent = 0
-                while not stop.is_set():
-                    while sent < (time.monotonic() - began) * rate:
-                        group.create_task(one())
-                        sent += 1
-                    await asyncio.sleep(0.002)
-
-        task = asyncio.create_task(load())
-        await asyncio.sleep(0.5)
-        for n in range(rounds):
-            old, new = ("a", "b") if n % 2 == 0 else ("b", "a")
-            await balancer.prepare_hold(active=old)
-            began = time.perf_counter()
-            await balancer.hold(active=old, back=old, deadline=in_seconds(10))
-            holds.append((time.perf_counter() - began) * 1000)
-            await asyncio.sleep(0.2)
-            began = time.perf_counter()
-            await balancer.release(to=new)
-            releases.append((time.perf_counter() - began) * 1000)
-            await asyncio.sleep(0.1)
-        stop.set()
-        await task
+        ours, theirs = multiprocessing.Pipe()
+        arguments = (balancer.at.frontend, rate, theirs)
+        process = multiprocessing.Process(target=connect_steadily, args=arguments)
+        process.start()
+        try:
+            await asyncio.sleep(0.5)
+            for n in range(rounds):
+                old, new = ("a", "b") if n % 2 == 0 else ("b", "a")
+                await balancer.prepare_hold(active=old)
+                began = time.perf_counter()
+                await balancer.hold(active=old, back=old, deadline=in_seconds(10))
+                times["hold()"].append((time.perf_counter() - began) * 1000)
+                await asyncio.sleep(0.2)
+                began = time.perf_counter()
+                await balancer.release(to=new)
+                times["release()"].append((time.perf_counter() - began) * 1000)
+                await asyncio.sleep(0.1)
+            ours.send("stop")
+            waits, failed = await asyncio.to_thread(ours.recv)
+        finally:
+            process.join(5)
+            process.kill()
     print(f"\n{rate} new connections a second, {rounds} holds of 200 ms, each to the other server")
     print(f"{len(waits)} served, {len(failed)} failed, longest wait {max(waits):.0f} ms")
     print(f"{'':>10} {'min ms':>8} {'median':>8} {'max':>8}")
-    for name, times in (("hold()", holds), ("release()", releases)):
-        low, middle, high = min(times), statistics.median(times), max(times)
+    for name, each in times.items():
+        low, middle, high = min(each), statistics.median(each), max(each)
         print(f"{name:>10} {low:>8.2f} {middle:>8.2f} {high:>8.2f}")
 
 

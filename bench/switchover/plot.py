@@ -41,7 +41,7 @@ def draw(rounds: list[Round], rate: int, about: str, path: Path) -> None:
     if not shown:
         return
     figure, axes = plt.subplots(
-        2, len(shown), figsize=(4.2 * len(shown), 6.2), sharex=True, sharey="row", squeeze=False
+        2, len(shown), figsize=(4.2 * len(shown), 6.4), sharex=True, sharey="row", squeeze=False
     )
     top = max(max(_rates(round_)[1]) for _, round_, _ in shown)
     for column, (name, round_, every) in enumerate(shown):
@@ -54,13 +54,14 @@ def draw(rounds: list[Round], rate: int, about: str, path: Path) -> None:
         )
         axes[1][column].set_xlabel("seconds since the method began to stop writes", fontsize=9)
     axes[0][0].set_ylabel("acknowledged writes\nper second (20 ms buckets)", fontsize=9)
-    axes[1][0].set_ylabel("wait of each write (ms), log scale,\nby the time it began", fontsize=9)
+    axes[1][0].set_ylabel("wait of each write, by its\nbegin (ms, log scale)", fontsize=9)
     handles, labels = axes[1][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncol=3, frameon=False, fontsize=10)
+    figure.legend(handles, labels, loc="lower center", ncol=3, frameon=False, fontsize=10,
+                  markerscale=1.6)
     figure.suptitle(f"A switchover under {rate:,} writes a second: what the clients see", y=0.985,
                     fontsize=14, fontweight="bold")
-    figure.text(0.5, 0.925, about, ha="center", fontsize=9, color=GREY)
-    figure.tight_layout(rect=(0, 0.045, 1, 0.925))
+    figure.text(0.5, 0.918, about, ha="center", fontsize=9, color=GREY)
+    figure.tight_layout(rect=(0, 0.045, 1, 0.96))
     figure.savefig(path, dpi=100)
     plt.close(figure)
 

@@ -23,7 +23,7 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-async def until(what: Callable[[], Awaitable[bool]], limit_s: float = 5.0) -> None:
+async def until(what: Callable[[], Awaitable[bool]], limit_s: float = 15.0) -> None:
     """Look again and again until it is so; fails after the limit."""
     async with asyncio.timeout(limit_s):
         while not await what():  # noqa: ASYNC110 - HAProxy tells nobody, it is asked
@@ -115,7 +115,7 @@ class Lab:
             for server in self.servers[name].values():
                 await server.start()
             where = {n: f"127.0.0.1:{s.port}" for n, s in self.servers[name].items()}
-            Path(at.config_file).write_text(config.render(name, at, where, "a"))
+            Path(at.config_file).write_text(config.render(name, at, where, "a", maxconn=maxconn))
             config.lua_path(at).write_text(config.render_lua(at))
             Path(at.holds_map).write_text(config.render_map())
 

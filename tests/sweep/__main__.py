@@ -6,6 +6,7 @@ import argparse
 import fnmatch
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,8 @@ SERVERS = Path(os.environ.get("SLACKWATER_SERVERS", Path.home() / ".cache/slackw
 def main() -> int:
     """Run the cases that were asked for; exit code 1 when one of them failed."""
     asked = _arguments().parse_args()
+    # So that a timeout's SIGTERM, too, leaves no lab behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     inside = INSIDE in os.environ
     chosen = cases.quick(asked.seed) if asked.quick else cases.every(asked.random, asked.seed)
     chosen = [c for c in chosen if not asked.group or c.group in asked.group]

@@ -62,7 +62,8 @@ def injected() -> list[Case]:
                     inject = f"undo:{step};before:{later};verify:{later}"
                     found.append(Case("inject", "undo", step, inject, expected=("stuck",)))
                 continue
-            found.append(Case("inject", kind, step, f"{kind}:{step}", expected=_end(kind, step, early)))
+            ends = _end(kind, step, early)
+            found.append(Case("inject", kind, step, f"{kind}:{step}", expected=ends))
     return found
 
 

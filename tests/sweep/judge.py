@@ -8,11 +8,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pymysql
-
-from slackwater.lab.ports import free_port
 from tests.sweep.cases import Case
 from tests.sweep.network import Network
 from tests.sweep.pair import HOLD_S, PATIENCE, SweepLab, other, settle
+
+from slackwater.lab.ports import free_port
 
 if TYPE_CHECKING:
     from tests.sweep.run import Result, Said
@@ -61,7 +61,7 @@ def truth(lab: SweepLab, case: Case, said: Said, old: str) -> list[str]:
 def load(client: subprocess.Popen[str], result: Result, case: Case, outage_s: float) -> None:
     """End the load and count what it saw."""
     try:
-        out, errors = client.communicate(timeout=90 * PATIENCE)
+        out, _errors = client.communicate(timeout=90 * PATIENCE)
         report: dict[str, Any] = json.loads(out)
     except (subprocess.TimeoutExpired, ValueError):
         client.kill()

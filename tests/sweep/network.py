@@ -20,23 +20,36 @@ INSIDE = "SLACKWATER_SWEEP_INSIDE"
 
 _LAB_RULES = f"""
 table ip sweep {{
-  chain in {{ type nat hook prerouting priority -100
-    iifname sweep0 ip daddr {HERE} dnat to 127.0.0.1 }}
-  chain seen {{ type nat hook input priority 100
-    iifname sweep0 snat to 127.0.0.1 }}
+  chain in {{
+    type nat hook prerouting priority -100;
+    iifname sweep0 ip daddr {HERE} dnat to 127.0.0.1
+  }}
+  chain seen {{
+    type nat hook input priority 100;
+    iifname sweep0 snat to 127.0.0.1
+  }}
 }}"""
 _SLACKWATER_RULES = f"""
 table ip sweep {{
-  set gone {{ type inet_service
+  set gone {{
+    type inet_service;
   }}
-  chain out {{ type nat hook output priority -100
-    ip daddr 127.0.0.1 oifname lo dnat to {HERE} }}
-  chain through {{ type nat hook postrouting priority 100
-    oifname sweep1 masquerade }}
-  chain cut_out {{ type filter hook output priority 0
-    tcp dport @gone drop }}
-  chain cut_in {{ type filter hook input priority 0
-    tcp sport @gone drop }}
+  chain out {{
+    type nat hook output priority -100;
+    ip daddr 127.0.0.1 dnat to {HERE}
+  }}
+  chain through {{
+    type nat hook postrouting priority 100;
+    oifname sweep1 masquerade
+  }}
+  chain cut_out {{
+    type filter hook output priority 0;
+    tcp dport @gone drop
+  }}
+  chain cut_in {{
+    type filter hook input priority 0;
+    tcp sport @gone drop
+  }}
 }}"""
 
 

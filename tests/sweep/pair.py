@@ -17,7 +17,7 @@ from typing import Any
 import pymysql
 from pymysql.cursors import DictCursor
 
-from slackwater.facts.balancer import parse_servers_state, parse_stat
+from slackwater.facts.balancer import parse_servers_state, parse_sessions
 from slackwater.lab import accounts
 from slackwater.lab import directory as place
 from slackwater.lab.balancer import Balancer, find_haproxy
@@ -76,10 +76,10 @@ class SweepLab:
     def sql(self, name: str, *statements: str, limit_s: float = 5.0) -> list[dict[str, Any]]:
         """Run statements; the rows of the last one. Raises pymysql.Error."""
         with contextlib.closing(self.connect(name, limit_s)) as session:
-            with session.cursor(DictCursor) as cursor:
-                for statement in statements:
-                    cursor.execute(statement)
-                return list(cursor.fetchall())
+            cursor = session.cursor(DictCursor)
+            for statement in statements:
+                cursor.execute(statement)
+            return list(cursor.fetchall())
 
     def replica(self, verb: str) -> str:
         """`START SLAVE` or `START REPLICA`, and so on, as this server says it."""
@@ -156,12 +156,13 @@ class SweepLab:
             seen[f"{name} replicates"] = self._replicates(name)
             seen[f"{name} locked by"] = self.sql(
                 name, "SELECT IS_USED_LOCK('slackwater:lab') AS l")[0]["l"]
-        reply = self.runtime("show info", "show servers state pair", "show stat -1 4 -1")
+        reply = self.runtime("show info", "show servers state pair")
         servers = parse_servers_state(reply, "pair")
         usable = [n for n, s in servers.items() if s.usable]
         seen["balancer"] = "+".join(usable)
-        stats = {r["svname"]: r for r in parse_stat(reply) if r["pxname"] == "pair"}
-        seen["pins"] = int(stats["hold"]["scur"] or 0)
+        # A client's session there is none of ours: a pool may keep it as long as it likes.
+        sessions = parse_sessions(self.runtime("show sess"))
+        seen["pins"] = sum(1 for _, f, s in sessions if s == "hold" and f == "pair-pin")
         seen["weight of hold"] = servers["hold"].weight
         entries = self.runtime(f"show map {self.directory}/lb1/holds.map")
         seen["hold entries"] = " ".join(entries.split())

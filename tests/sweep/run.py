@@ -126,6 +126,8 @@ class Sweep:
         result.faults += judge.hold_ends(lab, HOLD_S + PATIENCE)
         result.faults += judge.truth(lab, case, said, old)
         self._recover(case, config, acts, result, said, old)
+        if said.outcome not in ("done", "refused"):
+            self._again(config, acts, result)
         (directory / "stop").touch()
         judge.load(client, result, case, outage_s)
         result.two_writable = len(watcher.two)
@@ -148,15 +150,23 @@ class Sweep:
             result.faults.append(f"recover: {first.outcome} (exit {first.code}) "
                                  f"{first.report.get('reasons') or first.errors[-400:]}")
         role = old
-        if first.outcome == "done" and not nothing or nothing and said.outcome == "done":
+        if (first.outcome == "done" and not nothing) or (nothing and said.outcome == "done"):
             role = other(old)
-        result.faults += [f"after recover: {w}" for w in settle(self.lab, 8 * PATIENCE, active=role)]
+        wrong = settle(self.lab, 8 * PATIENCE, active=role)
+        result.faults += [f"after recover: {w}" for w in wrong]
         before = self.lab.look()
         second = self._slackwater(["recover"], config, "", acts)
         if second.code != 0 or second.report.get("recovered"):
             result.faults.append(f"the second recover: exit {second.code} {second.errors[-200:]}")
         if self.lab.look() != before:
             result.faults.append("the second recover changed something")
+
+    def _again(self, config: Path, acts: Acts, result: Result) -> None:
+        """Nothing that was left may be in the way of the next switchover."""
+        said = self._slackwater(["switchover"], config, "", acts)
+        if said.outcome != "done":
+            why = said.report.get("reasons") or said.errors[-400:]
+            result.faults.append(f"the next switchover: {said.outcome} {why}")
 
     def _slackwater(
         self, words: list[str], config: Path, inject: str, acts: Acts,

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.sweep import cases, table
 from tests.sweep.cases import STEPS, Case
 from tests.sweep.network import reason_against

@@ -128,17 +128,19 @@ class HAProxy:
                 hint="release first; the balancer itself does so at the hold's deadline",
             )
         target = self._address(active)
-        await self._drop_stale_pins(state)
+        strays = await self._drop_stale_pins(state)
         hold = f"{self.at.backend}/{HOLD}"
         await self._change(
             f"set server {hold} state maint",
             f"set server {hold} weight 0",
             f"set server {hold} {_addr(target)}",
+            f"set maxconn server {hold} {strays + 1}",
             f"set server {hold} state ready",
         )
         self._pin = await Pin.take(self.at.pin, self.where, login, limit_s=self._limit_s)
-        state = await self.look()
-        if state.servers[HOLD].sessions != 1 or not self.pinned:
+        if strays:  # from here on the pin alone fills it, whenever the strays leave
+            await self._change(f"set maxconn server {hold} 1")
+        if not self.pinned or not await self._pin_is_at_hold(strays):
             self._drop_pin()
             await self._change(f"set server {hold} state maint")
             self._fail(
@@ -151,8 +153,8 @@ class HAProxy:
         """From now on new clients wait. One line; open sessions go on.
 
         At `deadline` (unix seconds, our clock) the balancer itself sends them to `back`; it
-        counts from when it got this line, so never earlier than `deadline`. Again with another
-        deadline: refreshes it. Raises OutsideError; `release()` undoes whatever was done.
+        counts from when it got this line, by its own clock, so not before `deadline` (to a few
+        ms) and not much later. Again with another deadline: refreshes it. Raises OutsideError; `release()` undoes whatever was done.
         """
         if not self.pinned:
             await self.prepare_hold(active=active)
@@ -258,20 +260,30 @@ class HAProxy:
             self._fail("; ".join(bad) or "no such backend", sent=True)
         return servers
 
-    async def _drop_stale_pins(self, state: BalancerState) -> None:
-        """End pins that a slackwater left which was killed on another host."""
+    async def _drop_stale_pins(self, state: BalancerState) -> int:
+        """End pins that a slackwater left which was killed on another host.
+
+        Returns how many clients' sessions are on the hold server: after a lost pin they come in
+        through its alias, one at a time, and a pooled one stays. They are sessions on the active
+        server like any other, and end as those do.
+        """
         if HOLD not in state.servers or not state.servers[HOLD].sessions:
-            return
-        sessions = parse_sessions(await self._runtime.send("show sess"))
-        pins = [p for p, frontend, _ in sessions if frontend == self.at.pin_frontend]
+            return 0
+        sessions = await self._on_hold()
+        pins = [p for p, frontend in sessions if frontend == self.at.pin_frontend]
         if pins:
             await self._change(*(f"shutdown session {pointer}" for pointer in pins))
-        if any(s == HOLD and f != self.at.pin_frontend for _, f, s in sessions):
-            self._fail(
-                "a client's session is on the hold server, left from a lost pin",
-                sent=False,
-                hint=f"end it: shutdown sessions server {self.at.backend}/{HOLD}",
-            )
+        return len(sessions) - len(pins)
+
+    async def _pin_is_at_hold(self, strays: int) -> bool:
+        if not strays:
+            return (await self.look()).servers[HOLD].sessions == 1
+        return any(f == self.at.pin_frontend for _, f in await self._on_hold())
+
+    async def _on_hold(self) -> list[tuple[str, str]]:
+        """(pointer, frontend) of the sessions on the hold server."""
+        sessions = parse_sessions(await self._runtime.send("show sess"))
+        return [(pointer, f) for pointer, f, server in sessions if server == HOLD]
 
     def _remember(self, servers: Mapping[str, ServerState]) -> None:
         self._addresses = {s.name: s.address for s in servers.values() if s.name != HOLD}

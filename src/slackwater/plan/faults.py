@@ -16,11 +16,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 
 from slackwater.errors import OutsideError, StepFailed, UsageError
 
 VARIABLE = "SLACKWATER_INJECT"
+RUN_LIMIT_S = 60.0
 KINDS = ("before", "lost", "after", "verify", "undo", "kill", "killed", "killgroup", "run")
 
 
@@ -47,15 +49,24 @@ class Faults:
             kind, _, rest = part.partition(":")
             step, _, command = rest.partition(":")
             if kind not in KINDS or not step:
-                raise UsageError(f"{VARIABLE}: {part!r} is not KIND:STEP; kinds: {', '.join(KINDS)}")
+                kinds = ", ".join(KINDS)
+                raise UsageError(f"{VARIABLE}: {part!r} is not KIND:STEP; kinds: {kinds}")
             faults.append(Fault(kind, step, command))
         return cls(tuple(faults))
+
+    def check(self, steps: list[str]) -> None:
+        """Raises UsageError for a step that the plan lacks: such a fault would test nothing."""
+        for fault in self._faults:
+            if fault.step not in steps:
+                raise UsageError(f"{VARIABLE}: no step {fault.step!r}; steps: {', '.join(steps)}")
 
     def before(self, step: str) -> None:
         """Called before `do`."""
         for fault in self._of(step):
             if fault.kind == "run":
-                subprocess.run(fault.command, shell=True, check=False, stdin=subprocess.DEVNULL)
+                # Standard output is for the operation's own JSON.
+                subprocess.run(fault.command, shell=True, check=False, timeout=RUN_LIMIT_S,
+                               stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
             elif fault.kind == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             elif fault.kind == "killgroup":

@@ -60,11 +60,17 @@ class Journal:
         """Continue a journal that a crash left, after its last whole line."""
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            written = path.read_bytes().rstrip(b"\n")
-            # A line torn by a crash stays where it is; the reader skips it.
-            return cls(path, fd, len(written) + 1 if written else 0)
         except OSError as error:
             raise _cannot("open", path, error) from error
+        try:
+            written = path.read_bytes().rstrip(b"\n\0")
+            # A line torn by a crash stays where it is, ended here; the reader skips it.
+            if written:
+                _write_all(fd, b"\n", len(written))
+        except OSError as error:
+            os.close(fd)
+            raise _cannot("open", path, error) from error
+        return cls(path, fd, len(written) + 1 if written else 0)
 
     def write(self, event: str, **fields: Any) -> None:
         """Put one event on disk before returning. Raises JournalError."""
@@ -134,9 +140,16 @@ class Past:
 
 
 def read(path: Path) -> Past:
-    """Read a journal; a torn last line (we died while writing it) is left out."""
+    """Read a journal; a torn last line (we died while writing it) is left out.
+
+    Raises JournalError when the file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise _cannot("read", path, error) from error
     events = []
-    for line in path.read_bytes().split(b"\n"):
+    for line in lines:
         try:
             event = json.loads(line)
         except ValueError:
@@ -147,8 +160,10 @@ def read(path: Path) -> Past:
 
 
 def read_all(directory: Path) -> list[Past]:
-    """All operations recorded there, oldest first."""
-    return [read(path) for path in sorted(directory.glob("*.jsonl"))]
+    """All operations recorded there, oldest first. Raises JournalError."""
+    every = [read(path) for path in directory.glob("*.jsonl")]
+    # Names tell the second only; two operations can begin within one.
+    return sorted(every, key=lambda p: (p.events[0].get("at", 0.0) if p.events else 0.0, p.id))
 
 
 def process() -> dict[str, Any]:

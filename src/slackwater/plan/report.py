@@ -20,7 +20,10 @@ EXIT_CODES = {
 
 @dataclass
 class StepRecord:
-    """One line of the report. States: waiting, done, failed, undone, undo failed, skipped."""
+    """One line of the report.
+
+    States: waiting (not begun), done, failed, undone, undo failed, kept (needs no undo), skipped.
+    """
 
     name: str
     summary: str

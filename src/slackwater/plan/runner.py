@@ -12,12 +12,13 @@ The rules (docs/explanation/engine.md has the reasons):
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Generic, Protocol
 
 from slackwater import clock
-from slackwater.errors import SlackwaterError, StepFailed
+from slackwater.errors import SlackwaterError
 from slackwater.plan.faults import Faults
 from slackwater.plan.journal import Journal, JournalError, Past
 from slackwater.plan.report import Report, StepRecord
@@ -25,6 +26,7 @@ from slackwater.plan.step import Outcome, Plan, Seen, Step, World
 
 UNWIND_LIMIT_S = 30.0
 LOOK_LIMIT_S = 3.0
+PRECHECK_LIMIT_S = 15.0
 FORWARD_TRIES = 3
 
 Tell = Callable[[dict[str, Any]], None]
@@ -56,7 +58,9 @@ class Runner(Generic[World]):
         self._interrupts = 0
         self._doing: asyncio.Task[Any] | None = None
         self._unwinding: asyncio.Task[None] | None = None
+        self._at_commit = False
         self._committed = False
+        self._faults.check([s.name for s in plan.steps])
         self.records = [StepRecord(s.name, s.summary) for s in plan.steps]
         self.report = Report(
             plan.operation, journal.id, plan.title, Outcome.DONE, self.records, clock.unix()
@@ -70,21 +74,28 @@ class Runner(Generic[World]):
         elif self._unwinding is not None:
             if self._interrupts > 1:
                 self._unwinding.cancel()
+            else:
+                self._event("told", text="undoing already; once more stops the undoing")
+        elif self._at_commit:
+            # Cutting it short would lose its answer at the one place where it counts most.
+            self._event("told", text="at the commit point: waiting for its answer first")
         elif self._doing is not None:
             self._doing.cancel()
 
     async def run(self, guard: Guard) -> Report:
         """Walk the plan from the start. `guard` gives the reasons that belong to no one step."""
-        try:
-            reasons = await self._refusals(guard)
-        except JournalError as error:
-            reasons = [str(error)]
+        reasons = await self._refusals(guard)
+        if self._interrupts:
+            reasons.append("interrupted before anything was touched")
         if reasons:
             return self._end(Outcome.REFUSED, reasons)
         for index in range(len(self.plan.steps)):
             if self._committed:
                 await self._forward(index)
                 continue
+            if why_not := self._cannot_begin(index):
+                # It has not begun, so there is nothing of it to look at or to undo.
+                return await self._unwind(index - 1, why_not)
             seen, why = await self._attempt(index)
             if seen is Seen.DONE:
                 self._committed = index == self.plan.commit_index()
@@ -116,45 +127,56 @@ class Runner(Generic[World]):
         return self._finish_forward()
 
     async def _refusals(self, guard: Guard) -> list[str]:
+        """Ask everyone, one after the other; who cannot be asked is a reason too."""
         reasons: list[str] = []
-        prechecks: list[Guard] = [guard, *(partial(s.precheck, self.world) for s in self.plan.steps)]
-        for precheck in prechecks:
+        asks: list[tuple[str, Guard]] = [("", guard)]
+        asks += [(s.name, partial(s.precheck, self.world)) for s in self.plan.steps]
+        for name, ask in asks:
+            if self._interrupts:
+                break
+            self._doing = asyncio.ensure_future(_collect(ask, reasons))
             try:
-                self._doing = asyncio.ensure_future(_collect(precheck, reasons))
-                async with asyncio.timeout(LOOK_LIMIT_S * 5):
+                async with asyncio.timeout(PRECHECK_LIMIT_S):
                     await self._doing
             except asyncio.CancelledError:
-                reasons.append("interrupted before anything was touched")
-                break
-            except (SlackwaterError, OSError, TimeoutError) as error:
-                reasons.append(_words(error))
+                self._interrupts = self._interrupts or 1
+            except Exception as error:
+                reasons.append(f"{name}: {_words(error)}" if name else _words(error))
             finally:
                 self._doing = None
         return list(dict.fromkeys(reasons))
+
+    def _cannot_begin(self, index: int) -> str:
+        """Put the beginning of a step on disk; returns why it must not begin, or ""."""
+        step, record = self.plan.steps[index], self.records[index]
+        if self._interrupts:
+            return "interrupted"
+        try:
+            self.journal.write("started", step=step.name)
+        except JournalError as failure:
+            record.state, record.error = "failed", _words(failure)
+            self._event("failed", step=step.name, error=record.error)
+            return f"{step.name}: {record.error}"
+        return ""
 
     async def _attempt(self, index: int) -> tuple[Seen, str]:
         """Do and verify one step; after a failure look before answering."""
         step, record = self.plan.steps[index], self.records[index]
         begun = clock.mono()
         error, seen = "", None
+        self._at_commit = step.commit
+        self._event("started", step=step.name, summary=step.summary)
         try:
-            if self._interrupts and not self._committed:
-                raise StepFailed("interrupted")
-            if self._committed:
-                self.journal.write_if_possible("started", step=step.name)
-            else:
-                self.journal.write("started", step=step.name)
-            self._event("started", step=step.name, summary=step.summary)
             seen = await self._do(step)
         except asyncio.CancelledError:
             error = "interrupted"
         except Exception as failure:
             error = _words(failure)
-        interrupted = error == "interrupted"
-        if seen is not Seen.DONE or self._faults.denies(step.name):
+        if error == "interrupted" and not step.commit and not self._committed:
+            seen = Seen.NOT_DONE  # it will be undone, whatever a look would say
+        elif seen is not Seen.DONE or self._faults.denies(step.name):
             seen = await self._look(step, step.verify)
-        if interrupted and not step.commit and not self._committed:
-            seen = Seen.NOT_DONE
+        self._at_commit = False
         record.ms += (clock.mono() - begun) * 1000
         if seen is Seen.DONE:
             record.state = "done"
@@ -203,6 +225,7 @@ class Runner(Generic[World]):
             record.state = "done"
             return
         for _ in range(FORWARD_TRIES):
+            self.journal.write_if_possible("started", step=step.name)
             seen, _error = await self._attempt(index)
             if seen is Seen.DONE:
                 record.error = ""
@@ -232,8 +255,8 @@ class Runner(Generic[World]):
             reasons.append("undoing was interrupted")
         left = [
             f"undo: {r.summary}"
-            for r in self.records[: last + 1]
-            if r.state not in ("undone", "kept")
+            for s, r in list(zip(self.plan.steps, self.records, strict=True))[: last + 1]
+            if not s.no_undo and r.state != "undone"
         ]
         outcome = Outcome.STUCK if left else Outcome.UNDONE
         reasons += [
@@ -245,7 +268,7 @@ class Runner(Generic[World]):
         for index in range(last, -1, -1):
             step, record = self.plan.steps[index], self.records[index]
             if step.no_undo:
-                record.state = "kept"
+                record.state = record.state if record.state == "failed" else "kept"
                 continue
             try:
                 self.journal.write_if_possible("undo_started", step=step.name)
@@ -279,7 +302,9 @@ class Runner(Generic[World]):
         return report
 
     def _event(self, event: str, **fields: Any) -> None:
-        self._tell({"at": clock.unix(), "event": event, **fields})
+        # Whoever listens must not be able to stop an operation half way.
+        with contextlib.suppress(Exception):
+            self._tell({"at": clock.unix(), "event": event, **fields})
 
 
 async def _collect(precheck: Guard, into: list[str]) -> None:
@@ -293,4 +318,6 @@ def _words(error: BaseException) -> str:
         return "took longer than its time limit"
     hint = getattr(error, "hint", "")
     text = str(error) or type(error).__name__
+    if not isinstance(error, (SlackwaterError, OSError, TimeoutError)):
+        text = f"{type(error).__name__}: {error}"  # nobody foresaw it: a KeyError's text is no word
     return f"{text} (try: {hint})" if hint else text

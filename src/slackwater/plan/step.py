@@ -95,15 +95,14 @@ class Plan(Generic[World]):
     def __post_init__(self) -> None:
         names = [s.name for s in self.steps]
         assert len(set(names)) == len(names), f"a step's name is its key in the journal: {names}"
+        assert sum(s.commit for s in self.steps) <= 1, "a plan has one commit point"
         for step in self.steps:
             has_undo = type(step).undo is not Step.undo
             assert has_undo or step.no_undo, f"{step.name} has neither undo nor a reason why not"
 
     def commit_index(self) -> int:
         """Position of the commit step; len(steps) when the plan has none."""
-        found = [i for i, s in enumerate(self.steps) if s.commit]
-        assert len(found) <= 1, "a plan has one commit point"
-        return found[0] if found else len(self.steps)
+        return next((i for i, s in enumerate(self.steps) if s.commit), len(self.steps))
 
     def describe(self) -> list[dict[str, Any]]:
         """The plan as data for `--plan --json`."""

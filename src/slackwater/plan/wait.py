@@ -32,4 +32,4 @@ async def wait_until(
             return seen
         if clock.mono() >= until:
             raise StepFailed(f"{what}: not within {limit_s:g} s; last seen: {seen}")
-        await asyncio.sleep(every_s)
+        await asyncio.sleep(min(every_s, max(0.0, until - clock.mono())))
