@@ -7,7 +7,8 @@ from slackwater.lab.programs import Program
 # Ten groups of small commits in flight keep a passive beside 1,500 commits a second on two cores.
 APPLIERS = 8
 REDO_MB = 48
-MAX_CONNECTIONS = 4000  # thousands that waited in a hold come at once
+MAX_CONNECTIONS = 2000
+CLIENTS_AT_ONCE = 300  # what the balancers let in; the others wait there
 
 _COMMON = (
     "--bind-address=127.0.0.1",
