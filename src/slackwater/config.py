@@ -90,6 +90,9 @@ class BalancerTable(_Table):
     holds_map: Path
     config_file: Path
     backend: Name = "pair"
+    # How many clients it lets in to a server at once, the rest wait: below the server's
+    # max_connections (MySQL's own default is 151), all balancers together.
+    maxconn: Annotated[int, Field(ge=1)] = 140
     main_config: Path = Path("/etc/haproxy/haproxy.cfg")
 
 
@@ -104,7 +107,8 @@ class PairTable(_Table):
 class LimitsTable(_Table):
     """All in seconds."""
 
-    hold: Annotated[float, Field(gt=0, le=30)] = 5.0  # the longest that a client is held
+    # The longest that a client is held; clients give up connecting after 10 s or so.
+    hold: Annotated[float, Field(gt=0, le=8)] = 5.0
     grace: PositiveFloat = 1.0  # how long sessions get to end their transactions, in the hold
     lag: PositiveFloat = 1.0  # replication lag above which nothing is begun
     oldest_transaction: PositiveFloat = 5.0  # a transaction or statement older than that refuses

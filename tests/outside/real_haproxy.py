@@ -23,10 +23,10 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-async def until(what: Callable[[], Awaitable[bool]], limit_s: float = 5.0) -> None:
+async def until(what: Callable[[], Awaitable[bool]], limit_s: float = 15.0) -> None:
     """Look again and again until it is so; fails after the limit."""
     async with asyncio.timeout(limit_s):
-        while not await what():
+        while not await what():  # noqa: ASYNC110 - HAProxy tells nobody, it is asked
             await asyncio.sleep(0.005)
 
 
@@ -58,7 +58,7 @@ class Greeter:
         for writer in list(self._writers):
             writer.close()
         async with asyncio.timeout(5):
-            while self._writers:
+            while self._writers:  # noqa: ASYNC110 - emptied by the connections' own tasks
                 await asyncio.sleep(0.005)
 
 
@@ -115,7 +115,7 @@ class Lab:
             for server in self.servers[name].values():
                 await server.start()
             where = {n: f"127.0.0.1:{s.port}" for n, s in self.servers[name].items()}
-            Path(at.config_file).write_text(config.render(name, at, where, "a"))
+            Path(at.config_file).write_text(config.render(name, at, where, "a", maxconn=maxconn))
             config.lua_path(at).write_text(config.render_lua(at))
             Path(at.holds_map).write_text(config.render_map())
 
@@ -123,9 +123,10 @@ class Lab:
         files = [str(self.main), *(at.config_file for at in self.pairs.values())]
         return ["haproxy", "-db", *(word for file in files for word in ("-f", file))]
 
-    async def start(self) -> None:
+    async def start(self, *, alive: bool = True) -> None:
+        """Start HAProxy; `alive`: wait for its Lua task, where it has one, too."""
         log = (self.directory / "haproxy.log").open("ab")
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: ASYNC220 - blocks for a moment only
             self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         log.close()
@@ -135,7 +136,7 @@ class Lab:
             assert self.process and self.process.poll() is None, self.log()
             with contextlib.suppress(OutsideError):
                 state = await balancer.look()
-                return state.switch is None or state.switch.age_ms < 1000
+                return not alive or state.switch is None or state.switch.age_ms < 1000
             return False
 
         await until(answers)

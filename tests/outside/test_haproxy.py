@@ -21,7 +21,7 @@ pytestmark = pytest.mark.servers
 def async_test(test):
     @functools.wraps(test)
     def run(*args, **kwargs):
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 30))
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 60))
 
     return run
 
@@ -130,7 +130,7 @@ async def test_the_balancer_ends_the_hold_at_its_deadline_by_itself():
         async with clients(at, 5) as waiting:
             await queued(balancer, 5)
             assert {await c.greeted() for c in waiting} == {"a"}
-            assert 0.39 <= time.monotonic() - began < 0.6
+            assert 0.38 <= time.monotonic() - began < 2
         state = await balancer.look()
         assert state.active == "a" and state.hold is None
         assert state.expired and not balancer.holds(state)
@@ -149,14 +149,15 @@ async def test_refreshing_moves_the_deadline_and_aim_does_not():
     async with lab() as it:
         at = it.pairs["pair"]
         balancer = HAProxy(at)
-        await balancer.hold(active="a", back="a", deadline=in_seconds(0.3))
+        await balancer.prepare_hold(active="a")
+        await balancer.hold(active="a", back="a", deadline=in_seconds(0.5))
         began = time.monotonic()
-        await balancer.hold(active="a", back="a", deadline=in_seconds(0.8))
+        await balancer.hold(active="a", back="a", deadline=in_seconds(1.0))
         async with clients(at, 3) as waiting:
             await queued(balancer, 3)
             await balancer.aim("b")
             assert {await c.greeted() for c in waiting} == {"b"}
-            assert 0.75 <= time.monotonic() - began < 1.0
+            assert 0.95 <= time.monotonic() - began < 2
         state = await balancer.look()
         assert state.active == "b" and state.servers["a"].admin_state == "maint"
         await balancer.release(to="b")
@@ -168,21 +169,21 @@ from slackwater.facts.balancer import BalancerAddress
 from slackwater.outside.haproxy import HAProxy
 async def main():
     lb = HAProxy(BalancerAddress(*sys.argv[1:8]))
-    await lb.hold(active="a", back="a", deadline=time.time() + 1.0)
+    await lb.prepare_hold(active="a")
+    await lb.hold(active="a", back="a", deadline=time.time() + float(sys.argv[8]))
     print("held", flush=True)
     await asyncio.Event().wait()
 asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(("how", "ttl_s"), [(signal.SIGKILL, 3.0), (signal.SIGSTOP, 1.5)])
 @async_test
-async def test_killed_or_stopped_while_holding_loses_no_client(how):
+async def test_killed_or_stopped_while_holding_loses_no_client(how, ttl_s):
     async with lab() as it:
         at = it.pairs["pair"]
-        held = time.monotonic()
-        child = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, *vars(at).values()],
+        child = subprocess.Popen(  # noqa: ASYNC220 - starting it blocks for a moment only
+            [sys.executable, "-c", HOLDER, *vars(at).values(), str(ttl_s)],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
@@ -194,11 +195,12 @@ async def test_killed_or_stopped_while_holding_loses_no_client(how):
                 await queued(balancer, 10)
                 os.kill(child.pid, how)
                 # Killed: its pin is gone, so one client at a time passes through the alias.
-                first = await waiting[0].greeted()
-                took = time.monotonic() - held
-                assert first == "a" and (took < 0.5) == (how == signal.SIGKILL)
-                assert {await c.greeted() for c in waiting[1:]} == {"a"}
-                assert time.monotonic() - held < 1.3
+                # Which one is first is HAProxy's choice: its threads share the queue.
+                greeted = [asyncio.create_task(c.greeted()) for c in waiting]
+                await asyncio.wait(greeted, return_when=asyncio.FIRST_COMPLETED)
+                assert (time.monotonic() - held < ttl_s - 0.2) == (how == signal.SIGKILL)
+                assert set(await asyncio.gather(*greeted)) == {"a"}
+                assert time.monotonic() - held < ttl_s + 1
             assert (await balancer.look()).active == "a"
         finally:
             child.kill()
@@ -225,7 +227,7 @@ async def test_lost_pin_serves_clients_one_by_one_through_the_alias():
 
 
 @async_test
-async def test_a_client_left_on_the_alias_is_told_and_ended_with_the_old_servers():
+async def test_a_client_left_on_the_alias_is_in_nobodys_way_and_ended_with_the_old_servers():
     async with lab() as it:
         at = it.pairs["pair"]
         balancer = HAProxy(at)
@@ -236,9 +238,12 @@ async def test_a_client_left_on_the_alias_is_told_and_ended_with_the_old_servers
             async with clients(at, 1) as (through,):
                 assert await through.greeted() == "a"
                 await balancer.release(to="b")
-                assert any("lost pin" in reason for reason in await balancer.capable())
-                with pytest.raises(OutsideError, match="left from a lost pin"):
-                    await balancer.hold(active="b", back="b", deadline=in_seconds(1))
+                assert not any("on pair/hold" in lack for lack in await balancer.capable())
+                await balancer.hold(active="b", back="b", deadline=in_seconds(10))
+                async with clients(at, 2) as waiting:
+                    await queued(balancer, 2)
+                    await balancer.release(to="b")
+                    assert [await w.greeted() for w in waiting] == ["b", "b"]
                 assert await balancer.close_sessions("a") == 2
                 assert await through.greeted() == "" and await old.greeted() == ""
         assert await balancer.close_sessions("a") == 0
@@ -260,7 +265,7 @@ async def test_a_broken_entry_still_ends_in_a_release(entry):
         async with clients(at, 2) as waiting:
             await queued(balancer, 2)
             await balancer._runtime.send(change)
-            assert {await c.greeted(7) for c in waiting} == {"a"}
+            assert {await c.greeted(3) for c in waiting} == {"a"}
         state = await balancer.look()
         assert state.active == "a" and state.switch is not None and state.switch.errors == 0
         await balancer.release(to="a")
@@ -270,9 +275,10 @@ async def test_a_broken_entry_still_ends_in_a_release(entry):
 async def test_two_pairs_share_one_balancer():
     async with lab("shop", "blog") as it:
         shop, blog = (HAProxy(at) for at in it.pairs.values())
+        await asyncio.gather(*(pair.prepare_hold(active="a") for pair in (shop, blog)))
         await asyncio.gather(
-            shop.hold(active="a", back="a", deadline=in_seconds(0.5)),
-            blog.hold(active="a", back="b", deadline=in_seconds(0.9)),
+            shop.hold(active="a", back="a", deadline=in_seconds(0.8)),
+            blog.hold(active="a", back="b", deadline=in_seconds(2.0)),
         )
         async with clients(shop.at, 2) as at_shop, clients(blog.at, 2) as at_blog:
             await asyncio.gather(queued(shop, 2), queued(blog, 2))
@@ -287,10 +293,11 @@ async def test_two_pairs_share_one_balancer():
 async def test_a_release_in_the_moment_of_the_deadline_leaves_one_active():
     async with lab() as it:
         balancer = HAProxy(it.pairs["pair"])
-        for n in range(12):
-            deadline = in_seconds(0.05)
+        for n in range(8):
+            await balancer.prepare_hold(active="a")
+            deadline = in_seconds(0.3)
             await balancer.hold(active="a", back="a", deadline=deadline)
-            await asyncio.sleep(max(0.0, deadline - time.time() + 0.004 * (n - 2)))
+            await asyncio.sleep(max(0.0, deadline - time.time() + 0.006 * (n - 1)))
             await balancer.release(to="b")
             state = await balancer.look()
             assert state.active == "b" and state.hold is None

@@ -74,5 +74,6 @@ def _text(settings: Config, name: str, active: str | None, pair: str | None) -> 
     if active is not None and active not in servers:
         raise UsageError(f"--active {active}: the pair's servers are {', '.join(servers)}")
     return haproxy_config.render(
-        pair_name, balancer_address(settings, name), servers, active or table.servers[0]
+        pair_name, balancer_address(settings, name), servers, active or table.servers[0],
+        maxconn=settings.balancers[name].maxconn,
     )

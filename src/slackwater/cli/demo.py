@@ -99,7 +99,7 @@ def _begin_load(facts: LabFacts, rate: int, count: int) -> subprocess.Popen[str]
 def _switch(facts: LabFacts) -> dict[str, Any]:
     done = subprocess.run(
         _command("switchover", "--config", str(facts.config), "--json"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
+        capture_output=True, text=True, check=False,
         env={**os.environ, "SLACKWATER_INJECT": ""},
     )
     if not done.stdout.strip():

@@ -18,6 +18,7 @@ from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED
 from slackwater.facts.pair import PairSeen
+from slackwater.facts.replication import ReplicaStatus
 from slackwater.operations.look import look
 from slackwater.plan import journal
 from slackwater.plan.journal import Past
@@ -132,10 +133,12 @@ def _server_json(seen: PairSeen, name: str) -> dict[str, Any]:
     facts = server.facts
     return {
         "version": facts.version_text,
+        "flavour": str(facts.flavour),
         "read_only": facts.read_only,
         "executed": str(facts.executed),
         "replication": [
-            {"source": f"{c.source_host}:{c.source_port}", "io_running": c.io_running,
+            {"source": _source_name(seen, c), "address": f"{c.source_host}:{c.source_port}",
+             "io_running": c.io_running,
              "sql_running": c.sql_running, "seconds_behind": c.seconds_behind,
              "error": "; ".join(c.errors)}
             for c in facts.replication
@@ -146,6 +149,14 @@ def _server_json(seen: PairSeen, name: str) -> dict[str, Any]:
         "open_transactions": len(server.transactions),
         "oldest_transaction_s": max(server.transactions.values(), default=0.0),
     }
+
+
+def _source_name(seen: PairSeen, channel: ReplicaStatus) -> str:
+    """The server that a channel follows: its name, or its address if it is none of ours."""
+    for name, server in seen.servers.items():
+        if server.facts.server_id == channel.source_server_id:
+            return name
+    return f"{channel.source_host}:{channel.source_port}"
 
 
 def status_page(seen: PairSeen, agreed: Agreement, left: list[Past]) -> Group:
@@ -164,9 +175,9 @@ def status_page(seen: PairSeen, agreed: Agreement, left: list[Past]) -> Group:
 
 def _servers_table(seen: PairSeen) -> Table:
     table = Table(title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("server", "accepts writes", "replicates from", "lag", "threads", "open trx",
-                   "oldest", "version"):
-        table.add_column(column)
+    for column in ("server", "writes", "follows", "lag", "threads", "open trx", "oldest",
+                   "version"):
+        table.add_column(column, no_wrap=True)
     for name in (*seen.pair, *seen.replicas):
         if name not in seen.servers:
             table.add_row(name, Text("unreachable", style="red"))
@@ -182,7 +193,7 @@ def _servers_table(seen: PairSeen) -> Table:
             f"{row['threads_connected']}/{row['max_connections']}",
             str(row["open_transactions"]),
             f"{row['oldest_transaction_s']:.0f} s",
-            row["version"],
+            row["flavour"],
         )
     return table
 
@@ -218,15 +229,26 @@ def history(
         table.add_column(column, no_wrap=column == "started")
     for row in rows:
         held = f"{row['hold_ms']:.1f} ms" if row["hold_ms"] is not None else "-"
-        table.add_row(row["started"][:19], row["title"], row["outcome"], held,
-                      "; ".join(row["reasons"]))
+        table.add_row(row["started"][:19].replace("T", " "), row["title"], row["outcome"], held,
+                      _shortened(row["reasons"]))
     Console().print(table if rows else "No operation was recorded yet.")
 
 
+def _shortened(reasons: list[str]) -> str:
+    """The first reason, short; the journal and --json have all of it."""
+    if not reasons:
+        return ""
+    first = reasons[0] if len(reasons[0]) <= 60 else reasons[0][:59] + "…"
+    return first + (f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else "")
+
+
 def _history_row(past: Past) -> dict[str, Any]:
-    ended = next((e for e in reversed(past.events) if e["event"] == "ended"), {})
+    ended: dict[str, Any] = next(
+        (e for e in reversed(past.events) if e["event"] == "ended"), {}
+    )
     return {
         "id": past.id,
+        "operation": past.planned["operation"],
         "title": past.planned["title"],
         "started": clock.text(past.planned["at"]),
         "outcome": past.outcome or "cut off",

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from slackwater import __version__
-from slackwater.cli import balancer, demo, inspect, switch
+from slackwater.cli import balancer, demo, inspect, lab, switch
 from slackwater.errors import EXIT_USAGE, SlackwaterError
+from slackwater.outside.mysql_session import guard_standard_descriptors
 
 app = typer.Typer(
     help="Zero-downtime maintenance for MySQL and MariaDB.",
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.add_typer(balancer.app, name="balancer")
+app.add_typer(lab.app, name="lab")
 app.command("check")(inspect.check)
 app.command("status")(inspect.status)
 app.command("history")(inspect.history)
@@ -42,6 +44,7 @@ def _main(
 
 def main() -> None:
     """Entry point: every error of ours becomes one clear text and the right exit code."""
+    guard_standard_descriptors()
     try:
         code = app(standalone_mode=False)
     except SlackwaterError as error:
@@ -50,7 +53,10 @@ def main() -> None:
             print(f"  try: {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
     except typer.TyperException as error:
-        error.show()
+        if show := getattr(error, "show", None):
+            show()  # the usage, and what is wrong with it
+        else:
+            print(f"slackwater: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         print("slackwater: interrupted", file=sys.stderr)

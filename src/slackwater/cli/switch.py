@@ -17,12 +17,26 @@ from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.rules import guardrails
 
+
 def switchover(
-    to: Annotated[str | None, typer.Option("--to", help="The server to make active [default: the passive one].")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="The server to make active [default: the passive].")
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print the steps; touch nothing.")] = False,
-    hold: Annotated[float | None, typer.Option("--hold", help="Longest time in seconds that a client is held.")] = None,
-    grace: Annotated[float | None, typer.Option("--grace", help="Seconds that transactions get to end.")] = None,
-    settle_bypassing: Annotated[bool, typer.Option("--settle-bypassing", help="Also close sessions that do not come through a balancer.")] = False,
+    hold: Annotated[
+        float | None,
+        typer.Option("--hold", min=0.1, max=8, help="Longest time in seconds a client is held."),
+    ] = None,
+    grace: Annotated[
+        float | None,
+        typer.Option("--grace", min=0.01, help="Seconds that transactions get to end."),
+    ] = None,
+    settle_bypassing: Annotated[
+        bool,
+        typer.Option(
+            "--settle-bypassing", help="Also close sessions that do not come by a balancer."
+        ),
+    ] = False,
     file: ConfigOption = None,
     pair: PairOption = None,
     as_json: JsonOption = False,
@@ -65,7 +79,9 @@ def recover(file: ConfigOption = None, as_json: JsonOption = False) -> None:
     left = unfinished(settings, None)
     if not left:
         if as_json:
-            print(json.dumps({"operation": "recover", "outcome": "done", "steps": [], "recovered": []}))
+            print(json.dumps(
+                {"operation": "recover", "outcome": "done", "steps": [], "recovered": []}
+            ))
         else:
             print("Nothing to recover.")
         return
@@ -78,9 +94,9 @@ def recover(file: ConfigOption = None, as_json: JsonOption = False) -> None:
         code = max(code, 0 if report.outcome.value in ("done", "undone") else report.exit_code)
     presenter.finish()
     if as_json:
-        last = reports[-1].as_json()
-        print(json.dumps(last | {"operation": "recover", "recovered": [r.as_json() for r in reports]},
-                         default=str))
+        every = [r.as_json() for r in reports]
+        told = every[-1] | {"operation": "recover", "recovered": every}
+        print(json.dumps(told, default=str))
     else:
         for report in reports:
             print(f"{report.title}: {report_text(report)}{figures_text(report)}")

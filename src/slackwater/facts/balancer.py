@@ -48,7 +48,8 @@ class BalancerAddress:
 
 @dataclass(frozen=True)
 class ServerState:
-    """One server of the backend. `address` is host:port; `sessions` now, `total` ever."""
+    """One server of the backend. `address` is host:port; `sessions` now, `total` ever; `limit`
+    is its maxconn, how many sessions it is given at once (0: no limit)."""
 
     name: str
     address: str
@@ -58,6 +59,7 @@ class ServerState:
     sessions: int = 0
     total: int = 0
     queued: int = 0
+    limit: int = 0
 
     @property
     def usable(self) -> bool:
@@ -266,6 +268,7 @@ def _with_sessions(
                 "sessions": _number(rows.get(name, {}).get("scur")),
                 "total": _number(rows.get(name, {}).get("stot")),
                 "queued": _number(rows.get(name, {}).get("qcur")),
+                "limit": _number(rows.get(name, {}).get("slim")),
             }
         )
         for name, server in servers.items()

@@ -81,8 +81,10 @@ def find_haproxy() -> Path:
     return Path(found)
 
 
-def create(name: str, directory: Path, active: Instance, passive: Instance) -> Balancer:
-    """Write the files of a balancer into `directory` (made)."""
+def create(
+    name: str, directory: Path, active: Instance, passive: Instance, *, maxconn: int
+) -> Balancer:
+    """Write the files of a balancer into `directory` (made). `maxconn`: clients at once."""
     directory.mkdir(mode=0o700)
     balancer = Balancer(name, directory, free_port(), find_haproxy())
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -93,7 +95,12 @@ def create(name: str, directory: Path, active: Instance, passive: Instance) -> B
         (balancer.holds_map, haproxy_config.render_map()),
         (haproxy_config.lua_path(at), haproxy_config.render_lua(at)),
         (balancer.main_config, haproxy_config.render_global([at], maxconn=most)),
-        (balancer.config_file, haproxy_config.render("lab", at, servers, active.directory.name)),
+        (
+            balancer.config_file,
+            haproxy_config.render(
+                "lab", at, servers, active.directory.name, maxconn=maxconn
+            ),
+        ),
     ):
         path.touch(mode=0o600)
         path.write_text(text)

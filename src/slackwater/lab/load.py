@@ -11,6 +11,7 @@ from collections.abc import Callable
 from slackwater.errors import UsageError
 from slackwater.lab.load_engine import Engine
 from slackwater.lab.load_plan import LoadPlan, Target
+from slackwater.lab.load_record import Record
 from slackwater.lab.load_report import LoadReport
 from slackwater.lab.load_verify import create_table, verify
 
@@ -34,6 +35,11 @@ class Load:
     def stop(self) -> None:
         """End early, within 50 ms plus the answers under way; `run` still reports in full."""
         self._engine.stop = True
+
+    @property
+    def record(self) -> Record:
+        """What was seen so far; another thread may look while `run` adds to it."""
+        return self._engine.record
 
     def run(self, progress: Callable[[str], None] | None = None) -> LoadReport:
         """Create the table, offer the load, wait for its end, verify. Once per object.

@@ -84,8 +84,8 @@ class Samples:
         self.longest = 0.0
 
     def add(self, end: float, wait: float) -> None:
-        self.ends.append(end)
         self.waits.append(wait)
+        self.ends.append(end)  # last: another thread counts by it
         if wait > self.longest:
             self.longest = wait
 

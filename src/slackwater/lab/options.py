@@ -7,6 +7,8 @@ from slackwater.lab.programs import Program
 # Ten groups of small commits in flight keep a passive beside 1,500 commits a second on two cores.
 APPLIERS = 8
 REDO_MB = 48
+MAX_CONNECTIONS = 2000
+CLIENTS_AT_ONCE = 300  # what the balancers let in; the others wait there
 
 _COMMON = (
     "--bind-address=127.0.0.1",
@@ -22,7 +24,7 @@ _COMMON = (
     "--relay-log-recovery=ON",
     "--slave-net-timeout=10",
     # Thousands of short connections a second, and thousands waiting behind the balancer.
-    "--max-connections=2000",
+    f"--max-connections={MAX_CONNECTIONS}",
     "--back-log=4000",
     "--thread-cache-size=100",
     "--max-connect-errors=1000000",

@@ -17,10 +17,11 @@ from slackwater.lab import accounts, balancer
 from slackwater.lab import directory as place
 from slackwater.lab.balancer import Balancer
 from slackwater.lab.down import clean
+from slackwater.lab.facts import LabFacts, config_text
 from slackwater.lab.instance import Instance
+from slackwater.lab.options import CLIENTS_AT_ONCE
 from slackwater.lab.process import ProcessId
 from slackwater.lab.programs import Program, choose
-from slackwater.lab.facts import LabFacts, config_text
 
 Say = Callable[[str], None]
 
@@ -97,10 +98,14 @@ def _build(program: Program, path: Path, balancers: int, say: Say) -> LabFacts:
     say("setting up accounts and replication both ways")
     asyncio.run(_join(pair["a"], pair["b"], passwords))
     front = {}
+    # A crowd that waits costs the balancer nothing; inside two cores' servers it stalls everybody.
+    most = CLIENTS_AT_ONCE
     for number in range(1, balancers + 1):
         name = f"lb{number}"
         say(f"starting balancer {name}")
-        front[name] = balancer.create(name, path / name, pair["a"], pair["b"])
+        front[name] = balancer.create(
+            name, path / name, pair["a"], pair["b"], maxconn=most // balancers
+        )
         processes[name] = balancer.start(front[name], mark=path)
         note()
     facts = _facts(program, path, pair, front, processes)

@@ -12,6 +12,7 @@ from slackwater.errors import StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations import canary
 from slackwater.operations.balancer_file import file_active, write_file
+from slackwater.operations.before_switchover import stop_watching
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
 from slackwater.outside.mysql_session import Session
@@ -27,6 +28,7 @@ class CloseLeftovers(Step[PairWorld]):
     """Free the lock on {old} and close whatever still holds on to it"""
 
     old: str
+    new: str
     balancers: tuple[str, ...]
     no_undo: ClassVar[str] = FORWARD
 
@@ -36,6 +38,8 @@ class CloseLeftovers(Step[PairWorld]):
         if lock is not None:
             await lock.close()
         await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.old))
+        await world.each_balancer(self.balancers, lambda b: b.tidy(active=self.new))
+        await stop_watching(world, self.old)
         session = await server.session()
         left = await _leftovers(world, self.old, session)
         for found in left:
@@ -146,6 +150,5 @@ class through:  # noqa: N801 - reads as a word: async with through(world, "lb1")
 
 
 async def _leftovers(world: PairWorld, old: str, session: Session) -> list[ClientSession]:
-    server = world.servers[old]
-    found = await mysql_server.client_sessions(session, server.own_ids())
-    return [s for s in found if s.user != server.at.user]
+    found = await mysql_server.client_sessions(session, world.own_ids(old))
+    return [s for s in found if s.user != world.servers[old].at.user]

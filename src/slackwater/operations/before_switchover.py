@@ -9,6 +9,7 @@ from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations import canary
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reopen import reopen_old
 from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
 
@@ -27,6 +28,8 @@ class TakeLocks(Step[PairWorld]):
             await server.open()
             if not await mysql_server.take_lock(await server.session(), lock_name(world)):
                 raise StepFailed(f"another slackwater works on this pair (its lock is on {name})")
+        # MySQL 5.7 shows open transactions live only with an instrument that is off by default.
+        world.note("watching", await mysql_server.watch_transactions(await world.session(self.old)))
         old = world.servers[self.old]
         old.lock = await old.fresh()
         # The server frees the table lock by itself this long after it last heard of us.
@@ -34,13 +37,21 @@ class TakeLocks(Step[PairWorld]):
         await mysql_server.prepare_lock(old.lock, wait_timeout_s=wait_s, lock_wait_timeout_s=1)
 
     async def verify(self, world: PairWorld) -> Seen:
-        for name in (self.old, self.new):
-            session = await world.session(name)
-            if await mysql_server.lock_owner(session, lock_name(world)) != session.connection_id:
-                return Seen.NOT_DONE
-        return Seen.DONE
+        owned = [await self._owned(world, name) for name in (self.old, self.new)]
+        return Seen.DONE if all(owned) else Seen.NOT_DONE
+
+    async def _owned(self, world: PairWorld, name: str) -> bool:
+        session = await world.session(name)
+        return await mysql_server.lock_owner(session, lock_name(world)) == session.connection_id
 
     async def undo(self, world: PairWorld) -> None:
+        # The old server accepted writes when we began. One that died since comes back read-only,
+        # and "undone" would not be true. Without our lock, somebody else may be at work on it.
+        if not await world.writable(self.old):
+            if not await self._owned(world, self.old):
+                raise StepFailed(f"{self.old} does not accept writes, and our lock on it is lost")
+            await reopen_old(world, self.old, self.new)
+        await stop_watching(world, self.old)
         for name in (self.old, self.new):
             control = world.servers[name].control
             if control is not None and not control.broken:
@@ -80,19 +91,30 @@ class RehearseCatchUp(Step[PairWorld]):
     async def do(self, world: PairWorld) -> None:
         old, new = await world.session(self.old), await world.session(self.new)
         number = await canary.send(old, "rehearsal")
+        world.notes["rehearsal"] = number
         begun = clock.mono()
         reached = await mysql_server.executed_text(old)
         if not await mysql_server.wait_executed(new, reached, limit_s=self.lag_s):
             raise StepFailed(
                 f"{self.new} is more than {self.lag_s:g} s behind {self.old}; nothing was held"
             )
-        if not await canary.arrived(new, "rehearsal", number):
-            raise StepFailed(f"{self.new} says that it caught up, but the canary is not there")
+        # MariaDB counts a transaction as executed a moment before its rows can be seen.
+        await canary.expect(new, "rehearsal", number, at=self.new, limit_s=self.lag_s)
         world.figures["rehearsal_ms"] = round((clock.mono() - begun) * 1000, 2)
 
     async def verify(self, world: PairWorld) -> Seen:
-        there = await canary.exists(await world.session(self.new))
+        # Its table alone proves nothing: it is there since the first switchover.
+        number = world.notes.get("rehearsal")
+        if number is None:
+            return Seen.NOT_DONE
+        there = await canary.arrived(await world.session(self.new), "rehearsal", number)
         return Seen.DONE if there else Seen.NOT_DONE
+
+
+async def stop_watching(world: PairWorld, old: str) -> None:
+    """Switch off again what TakeLocks switched on in Performance Schema; a restart does too."""
+    if world.notes.get("watching"):
+        await mysql_server.unwatch_transactions(await world.session(old))
 
 
 def lock_name(world: PairWorld) -> str:

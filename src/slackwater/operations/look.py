@@ -71,10 +71,8 @@ async def _server(world: PairWorld, name: str) -> ServerSeen:
 
 
 async def _clients(world: PairWorld, name: str) -> list[ClientSession]:
-    server = world.servers[name]
-    session = await server.session()
-    found = await mysql_server.client_sessions(session, server.own_ids())
-    return [s for s in found if s.user != server.at.user]
+    found = await mysql_server.client_sessions(await world.session(name), world.own_ids(name))
+    return [s for s in found if s.user != world.servers[name].at.user]
 
 
 async def _balancer(
@@ -122,8 +120,9 @@ async def _bypassing(world: PairWorld, active: str) -> tuple[ClientSession, ...]
         if not suspects:
             return ()
         await asyncio.sleep(BYPASS_PAUSE_S)
-    programs = await mysql_server.programs(await world.session(active), list(suspects or ()))
-    return tuple(dataclasses.replace(s, program=programs.get(s.id)) for s in (suspects or {}).values())
+    found = suspects or {}
+    programs = await mysql_server.programs(await world.session(active), list(found))
+    return tuple(dataclasses.replace(s, program=programs.get(s.id)) for s in found.values())
 
 
 async def _outgoing(world: PairWorld) -> frozenset[str] | None:

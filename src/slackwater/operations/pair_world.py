@@ -112,7 +112,8 @@ class PairWorld:
 
     async def close(self) -> None:
         """Give everything back; never raises, never takes long."""
-        for handle in (*self.servers.values(), *self.balancers.values()):
+        handles: list[Server | HAProxy] = [*self.servers.values(), *self.balancers.values()]
+        for handle in handles:
             try:
                 async with asyncio.timeout(1):
                     await handle.close()
@@ -124,6 +125,11 @@ class PairWorld:
         self.notes[key] = value
         if self.journal is not None:
             self.journal.write("noted", key=key, value=value)
+
+    def own_ids(self, server: str) -> set[int]:
+        """Ids of the sessions on a server that are ours, the balancers' pins among them."""
+        pins = {b.pin_session_id for b in self.balancers.values()}
+        return self.servers[server].own_ids() | pins
 
     def hold_left_s(self) -> float:
         """Seconds until the balancers let clients in by themselves; 0 when nothing is held."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
 from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.facts.server import ClientSession
-from slackwater.operations.pair_world import PairWorld, Server
+from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
+from slackwater.outside.mysql_greeting import knock
 from slackwater.outside.mysql_session import Session
 from slackwater.plan.step import Seen, Step
 from slackwater.rules import settle
@@ -32,66 +32,72 @@ class SettleSessions(Step[PairWorld]):
     def limit_s(self) -> float:  # type: ignore[override]
         return self.grace_s + 2.0
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         server = world.servers[self.old]
         session = await server.session()
         begun = clock.mono()
+        young_from = min(world.servers[self.old].own_ids())
         # A connection that a balancer had opened before the hold may still wait to be accepted.
         # Ours, made after it and accepted in turn, tells when none of those is left.
-        barrier = asyncio.ensure_future(_knock(server))
+        barrier = asyncio.ensure_future(knock(server.at.host, server.at.port))
         closed: set[int] = set()
+        late_ms = 0.0  # how much longer than asked our last pause was
         try:
             while True:
-                sessions = await _sessions(session, server)
-                accepted = barrier.done()
-                if not sessions and accepted and not await _sessions(session, server):
+                accepted = barrier.done()  # asked before the look, so that it holds for it
+                asked = clock.mono()
+                sessions = await _sessions(world, self.old, session)
+                look_ms = (clock.mono() - asked) * 1000
+                if accepted:
+                    sessions = [s for s in sessions if s.id != barrier.result()]
+                if accepted and not sessions:
                     break
                 if clock.mono() - begun >= self.grace_s:
                     cut = await _cut(session, sessions)
                     world.figures["sessions_cut"] = [s.who() for s in cut]
                     break
-                closed |= await _close_resting(session, sessions, begun)
+                slow_ms = max(look_ms, late_ms)
+                rest_ms = settle.rest_needed_ms((asked - begun) * 1000, slow_ms)
+                closed |= await _close_resting(session, sessions, rest_ms, young_from)
+                paused = clock.mono()
                 await asyncio.sleep(PAUSE_S)
+                late_ms = (clock.mono() - paused - PAUSE_S) * 1000
         finally:
             barrier.cancel()
             await asyncio.gather(barrier, return_exceptions=True)
         world.figures["sessions_closed"] = len(closed)
+        return Seen.DONE
 
     async def verify(self, world: PairWorld) -> Seen:
-        server = world.servers[self.old]
-        left = await _sessions(await server.session(), server)
+        left = await _sessions(world, self.old, await world.session(self.old))
         return Seen.NOT_DONE if left else Seen.DONE
 
 
-async def _knock(server: Server) -> None:
-    session = await Session.open(dataclasses.replace(server.at, socket=""), limit_s=2)
-    await session.close()
-
-
-async def _sessions(session: Session, server: Server) -> list[ClientSession]:
-    found = await mysql_server.client_sessions(session, server.own_ids())
-    return [
-        s for s in found if s.command.lower() not in settle.GONE and s.user != server.at.user
-    ]
+async def _sessions(world: PairWorld, old: str, session: Session) -> list[ClientSession]:
+    found = await mysql_server.client_sessions(session, world.own_ids(old))
+    ours = world.servers[old].at.user
+    return [s for s in found if s.command.lower() not in settle.GONE and s.user != ours]
 
 
 async def _close_resting(
-    session: Session, sessions: list[ClientSession], begun: float
+    session: Session, sessions: list[ClientSession], rest_ms: float, young_from: int
 ) -> set[int]:
     """Close the sessions that rest outside a transaction; returns their ids."""
     looked = clock.mono()
-    if not settle.decide(sessions, {}, (looked - begun) * 1000).close:
+    if not settle.decide(sessions, {}, rest_ms, young_from).close:
         return set()  # nobody rests: spare the server the look at transactions
     transactions = await mysql_server.open_transactions(session)
-    elapsed_ms = (clock.mono() - begun) * 1000
-    close = settle.decide(sessions, transactions, elapsed_ms).close
+    close = settle.decide(sessions, transactions, rest_ms, young_from).close
     if not close:
         return set()
     # Asking for a rest at least as long as the looks are old makes them still true in the
     # moment of closing: who had no transaction then has begun none since.
     age_ms = (clock.mono() - looked) * 1000
-    rest_ms = max(settle.rest_needed_ms(elapsed_ms), age_ms)
-    return set(await mysql_server.close_idle(session, list(close), rest_ms))
+    rest_ms = max(rest_ms, age_ms)
+    closed = await mysql_server.close_idle(
+        session, list(close), rest_ms, after_ping_ms=settle.YOUNG_REST_MS
+    )
+    return set(closed)
 
 
 async def _cut(session: Session, sessions: list[ClientSession]) -> list[ClientSession]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,8 +16,10 @@ from slackwater.operations.before_switchover import (
     lock_name,
 )
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reopen import PROMOTING, end_session, reopen_old, unlock
 from slackwater.operations.settle_sessions import SettleSessions
 from slackwater.outside import mysql_server
+from slackwater.outside.haproxy import HAProxy
 from slackwater.plan.step import Plan, Seen, Step
 
 # Past the fence the rest takes some milliseconds; with less left of the hold, do not begin it.
@@ -60,7 +61,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
             AimHold(balancers, new, old),
             PromoteNew(old, new),
             SendClients(balancers, new),
-            CloseLeftovers(old, balancers),
+            CloseLeftovers(old, new, balancers),
             FollowNew(old, new, asked.replicas),
             Persist(balancers, new, old),
             ProveIt(balancers, new, old),
@@ -87,7 +88,7 @@ class HoldClients(Step[PairWorld]):
     new: str
     hold_limit_s: float
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         # The pin is taken before the clock starts: it is a connection, and may take its time.
         await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
         gc.disable()  # a pause of the collector would be a pause of the clients
@@ -98,6 +99,7 @@ class HoldClients(Step[PairWorld]):
             self.balancers,
             lambda b: b.hold(active=self.old, back=self.old, deadline=deadline),
         )
+        return Seen.DONE  # the reply to each hold has the servers' states in it
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
@@ -118,19 +120,20 @@ class FenceWrites(Step[PairWorld]):
     old: str
     lock_limit_s: float
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         lock = world.servers[self.old].lock
         if lock is None:
             raise StepFailed(f"no session was prepared for the lock on {self.old}")
-        await mysql_server.lock_all(lock, limit_s=min(1.0, self.lock_limit_s))
-        position = await mysql_server.executed_text(lock)
+        position = await mysql_server.lock_all(lock, limit_s=min(1.0, self.lock_limit_s))
         world.note("position", position)
         world.figures["position"] = position
+        return Seen.DONE  # the session that has the lock answered
 
     async def verify(self, world: PairWorld) -> Seen:
         # The lock lives as long as its session: one that answers still has it.
+        # Before the position is noted, that session is open but has no lock yet.
         lock = world.servers[self.old].lock
-        if lock is None or lock.broken:
+        if lock is None or lock.broken or "position" not in world.notes:
             return Seen.NOT_DONE
         await lock.rows("SELECT 1", limit_s=1)
         return Seen.DONE
@@ -147,11 +150,12 @@ class WaitForReplay(Step[PairWorld]):
     old: str
     no_undo: ClassVar[str] = "it only waits"
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         session = await world.session(self.new)
         left = max(0.1, world.hold_left_s() - HOLD_LEFT_TO_COMMIT_S)
         if not await mysql_server.wait_executed(session, world.notes["position"], limit_s=left):
             raise StepFailed(f"{self.new} did not catch up with {self.old} within {left:.1f} s")
+        return Seen.DONE
 
     async def verify(self, world: PairWorld) -> Seen:
         session = await world.session(self.new)
@@ -190,8 +194,9 @@ class AimHold(Step[PairWorld]):
     new: str
     old: str
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         await world.each_balancer(self.balancers, lambda b: b.aim(back=self.new))
+        return Seen.DONE  # aim looks in the same reply
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
@@ -199,7 +204,13 @@ class AimHold(Step[PairWorld]):
         return Seen.DONE if aimed else Seen.NOT_DONE
 
     async def undo(self, world: PairWorld) -> None:
-        await world.each_balancer(self.balancers, lambda b: b.aim(back=self.old))
+        async def aim_back(balancer: HAProxy) -> None:
+            # A hold that ended by itself, or that a killed slackwater put, is no longer aimed by
+            # anybody: what follows here reopens the old server and sends clients there.
+            if balancer.holds(await balancer.look()):
+                await balancer.aim(back=self.old)
+
+        await world.each_balancer(self.balancers, aim_back)
 
 
 @dataclass(frozen=True)
@@ -215,6 +226,7 @@ class PromoteNew(Step[PairWorld]):
         # Looked at again, because after a crash others may have been here.
         if await world.writable(self.old) is not False:
             raise StepFailed(f"{self.old} is not surely read-only, so {self.new} stays read-only")
+        world.note(PROMOTING, self.new)
         session = await world.session(self.new)
         await mysql_server.set_read_only(session, False)
 
@@ -254,11 +266,12 @@ class SendClients(Step[PairWorld]):
     new: str
     no_undo: ClassVar[str] = "only forward"
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         try:
             await world.each_balancer(self.balancers, lambda b: b.release(to=self.new))
         finally:
             _hold_ended(world)
+        return Seen.DONE  # release looks in the same reply
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
@@ -271,41 +284,6 @@ def _hold_ended(world: PairWorld) -> None:
     if world.held_since is not None and "hold_ms" not in world.figures:
         world.figures["hold_ms"] = round((clock.mono() - world.held_since) * 1000, 2)
     world.held_until = None
-
-
-async def unlock(world: PairWorld, old: str) -> None:
-    """End the session that holds the lock; the server frees the lock with it."""
-    server = world.servers[old]
-    lock, server.lock = server.lock, None
-    if lock is not None:
-        await end_session(world, old, lock.connection_id)
-        await lock.close()
-
-
-async def end_session(world: PairWorld, server: str, session_id: int) -> None:
-    """Kill one of our sessions and wait until the server no longer has it."""
-    fresh = await world.servers[server].fresh()
-    try:
-        async with asyncio.timeout(3):
-            while await mysql_server.end_session(fresh, session_id):
-                await asyncio.sleep(0.005)
-    finally:
-        await fresh.close()
-
-
-async def reopen_old(world: PairWorld, old: str, new: str) -> None:
-    """Let the old server accept writes again, only if the new one surely does not."""
-    if await world.writable(old):
-        return
-    if await world.writable(new) is not False:
-        raise StepFailed(f"{new} may be accepting writes, so {old} stays read-only")
-    lock = world.servers[old].lock
-    if lock is not None and lock.broken:
-        await unlock(world, old)  # a late read_only of ours must not undo what follows
-    session = await world.session(old)
-    await mysql_server.set_read_only(session, False)
-    if not await world.writable(old):
-        raise StepFailed(f"{old} is still read-only")
 
 
 async def claim(world: PairWorld) -> None:

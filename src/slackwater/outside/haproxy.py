@@ -39,7 +39,7 @@ LONGEST_HOLD_S = 60.0  # the Lua task ends every hold by then
 # What HAProxy says of commands that did what was asked, or that had nothing to do.
 _QUIET = re.compile(
     r"no need to change the addr|IP changed from|no need to change the port|port changed from"
-    r"|Key not found\."
+    r"|Key not found\.|No such session"
 )
 
 
@@ -89,6 +89,11 @@ class HAProxy:
         """Does this object hold the one slot of the hold server, as far as it was told?"""
         return self._pin is not None and self._pin.alive
 
+    @property
+    def pin_session_id(self) -> int:
+        """The server's id of the pin's connection, which is not a client's; 0 without a pin."""
+        return self._pin.session_id if self._pin is not None else 0
+
     def holds(self, state: BalancerState) -> bool:
         """Is the hold that THIS object put still in force in `state`, with its pin?
 
@@ -123,17 +128,19 @@ class HAProxy:
                 hint="release first; the balancer itself does so at the hold's deadline",
             )
         target = self._address(active)
-        await self._drop_stale_pins(state)
+        strays = await self._drop_stale_pins(state)
         hold = f"{self.at.backend}/{HOLD}"
         await self._change(
             f"set server {hold} state maint",
             f"set server {hold} weight 0",
             f"set server {hold} {_addr(target)}",
+            f"set maxconn server {hold} {strays + 1}",
             f"set server {hold} state ready",
         )
         self._pin = await Pin.take(self.at.pin, self.where, login, limit_s=self._limit_s)
-        state = await self.look()
-        if state.servers[HOLD].sessions != 1 or not self.pinned:
+        if strays:  # from here on the pin alone fills it, whenever the strays leave
+            await self._change(f"set maxconn server {hold} 1")
+        if not self.pinned or not await self._pin_is_at_hold(strays):
             self._drop_pin()
             await self._change(f"set server {hold} state maint")
             self._fail(
@@ -146,8 +153,8 @@ class HAProxy:
         """From now on new clients wait. One line; open sessions go on.
 
         At `deadline` (unix seconds, our clock) the balancer itself sends them to `back`; it
-        counts from when it got this line, so never earlier than `deadline`. Again with another
-        deadline: refreshes it. Raises OutsideError; `release()` undoes whatever was done.
+        counts from when it got this line, by its own clock, so not before `deadline` (to a few
+        ms) and not much later. Again with another deadline: refreshes it. Raises OutsideError; `release()` undoes whatever was done.
         """
         if not self.pinned:
             await self.prepare_hold(active=active)
@@ -192,7 +199,7 @@ class HAProxy:
         """
         if not self._addresses:
             await self.look()
-        target = self._address(to)
+        self._address(to)
         backend = self.at.backend
         line = [
             f"set server {backend}/{to} state ready",
@@ -210,11 +217,12 @@ class HAProxy:
             self._fail(f"{to} is not the only usable server after the release", sent=True)
         self._drop_pin()
         self._hold_id = ""
-        await self._change(f"set server {backend}/{HOLD} {_addr(target)}")
 
-    async def flip_and_release(self, *, to: str) -> None:
-        """The same as `release`, named for the way forward."""
-        await self.release(to=to)
+    async def tidy(self, *, active: str) -> None:
+        """Make the hold server another name of the active one, for the next hold. Not urgent:
+        `prepare_hold` does it too."""
+        target = self._address(active)
+        await self._change(f"set server {self.at.backend}/{HOLD} {_addr(target)}")
 
     async def close_sessions(self, server: str) -> int:
         """End every client session on `server` at once; returns how many there were.
@@ -252,20 +260,30 @@ class HAProxy:
             self._fail("; ".join(bad) or "no such backend", sent=True)
         return servers
 
-    async def _drop_stale_pins(self, state: BalancerState) -> None:
-        """End pins that a slackwater left which was killed on another host."""
+    async def _drop_stale_pins(self, state: BalancerState) -> int:
+        """End pins that a slackwater left which was killed on another host.
+
+        Returns how many clients' sessions are on the hold server: after a lost pin they come in
+        through its alias, one at a time, and a pooled one stays. They are sessions on the active
+        server like any other, and end as those do.
+        """
         if HOLD not in state.servers or not state.servers[HOLD].sessions:
-            return
-        sessions = parse_sessions(await self._runtime.send("show sess"))
-        pins = [p for p, frontend, _ in sessions if frontend == self.at.pin_frontend]
+            return 0
+        sessions = await self._on_hold()
+        pins = [p for p, frontend in sessions if frontend == self.at.pin_frontend]
         if pins:
             await self._change(*(f"shutdown session {pointer}" for pointer in pins))
-        if any(s == HOLD and f != self.at.pin_frontend for _, f, s in sessions):
-            self._fail(
-                "a client's session is on the hold server, left from a lost pin",
-                sent=False,
-                hint=f"end it: shutdown sessions server {self.at.backend}/{HOLD}",
-            )
+        return len(sessions) - len(pins)
+
+    async def _pin_is_at_hold(self, strays: int) -> bool:
+        if not strays:
+            return (await self.look()).servers[HOLD].sessions == 1
+        return any(f == self.at.pin_frontend for _, f in await self._on_hold())
+
+    async def _on_hold(self) -> list[tuple[str, str]]:
+        """(pointer, frontend) of the sessions on the hold server."""
+        sessions = parse_sessions(await self._runtime.send("show sess"))
+        return [(pointer, f) for pointer, f, server in sessions if server == HOLD]
 
     def _remember(self, servers: Mapping[str, ServerState]) -> None:
         self._addresses = {s.name: s.address for s in servers.values() if s.name != HOLD}

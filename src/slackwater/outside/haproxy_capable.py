@@ -57,8 +57,6 @@ def _of_backend(state: BalancerState, at: BalancerAddress) -> list[str]:
         found.append(f"backend {at.backend} has no server {HOLD}")
     elif hold.admin_state != "maint":
         found.append(f"server {at.backend}/{HOLD} is {hold.admin_state}: a hold is in force")
-    elif hold.sessions:
-        found.append(f"{hold.sessions} session(s) on {at.backend}/{HOLD}, left from a lost pin")
     if len(state.servers) < 3:
         found.append(f"backend {at.backend} has no two servers besides {HOLD}")
     if state.active is None and not state.holding:

@@ -65,8 +65,13 @@ backend {backend} from slackwater-{backend}
 """
 
 
-def render(pair: str, at: BalancerAddress, servers: Mapping[str, str], active: str) -> str:
+def render(
+    pair: str, at: BalancerAddress, servers: Mapping[str, str], active: str, *, maxconn: int
+) -> str:
     """The owned file for one pair. `servers`: name -> host:port; `active`: one of the names.
+
+    `maxconn`: how many clients a server gets at once. All who waited in a hold are let in at
+    once, and a MySQL server answers those above its max_connections with error 1040.
 
     Raises ConfigError for names or addresses that HAProxy could misread.
     """
@@ -81,7 +86,7 @@ def render(pair: str, at: BalancerAddress, servers: Mapping[str, str], active: s
     if active not in servers:
         raise ConfigError(f"active server {active!r} is none of {', '.join(servers)}")
     lines = [
-        f"    server {name} {address}{'' if name == active else ' disabled'}"
+        f"    server {name} {address} maxconn {maxconn}{'' if name == active else ' disabled'}"
         for name, address in servers.items()
     ]
     lines.append(f"    server {HOLD} {servers[active]} maxconn 1 weight 0 disabled")
@@ -189,7 +194,7 @@ async def validate(
     """
     candidate = _write_beside(instead_of, text, suffix=".check")
     files = [str(p) for p in main if p != instead_of] + [str(candidate)]
-    command = ["haproxy", "-c", "-q", *(word for file in files for word in ("-f", file))]
+    command = ["haproxy", "-c", *(word for file in files for word in ("-f", file))]
     where = f"haproxy -c -f {' -f '.join(files)}"
     process = None
     try:
@@ -211,7 +216,9 @@ async def validate(
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        raise OutsideError(where, said.decode(errors="replace").strip()[-2000:], sent=False)
+        lines = said.decode(errors="replace").splitlines()
+        alerts = [x for x in lines if "[ALERT]" in x] or lines
+        raise OutsideError(where, "; ".join(alerts)[:2000], sent=False)
 
 
 async def install(text: str, path: Path, *, main: Sequence[Path], limit_s: float = 10.0) -> None:

@@ -7,17 +7,21 @@ from collections.abc import Awaitable, Callable
 
 from slackwater.errors import OutsideError
 from slackwater.outside.haproxy_runtime import connect
+from slackwater.outside.mysql_greeting import session_id
 
-# Reads the server's greeting and may log in; must not close the streams.
-Login = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+# Reads the server's greeting and may log in; returns the greeting; must not close the streams.
+Login = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bytes]]
 
 
 class Pin:
     """An open connection through the pin frontend."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, greeting: bytes
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self.session_id = session_id(greeting)  # of this connection, at the server; 0: unknown
 
     @classmethod
     async def take(cls, address: str, where: str, login: Login | None, *, limit_s: float) -> Pin:
@@ -29,7 +33,7 @@ class Pin:
         try:
             async with asyncio.timeout(limit_s):
                 reader, writer = await connect(address)
-                await (login or _greeting)(reader, writer)
+                greeting = await (login or _greeting)(reader, writer)
         except BaseException as error:
             if writer is not None:
                 writer.close()
@@ -37,7 +41,7 @@ class Pin:
                 raise
             message = f"no greeting through the pin ({address}): {error or 'too late'}"
             raise OutsideError(where, message, sent=False) from error
-        return cls(reader, writer)
+        return cls(reader, writer, greeting)
 
     @property
     def alive(self) -> bool:
@@ -49,7 +53,7 @@ class Pin:
         self._writer.close()
 
 
-async def _greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
     data = await reader.read(4096)
     if not data:
         raise EOFError("closed at once")
@@ -57,3 +61,4 @@ async def _greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     if len(data) > 7 and data[4] == 0xFF:
         text = data[7:].decode(errors="replace")
         raise OSError(f"the server answers: {text}")
+    return data

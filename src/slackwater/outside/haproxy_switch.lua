@@ -4,7 +4,8 @@
 -- HAProxy's own monotonic clock, when it first saw an id, and ttl later ends that hold: server
 -- <back> is set ready, server `hold` goes to maintenance. So nobody's wall clock matters, neither
 -- its skew nor its jumps. A new id starts anew (a refreshed hold); the same id with another <back>
--- keeps its deadline (slackwater aims elsewhere).
+-- keeps its deadline (slackwater aims elsewhere). Each HAProxy thread keeps its own copy of that
+-- clock, so a deadline is good to some milliseconds and one tick.
 --
 -- It fails towards serving: a value that it cannot read, a <back> that is no server, and a `hold`
 -- server that has weight while the map has no entry all end in a release, to the server whose
@@ -116,7 +117,8 @@ end)
 core.register_cli({ "show", "slackwater" }, "show slackwater : holds and their deadlines",
   function(applet)
     -- Not the task's own mark: a task that stopped must show.
-    local age_ms = ran_at == 0 and 1e9 or (now() - ran_at) * 1000
+    -- This thread's clock may be some ms behind that of the task's: not below 0.
+    local age_ms = ran_at == 0 and 1e9 or math.max(0, (now() - ran_at) * 1000)
     tick_all(with_hold()) -- so that a hold put in this very line is seen
     local out = { string.format("slackwater-switch 1 age_ms=%.0f errors=%d", age_ms, errors) }
     for backend, held in pairs(seen) do

@@ -16,7 +16,8 @@ SELECT t.THREAD_ID,
   (SELECT COUNT(*) = 3 FROM performance_schema.setup_consumers WHERE ENABLED = 'YES' AND NAME IN
     ('global_instrumentation', 'thread_instrumentation', 'events_statements_current'))
   AND (SELECT COUNT(*) = 0 FROM performance_schema.setup_instruments WHERE NAME LIKE
-    'statement/%' AND NAME NOT LIKE 'statement/scheduler/%' AND (ENABLED = 'NO' OR TIMED = 'NO'))
+    'statement/%' AND SUBSTRING_INDEX(NAME, '/', 2) IN
+    ('statement/sql', 'statement/com', 'statement/abstract') AND (ENABLED = 'NO' OR TIMED = 'NO'))
     AS STATEMENTS,
   (SELECT COUNT(*) = 3 FROM performance_schema.setup_consumers WHERE ENABLED = 'YES' AND NAME IN
     ('global_instrumentation', 'thread_instrumentation', 'events_transactions_current'))
@@ -24,6 +25,12 @@ SELECT t.THREAD_ID,
     AND ENABLED = 'YES' AND TIMED = 'YES') AS TRANSACTIONS
 FROM performance_schema.threads t WHERE t.PROCESSLIST_ID = CONNECTION_ID()
 """
+_TRANSACTION_EVENTS = (
+    "UPDATE performance_schema.setup_instruments SET ENABLED = %s, TIMED = %s"
+    " WHERE NAME = 'transaction';"
+    "UPDATE performance_schema.setup_consumers SET ENABLED = %s"
+    " WHERE NAME = 'events_transactions_current'"
+)
 _READABLE = (
     "SELECT 1 FROM performance_schema.events_statements_current LIMIT 0;"
     "SELECT 1 FROM performance_schema.events_transactions_current LIMIT 0"
@@ -56,3 +63,33 @@ async def abilities(session: Session, *, limit_s: float = 5.0) -> Abilities:
             found = Abilities(int(rows[0]["THREAD_ID"]), bool(rows[0]["TRANSACTIONS"]))
     session.abilities = found
     return found
+
+
+async def watch_transactions(session: Session, *, limit_s: float = 5.0) -> bool:
+    """Switch Performance Schema's transaction events on where they are off, as in MySQL 5.7.
+
+    Without them MySQL does not show, live, a transaction that has only read. True when this
+    changed the server: then `unwatch_transactions` puts it back (a restart does too). Only
+    transactions that begin afterwards are seen. Where it is not possible nothing happens.
+    """
+    able = await abilities(session, limit_s=limit_s)
+    if session.flavour.mariadb or able.transactions or able.own_thread is None:
+        return False
+    return await _transaction_events(session, "YES", limit_s)
+
+
+async def unwatch_transactions(session: Session, *, limit_s: float = 5.0) -> None:
+    """Take back what `watch_transactions` changed."""
+    await _transaction_events(session, "NO", limit_s)
+
+
+async def _transaction_events(session: Session, to: str, limit_s: float) -> bool:
+    try:
+        await session.run(_TRANSACTION_EVENTS, to, to, to, limit_s=limit_s)
+    except MysqlError as error:
+        if error.code not in _DENIED:
+            raise
+        return False
+    session.abilities = None  # probed anew, also when another session changes it
+    await abilities(session, limit_s=limit_s)
+    return True

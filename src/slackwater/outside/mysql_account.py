@@ -41,6 +41,8 @@ def parse_grants(lines: Iterable[str]) -> frozenset[str]:
     for line in lines:
         if match := _GLOBAL_GRANT.match(line):
             found |= {part.strip().upper() for part in match[1].split(",")}
+    if "READ ONLY ADMIN" in found:  # MariaDB takes both spellings
+        found.add("READ_ONLY ADMIN")
     return frozenset(found)
 
 

@@ -13,6 +13,8 @@ from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_session import MysqlError, Session
 
 NO_SUCH_THREAD = 1094
+# MySQL 8+: sessions of accounts with SYSTEM_USER are only for others with it to end.
+NOT_OURS = 1095
 # Sessions looked at and then closed in one go: few, so that the last is not far from its look.
 CHUNK = 16
 
@@ -56,8 +58,9 @@ async def open_transactions(session: Session, *, limit_s: float = 5.0) -> dict[i
 
     Live, unlike information_schema.INNODB_TRX, which is a copy up to 100 ms old that every
     reader keeps from being renewed. From Performance Schema where its transaction events are on
-    (as in MySQL 8+): then a mere BEGIN counts. Else from SHOW ENGINE INNODB STATUS: a transaction
-    counts from its first statement that touches an InnoDB table. When InnoDB cut that list short
+    (MySQL 8+, or `watch_transactions`): then a mere BEGIN counts. Else from SHOW ENGINE INNODB
+    STATUS: in MariaDB a transaction counts from its first statement that touches an InnoDB table,
+    in MySQL from its first one that writes or locks. When InnoDB cut that list short
     (a megabyte of transactions) INNODB_TRX has to do.
     """
     if (await abilities(session)).transactions:
@@ -99,16 +102,33 @@ def parse_innodb_status(text: str) -> dict[int, float]:
 
 
 async def close_if_idle(
-    session: Session, session_id: int, idle_ms: float, *, limit_s: float = 5.0
+    session: Session,
+    session_id: int,
+    idle_ms: float,
+    *,
+    after_ping_ms: float = 0.0,
+    limit_s: float = 5.0,
 ) -> bool:
-    """Close one session, only if it has been asleep for `idle_ms`; True when it was closed."""
-    return bool(await close_idle(session, [session_id], idle_ms, limit_s=limit_s))
+    """Close one session as `close_idle` does; True when it was closed."""
+    ids = [session_id]
+    closed = await close_idle(
+        session, ids, idle_ms, after_ping_ms=after_ping_ms, limit_s=limit_s
+    )
+    return closed == ids
 
 
 async def close_idle(
-    session: Session, ids: Sequence[int], idle_ms: float, *, limit_s: float = 5.0
+    session: Session,
+    ids: Sequence[int],
+    idle_ms: float,
+    *,
+    after_ping_ms: float = 0.0,
+    limit_s: float = 5.0,
 ) -> list[int]:
     """Close those of `ids` that have been asleep for at least `idle_ms`; returns them.
+
+    One whose last command was a ping has probably just been taken from its pool and is about to
+    be used: it must have slept for `after_ping_ms`. Only MySQL's Performance Schema tells.
 
     The server itself looks and closes, in one packet for CHUNK sessions, so that a client that
     begins a statement is almost never hit. Where Performance Schema has transaction events, a
@@ -121,13 +141,13 @@ async def close_idle(
     for start in range(0, len(ids), CHUNK):
         left = list(ids[start : start + CHUNK])
         while left:
-            packet = sql(left, idle_ms, able.own_thread, able.transactions)
+            packet = sql(left, idle_ms, after_ping_ms, able.own_thread, able.transactions)
             try:
                 results = await session.many(packet, limit_s=limit_s)
             except MysqlError as error:
-                if error.code != NO_SUCH_THREAD:
+                if error.code not in (NO_SUCH_THREAD, NOT_OURS):
                     raise
-                left = await _behind_the_gone(session, left, closed)
+                left = await _behind_the_failed(session, left, closed)
                 continue
             found = next((r[0]["CLOSED"] for r in reversed(results) if r), None)
             closed += _ids(found)
@@ -135,14 +155,12 @@ async def close_idle(
     return closed
 
 
-async def _behind_the_gone(session: Session, tried: list[int], closed: list[int]) -> list[int]:
-    """One session went away between look and kill, which ended the packet: note what was closed
-    before it, and return what is left to try."""
-    row = (await session.rows("SELECT @sw_at AS LAST, @sw_rest AS REST"))[0]
-    reached = tried.index(int(row["LAST"]))
-    rest = set(_ids(row["REST"]))
-    closed += [i for i in tried[:reached] if i in rest]
-    return tried[reached + 1 :]
+async def _behind_the_failed(session: Session, tried: list[int], closed: list[int]) -> list[int]:
+    """One could not be closed (it had just gone, or is not ours to end), which ended the packet:
+    note what was closed before it, and return what is left to try."""
+    row = (await session.rows("SELECT @sw_at AS LAST, @sw_closed AS CLOSED"))[0]
+    closed += _ids(row["CLOSED"])
+    return tried[tried.index(int(row["LAST"])) + 1 :]
 
 
 def _ids(text: str | bytes | None) -> list[int]:
@@ -155,6 +173,7 @@ async def kill(session: Session, session_id: int, *, limit_s: float = 5.0) -> bo
     """End a session, whatever it does; False when there is none of this id (any more).
 
     True says that the server has been told; a session in a long rollback stays for a while.
+    Raises MysqlError 1095 when it is not ours to end (MySQL 8+: an account with SYSTEM_USER).
     """
     try:
         await session.run(f"KILL {int(session_id)}", limit_s=limit_s)

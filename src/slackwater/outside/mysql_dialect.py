@@ -78,29 +78,40 @@ class Dialect:
         )
 
     def close_idle(
-        self, ids: Sequence[int], idle_ms: float, own_thread: int | None, transactions: bool
+        self,
+        ids: Sequence[int],
+        idle_ms: float,
+        after_ping_ms: float,
+        own_thread: int | None,
+        transactions: bool,
     ) -> str:
-        """One packet that closes those of `ids` that have been asleep for `idle_ms`.
+        """One packet that closes those of `ids` that have been asleep for `idle_ms`, or for
+        `after_ping_ms` if their last command was a ping and the server tells.
 
         The last result is one row, CLOSED: the ids, separated by commas, or NULL. Error 1094 in
-        the middle means that a session went away by itself: see mysql_close.
+        the middle means that a session went away by itself: see mysql_clients.
         """
         wanted = ",".join(map(str, map(int, ids)))
         if self.mariadb:
             return _close_mariadb(wanted, idle_ms)
-        resting = (
-            _resting_by_second(wanted, idle_ms)
-            if own_thread is None
-            else _resting(wanted, idle_ms, own_thread, transactions)
-        )
         # KILL takes no list and there are no loops outside of routines; a prepared statement
-        # can be chosen by a condition. @sw_at tells how far we came if one fails.
+        # can be chosen by a condition. Each is looked at just before, so that as little as
+        # possible comes between. @sw_at tells how far we came if one fails.
         kills = "".join(
-            f"SET @sw_at={i},@sw_do=IF(FIND_IN_SET('{i}',@sw_rest),'KILL {i}','DO 0');"
+            f"SET @sw_at={i},@sw_do=IF({self._rests(i, idle_ms, after_ping_ms, own_thread)}"
+            f"{_NO_TRANSACTION.format(id=i) if transactions else ''},'KILL {i}','DO 0');"
             "PREPARE sw FROM @sw_do;EXECUTE sw;"
+            "SET @sw_closed=IF(@sw_do='DO 0',@sw_closed,CONCAT_WS(',',@sw_closed,@sw_at));"
             for i in map(int, ids)
         )
-        return f"SET @sw_at=0;SET @sw_rest=({resting});{kills}SELECT @sw_rest AS CLOSED"
+        return f"SET @sw_at=0,@sw_closed=NULL;{kills}SELECT @sw_closed AS CLOSED"
+
+    def _rests(
+        self, session_id: int, idle_ms: float, after_ping_ms: float, own_thread: int | None
+    ) -> str:
+        if own_thread is None:
+            return _rests_by_second(session_id, idle_ms)
+        return _rests(session_id, idle_ms, after_ping_ms, own_thread)
 
     def wait_executed(self) -> str:
         """Arguments: GTID set, seconds (more than 0: in MySQL 0 is for ever). DONE: 0 = reached."""
@@ -138,9 +149,9 @@ def _mariadb(flavour: Flavour) -> Dialect:
     no_admin = flavour.min_mariadb(12, 0, 1)  # MDEV-36425
     split = not flavour.min_mariadb(11, 0)  # MDEV-29668: SUPER stops including the finer ones
     fine = ("CONNECTION ADMIN", "BINLOG MONITOR", "REPLICATION SLAVE ADMIN", "SLAVE MONITOR")
-    substitutes: dict[str, tuple[str, ...]] = {p: ("SUPER",) for p in fine} if split else {}
+    substitutes: dict[str, tuple[str, ...]] = dict.fromkeys(fine, ("SUPER",)) if split else {}
     if not super_is_no_bypass:
-        substitutes["READ ONLY ADMIN"] = ("SUPER",)
+        substitutes["READ_ONLY ADMIN"] = ("SUPER",)
     substitutes["SLAVE MONITOR"] = (*substitutes.get("SLAVE MONITOR", ()), "REPLICA MONITOR")
     substitutes["REPLICATION SLAVE ADMIN"] = (
         *substitutes.get("REPLICATION SLAVE ADMIN", ()),
@@ -160,9 +171,9 @@ def _mariadb(flavour: Flavour) -> Dialect:
         reset_replica="RESET SLAVE ALL",
         admin_bypasses_read_only=not no_admin,
         bypass_privileges=(
-            ("READ ONLY ADMIN",) if super_is_no_bypass else ("READ ONLY ADMIN", "SUPER")
+            ("READ_ONLY ADMIN",) if super_is_no_bypass else ("READ_ONLY ADMIN", "SUPER")
         ),
-        needs=("RELOAD", "PROCESS", "READ ONLY ADMIN", *fine),
+        needs=("RELOAD", "PROCESS", "READ_ONLY ADMIN", *fine),
         substitutes=tuple(substitutes.items()),
     )
 
@@ -213,29 +224,37 @@ def _idle_ms(own_thread: int) -> str:
         f" WHERE own.THREAD_ID = {own_thread} AND own.NESTING_EVENT_LEVEL = 0)"
     )
     # Signed: a statement may end between the reading of the clock and that of its row.
+    idle = f"(CAST({now} AS SIGNED) - CAST(e.TIMER_END AS SIGNED)) / {PICOSECONDS_PER_MS}"
+    # No row: it logged in and has asked nothing. TIME counts begun seconds: 1 may be 1 ms.
+    since_login = "GREATEST(t.PROCESSLIST_TIME - 1, 0) * 1000"
     return (
-        f"IF(e.END_EVENT_ID IS NULL, NULL,"
-        f" (CAST({now} AS SIGNED) - CAST(e.TIMER_END AS SIGNED)) / {PICOSECONDS_PER_MS})"
+        f"IF(e.THREAD_ID IS NULL, {since_login}, IF(e.END_EVENT_ID IS NULL, NULL, {idle}))"
     )
 
 
-def _resting(ids: str, idle_ms: float, own_thread: int, transactions: bool) -> str:
-    outside = (
-        " AND NOT EXISTS (SELECT 1 FROM performance_schema.events_transactions_current x"
-        " WHERE x.THREAD_ID = t.THREAD_ID AND x.STATE = 'ACTIVE')"
+_NO_TRANSACTION = (
+    " AND NOT EXISTS (SELECT 1 FROM performance_schema.threads t"
+    " JOIN performance_schema.events_transactions_current x ON x.THREAD_ID = t.THREAD_ID"
+    " WHERE t.PROCESSLIST_ID = {id} AND x.STATE = 'ACTIVE')"
+)
+
+
+def _rests(session_id: int, idle_ms: float, after_ping_ms: float, own_thread: int) -> str:
+    rest = (
+        f"IF(e.EVENT_NAME = 'statement/com/Ping', {max(idle_ms, after_ping_ms):f}, {idle_ms:f})"
     )
     return (
-        "SELECT GROUP_CONCAT(t.PROCESSLIST_ID) FROM performance_schema.threads t"
-        " JOIN performance_schema.events_statements_current e"
+        "EXISTS (SELECT 1 FROM performance_schema.threads t"
+        " LEFT JOIN performance_schema.events_statements_current e"
         " ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0"
-        f" WHERE t.PROCESSLIST_ID IN ({ids}) AND t.PROCESSLIST_COMMAND = 'Sleep'"
-        f" AND {_idle_ms(own_thread)} >= {idle_ms:f}{outside if transactions else ''}"
+        f" WHERE t.PROCESSLIST_ID = {session_id} AND t.PROCESSLIST_COMMAND = 'Sleep'"
+        f" AND {_idle_ms(own_thread)} >= {rest})"
     )
 
 
-def _resting_by_second(ids: str, idle_ms: float) -> str:
+def _rests_by_second(session_id: int, idle_ms: float) -> str:
     seconds = int(-(-idle_ms // 1000)) + 1  # TIME counts begun seconds
     return (
-        "SELECT GROUP_CONCAT(ID) FROM information_schema.PROCESSLIST"
-        f" WHERE ID IN ({ids}) AND COMMAND = 'Sleep' AND TIME >= {seconds}"
+        "EXISTS (SELECT 1 FROM information_schema.PROCESSLIST"
+        f" WHERE ID = {session_id} AND COMMAND = 'Sleep' AND TIME >= {seconds})"
     )

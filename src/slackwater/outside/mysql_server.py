@@ -16,7 +16,11 @@ from slackwater.facts.server import (
     is_on,
     server_facts,
 )
-from slackwater.outside.mysql_abilities import abilities
+from slackwater.outside.mysql_abilities import (
+    abilities,
+    unwatch_transactions,
+    watch_transactions,
+)
 from slackwater.outside.mysql_account import (
     missing_privileges,
     own_privileges,
@@ -41,7 +45,8 @@ __all__ = [
     "lock_all", "lock_owner", "look", "missing_privileges", "open_transactions",
     "own_privileges", "prepare_lock", "prepared_xa", "privileged_users", "programs",
     "release_lock", "replica_status", "reset_replica", "server_id", "set_read_only",
-    "start_replica", "stop_replica", "take_lock", "unlock", "wait_executed",
+    "start_replica", "stop_replica", "take_lock", "unlock", "unwatch_transactions",
+    "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
 _XA_DENIED = frozenset({1227, 1401})

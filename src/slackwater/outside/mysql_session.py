@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import ssl
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from asyncmy import errors as driver_errors
-from asyncmy.connection import Connection
+from asyncmy.connection import Connection as _DriverConnection
 
 from slackwater.errors import OutsideError
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.server import ServerAddress
 
 Row = dict[str, Any]
+
+# The driver's type stubs lack what is used below its cursors.
+Connection: Any = _DriverConnection
 
 # The driver logs each failed kill of a dead connection; what matters comes as an exception.
 logging.getLogger("asyncmy").setLevel(logging.ERROR)
@@ -50,7 +53,7 @@ class Session:
     closed then, `broken` says why, and the next use raises OutsideError(sent=False).
     """
 
-    def __init__(self, at: ServerAddress, connection: Connection) -> None:
+    def __init__(self, at: ServerAddress, connection: Any) -> None:
         self.at = at
         self.broken: str | None = None
         self.flavour = Flavour.parse(connection.get_server_info())
@@ -69,14 +72,14 @@ class Session:
         Raises MysqlError when the server refuses, else OutsideError; both with sent=False, as a
         login changes nothing.
         """
-        _guard_standard_descriptors()
+        guard_standard_descriptors()
         try:
             async with asyncio.timeout(limit_s):
                 connection = await _connect(at, program)
         except TimeoutError:
             raise OutsideError(at.where, f"no login within {limit_s:g} s", sent=False) from None
         except driver_errors.MySQLError as error:
-            raise _refused(at, error) from error
+            raise await _not_let_in(at, error) from error
         except (OSError, ValueError, RuntimeError) as error:
             raise OutsideError(at.where, f"cannot log in: {error}", sent=False) from error
         session = cls(at, connection)
@@ -113,12 +116,12 @@ class Session:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_CLOSE_LIMIT_S):
                     await self._connection.ensure_closed()
-        self._connection.close()
+        _abort(self._connection)
 
     def drop(self, why: str) -> None:
         """Close at once, without a word to the server."""
         self.broken = self.broken or why
-        self._connection.close()
+        _abort(self._connection)
 
     async def __aenter__(self) -> Session:
         return self
@@ -154,7 +157,8 @@ class Session:
             self._fail(error, sql)
         except (OSError, RuntimeError, AssertionError) as error:
             self.drop(str(error))
-            raise OutsideError(self.at.where, f"lost at: {_head(sql)}: {error}", sent=True) from error
+            lost = f"lost at: {_head(sql)}: {error}"
+            raise OutsideError(self.at.where, lost, sent=True) from error
         except BaseException:  # cancelled: the answer is still on its way
             self.drop("a statement was cancelled")
             raise
@@ -186,7 +190,7 @@ def _answer(result: Any) -> tuple[list[Row], int]:
     return [dict(zip(names, row, strict=True)) for row in result.rows], 0
 
 
-async def _connect(at: ServerAddress, program: str) -> Connection:
+async def _connect(at: ServerAddress, program: str) -> Any:
     tls = _tls(at)
     try:
         return await _login(at, program, tls)
@@ -202,7 +206,7 @@ async def _connect(at: ServerAddress, program: str) -> Connection:
     return await _login(at, program, None)
 
 
-async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) -> Connection:
+async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) -> Any:
     connection = Connection(
         host=None if at.socket else at.host,
         port=at.port,
@@ -221,7 +225,7 @@ async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) ->
         # No time zone, no SQL mode of the server's own, no limit of its own on our statements.
         await connection.query("SET autocommit=1, SESSION sql_mode='', SESSION time_zone='+00:00'")
     except BaseException:
-        connection.close()
+        _abort(connection)
         raise
     return connection
 
@@ -229,27 +233,43 @@ async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) ->
 def _tls(at: ServerAddress) -> ssl.SSLContext | None:
     if at.socket or at.tls == "off":
         return None
-    context = ssl.create_default_context(cafile=at.ca or None)
+    return _tls_context(at.ca)
+
+
+@functools.cache  # making one takes some 20 ms
+def _tls_context(ca: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca or None)
     # Servers make their own certificates, without host names: an authority is what can be checked.
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED if at.ca else ssl.CERT_NONE
+    context.verify_mode = ssl.CERT_REQUIRED if ca else ssl.CERT_NONE
     return context
 
 
-def _refused(at: ServerAddress, error: driver_errors.MySQLError) -> OutsideError:
+async def _not_let_in(at: ServerAddress, error: driver_errors.MySQLError) -> OutsideError:
     code, text = _read(error)
+    what = f"cannot log in as {at.user}: {text}"
     if code < 1000 or 2000 <= code < 3000:
-        return OutsideError(
-            at.where, f"cannot log in as {at.user}: {text}", sent=False,
-            refused="[Errno 111]" in text or "[Errno 2]" in text,
-        )
-    return MysqlError(
-        at.where,
-        code,
-        f"cannot log in as {at.user}: {text}",
-        sqlstate=getattr(error, "sqlstate", None) or "",
-        sent=False,
-    )
+        refused = await _nobody_listens(at, error.__cause__)
+        return OutsideError(at.where, what, sent=False, refused=refused)
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    return MysqlError(at.where, code, what, sqlstate=sqlstate, sent=False)
+
+
+async def _nobody_listens(at: ServerAddress, cause: BaseException | None) -> bool:
+    if isinstance(cause, ConnectionRefusedError):
+        return True
+    if not (at.socket and at.host and isinstance(cause, FileNotFoundError)):
+        return False
+    # A server takes its socket file away when it stops; but so do cleaners of /tmp.
+    try:
+        async with asyncio.timeout(1):
+            _, writer = await asyncio.open_connection(at.host, at.port)
+            writer.close()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    return False
 
 
 def _read(error: BaseException) -> tuple[int, str]:
@@ -266,10 +286,12 @@ def _head(sql: str) -> str:
     return line if len(line) <= 80 else line[:79] + "…"
 
 
-def _guard_standard_descriptors(dup: Callable[[int, int], int] = os.dup2) -> None:
+def guard_standard_descriptors() -> None:
     """Open /dev/null on each of 0, 1, 2 that is closed.
 
     A connection that became one of them would take whatever the process, or a child, prints.
+    Done at every `Session.open`; a program does it first of all, before its event loop, whose
+    own sockets would take their places too.
     """
     for number in (0, 1, 2):
         try:
@@ -277,12 +299,20 @@ def _guard_standard_descriptors(dup: Callable[[int, int], int] = os.dup2) -> Non
         except OSError:
             null = os.open(os.devnull, os.O_RDWR)
             if null != number:
-                dup(null, number)
+                os.dup2(null, number)
                 os.close(null)
             os.set_inheritable(number, True)
 
 
-def _check_descriptor(connection: Connection) -> None:
+def _abort(connection: Any) -> None:
+    """Close at once. With TLS a mere close is an exchange that a loop about to end never ends."""
+    transport = connection._transport
+    if transport is not None:
+        transport.abort()
+    connection.close()
+
+
+def _check_descriptor(connection: Any) -> None:
     sock = connection._transport.get_extra_info("socket")
     number = sock.fileno() if sock is not None else -1
     if 0 <= number <= 2:

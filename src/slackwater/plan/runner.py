@@ -56,7 +56,7 @@ class Runner(Generic[World]):
         self._tell, self._faults = tell, faults or Faults()
         self._unwind_limit_s = unwind_limit_s
         self._interrupts = 0
-        self._doing: asyncio.Task[None] | None = None
+        self._doing: asyncio.Task[Any] | None = None
         self._unwinding: asyncio.Task[None] | None = None
         self._at_commit = False
         self._committed = False
@@ -163,18 +163,18 @@ class Runner(Generic[World]):
         """Do and verify one step; after a failure look before answering."""
         step, record = self.plan.steps[index], self.records[index]
         begun = clock.mono()
-        error = ""
+        error, seen = "", None
         self._at_commit = step.commit
         self._event("started", step=step.name, summary=step.summary)
         try:
-            await self._do(step)
+            seen = await self._do(step)
         except asyncio.CancelledError:
             error = "interrupted"
         except Exception as failure:
             error = _words(failure)
         if error == "interrupted" and not step.commit and not self._committed:
             seen = Seen.NOT_DONE  # it will be undone, whatever a look would say
-        else:
+        elif seen is not Seen.DONE or self._faults.denies(step.name):
             seen = await self._look(step, step.verify)
         self._at_commit = False
         record.ms += (clock.mono() - begun) * 1000
@@ -190,19 +190,20 @@ class Runner(Generic[World]):
         self._event("failed", step=step.name, error=error)
         return seen, f"{step.name}: {error}"
 
-    async def _do(self, step: Step[World]) -> None:
+    async def _do(self, step: Step[World]) -> Seen | None:
         self._faults.before(step.name)
 
-        async def limited() -> None:
+        async def limited() -> Seen | None:
             async with asyncio.timeout(step.limit_s):
-                await step.do(self.world)
+                return await step.do(self.world)
 
-        self._doing = asyncio.ensure_future(limited())
+        self._doing = doing = asyncio.ensure_future(limited())
         try:
-            await self._doing
+            seen = await doing
         finally:
             self._doing = None
         self._faults.after(step.name)
+        return seen
 
     async def _look(
         self, step: Step[World], look: Callable[[World], Awaitable[Seen]]

@@ -59,7 +59,9 @@ class Step(Generic[World]):
         """Look, and return every reason not to start the operation. Touches nothing."""
         return []
 
-    async def do(self, world: World) -> None:
+    async def do(self, world: World) -> Seen | None:
+        """Act. Returns Seen.DONE when the reply itself showed that the goal holds, else None;
+        then `verify` is asked. While clients are held, a second look is time they wait."""
         raise NotImplementedError
 
     async def verify(self, world: World) -> Seen:

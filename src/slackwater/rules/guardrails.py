@@ -13,6 +13,8 @@ from slackwater.facts.pair import PairSeen, ServerSeen
 from slackwater.facts.replication import ReplicaStatus
 
 Reasons = Iterable[str]
+# Connections that are not clients': ours, replication's, an administrator's.
+SPARE_CONNECTIONS = 10
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,11 @@ def lag_is_small(seen: PairSeen, wish: Wish) -> Reasons:
 def no_errant_transactions(seen: PairSeen, wish: Wish) -> Reasons:
     """What only the passive has would conflict, or break replication, later."""
     old, new = (seen.servers[n].facts.executed for n in (wish.old, wish.new))
-    if not old.contains(new):
-        yield (f"{wish.new} has transactions that {wish.old} lacks ({new.subtract(old)}): somebody "
+    if type(old) is not type(new):
+        return  # not the same vendor, which another rule says
+    if not old.contains(new):  # type: ignore[arg-type]  # both of one kind
+        errant = new.subtract(old)  # type: ignore[arg-type]
+        yield (f"{wish.new} has transactions that {wish.old} lacks ({errant}): somebody "
                "wrote to the passive server; bring them over or remove them first")
 
 
@@ -225,8 +230,19 @@ def room_for_everyone(seen: PairSeen, wish: Wish) -> Reasons:
     if new.max_connections < old.max_connections:
         yield (f"{wish.new} allows {new.max_connections} connections, {wish.old} "
                f"{old.max_connections}: make them equal")
+    limits = {n: b.state.servers[wish.new].limit for n, b in seen.balancers.items()
+              if wish.new in b.state.servers}
+    for name, limit in limits.items():
+        if not limit:
+            yield (f"balancer {name} lets in any number of clients at once: those above "
+                   f"max_connections would get error 1040 after the hold; give server {wish.new} "
+                   "a maxconn (`slackwater balancer show` does)")
+    if sum(limits.values()) > new.max_connections - SPARE_CONNECTIONS:
+        yield (f"the balancers let in up to {sum(limits.values())} clients at once, but {wish.new} "
+               f"allows {new.max_connections} connections, of which {SPARE_CONNECTIONS} are for "
+               "others: lower maxconn or raise max_connections")
     for name, server in _pair(seen):
-        if server.facts.threads_connected > server.facts.max_connections - 10:
+        if server.facts.threads_connected > server.facts.max_connections - SPARE_CONNECTIONS:
             yield (f"{name} has {server.facts.threads_connected} of "
                    f"{server.facts.max_connections} connections in use")
 

@@ -3,7 +3,10 @@
 A connection-per-request client is between its log-in and its statement for a moment; a pool that
 tests its connections is between its test and its statement for a moment. Both look idle then, and
 closing them then is an error for them. A connection that rests in a pool has been idle for much
-longer. So we ask for a few milliseconds of rest, and ask for less as the hold goes on.
+longer. So we ask for a few milliseconds of rest, and ask for less as the hold goes on; for more
+where our own looks show that the machine is slow, since then everybody's pauses are long; and for
+much more of a session that is younger than the operation (it is most likely no pool's), or whose
+last command was a ping, where the server tells (MySQL's Performance Schema).
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from slackwater.facts.server import ClientSession
 
 # (from so many ms into settling, a session must have rested so many ms)
 REST_MS = ((0.0, 4.0), (12.0, 2.5), (25.0, 1.5), (40.0, 0.5))
+YOUNG_REST_MS = 100.0
+REST_PER_DELAY = 4.0  # rest asked for, at least, in lengths of the delays that we meet ourselves
 GONE = ("killed",)
 
 
@@ -26,25 +31,31 @@ class Settling:
     wait: tuple[ClientSession, ...]
 
 
-def rest_needed_ms(elapsed_ms: float) -> float:
-    """How long a session must have been idle to be closed, so far into settling."""
-    return next(rest for start, rest in reversed(REST_MS) if elapsed_ms >= start)
+def rest_needed_ms(elapsed_ms: float, delay_ms: float) -> float:
+    """How long a session must have been idle to be closed, so far into settling, where our own
+    looks and pauses are delayed so much."""
+    rest = next(rest for start, rest in reversed(REST_MS) if elapsed_ms >= start)
+    return max(rest, REST_PER_DELAY * delay_ms)
 
 
 def decide(
-    sessions: Sequence[ClientSession], transactions: Mapping[int, float], elapsed_ms: float
+    sessions: Sequence[ClientSession],
+    transactions: Mapping[int, float],
+    rest_ms: float,
+    young_from: int,
 ) -> Settling:
     """Sort client sessions into those to close now and those to wait for.
 
-    `transactions` maps session ids to the age of their open transaction in seconds; it must have
-    been read not later than the sessions.
+    `transactions` maps session ids to the age of their open transaction in seconds, read while
+    the sessions rested. Session ids from `young_from` on are younger than the operation.
     """
-    rest = rest_needed_ms(elapsed_ms)
     close, wait = [], []
     for session in sessions:
         if session.command.lower() in GONE:
             continue
-        resting = session.command.lower() == "sleep" and (session.idle_ms or 0.0) >= rest
+        about_to_work = session.id >= young_from or session.last_command == "Ping"
+        rest = max(rest_ms, YOUNG_REST_MS) if about_to_work else rest_ms
+        resting = session.sleeping and (session.idle_ms or 0.0) >= rest
         if resting and session.id not in transactions:
             close.append(session.id)
         else:

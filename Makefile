@@ -1,0 +1,33 @@
+# slackwater: `make help` lists the targets. `make demo` and `make test` need nothing but this.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup servers demo test check bench sweep clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## install what is missing (by apt), and make .venv with slackwater in it
+	@scripts/setup
+
+servers: setup  ## get the MySQL and MariaDB versions that the tests use (into a cache of their own)
+	@scripts/test-servers
+
+demo: setup  ## the whole story on a throwaway pair: about half a minute
+	@.venv/bin/slackwater demo
+
+test: setup servers  ## all tests, on real servers
+	@.venv/bin/pytest
+
+check: setup  ## lint and types
+	.venv/bin/ruff check src tests bench
+	.venv/bin/mypy
+
+bench: setup  ## slackwater beside the method by hand and SYN drop: a table and a plot
+	@.venv/bin/python -m bench.switchover
+	@.venv/bin/python bench/hold_waiting.py
+
+sweep: setup servers  ## the whole failure sweep (the tests run a part of it)
+	@.venv/bin/python -m tests.sweep
+
+clean:  ## remove .venv and caches
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

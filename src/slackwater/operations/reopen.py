@@ -1,0 +1,50 @@
+"""The way back: end our sessions on a server, and let the old server accept writes again."""
+
+from __future__ import annotations
+
+import asyncio
+
+from slackwater.errors import StepFailed
+from slackwater.operations.pair_world import PairWorld
+from slackwater.outside import mysql_server
+
+PROMOTING = "promoting"  # noted on disk right before the new server is told to accept writes
+
+
+async def unlock(world: PairWorld, old: str) -> None:
+    """End the session that holds the lock; the server frees the lock with it."""
+    server = world.servers[old]
+    lock, server.lock = server.lock, None
+    if lock is not None:
+        await end_session(world, old, lock.connection_id)
+        await lock.close()
+
+
+async def end_session(world: PairWorld, server: str, session_id: int) -> None:
+    """Kill one of our sessions and wait until the server no longer has it."""
+    fresh = await world.servers[server].fresh()
+    try:
+        async with asyncio.timeout(3):
+            while await mysql_server.end_session(fresh, session_id):
+                await asyncio.sleep(0.002)
+    finally:
+        await fresh.close()
+
+
+async def reopen_old(world: PairWorld, old: str, new: str) -> None:
+    """Let the old server accept writes again, only if the new one surely does not.
+
+    A new server that cannot be asked is still read-only if we never began to promote it.
+    """
+    if await world.writable(old):
+        return
+    new_writable = await world.writable(new)
+    if new_writable or (new_writable is None and PROMOTING in world.notes):
+        raise StepFailed(f"{new} may be accepting writes, so {old} stays read-only")
+    lock = world.servers[old].lock
+    if lock is not None and lock.broken:
+        await unlock(world, old)  # a late read_only of ours must not undo what follows
+    session = await world.session(old)
+    await mysql_server.set_read_only(session, False)
+    if not await world.writable(old):
+        raise StepFailed(f"{old} is still read-only")

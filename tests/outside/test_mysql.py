@@ -1,0 +1,395 @@
+"""The verbs of a database server, against every server on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from slackwater.errors import OutsideError
+from slackwater.facts.server import ServerAddress
+from slackwater.lab import programs
+from slackwater.lab.instance import Instance
+from slackwater.outside import mysql_server as server
+from slackwater.outside.mysql_session import MysqlError, Session
+
+pytestmark = pytest.mark.servers
+WANTED = ("mariadb-10.5", "mariadb-10.11", "mariadb-11.8", "mysql-5.7", "mysql-9.7")
+PASSWORD = "it's %s ü"
+INSERT = "INSERT INTO t.x (v) VALUES (1)"
+
+
+@pytest.fixture(scope="module", params=WANTED)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+            ) -> Iterator[Instance]:  # fmt: skip
+    """One server of each flavour, with an account without special rights and a table."""
+    found = next((p for p in programs.installed() if p.name == request.param), None)
+    if found is None:
+        pytest.skip(f"{request.param} is not installed (scripts/servers/get {request.param})")
+    home = tmp_path_factory.mktemp(request.param)
+    for folder in (home, *home.parents[:2]):
+        folder.chmod(0o755)  # the server runs as another user
+    it = Instance.create(found, home / "s", server_id=7, mark=home)
+    it.start()
+    try:
+        asyncio.run(_prepare(it))
+        yield it
+    finally:
+        it.kill()
+        it.remove()
+
+
+async def _prepare(it: Instance) -> None:
+    async with await Session.open(root(it)) as session:
+        await session.run("CREATE DATABASE t")
+        await session.run("CREATE TABLE t.x (id INT PRIMARY KEY AUTO_INCREMENT, v INT)")
+        await session.run("INSERT INTO t.x (v) VALUES (0)")
+        for host in ("localhost", "127.0.0.1"):
+            await session.run(f"CREATE USER app@'{host}' IDENTIFIED BY %s", PASSWORD)
+            await session.run(f"GRANT SELECT, INSERT, UPDATE ON t.* TO app@'{host}'")
+
+
+def root(it: Instance) -> ServerAddress:
+    return ServerAddress("s", "root", socket=str(it.socket))
+
+
+def app(it: Instance, **other: object) -> ServerAddress:
+    way: dict[str, object] = {"socket": str(it.socket)} | other
+    return ServerAddress("s", "app", PASSWORD, **way)  # type: ignore[arg-type]
+
+
+Test = Callable[[Session, Session], Awaitable[None]]
+
+
+def with_sessions(it: Instance, test: Test) -> None:
+    """Run with a control session (root) and a client's (app)."""
+
+    async def run() -> None:
+        async with await Session.open(root(it)) as control, await Session.open(app(it)) as client:
+            try:
+                await test(control, client)
+            finally:
+                await server.set_read_only(control, False)
+
+    asyncio.run(run())
+
+
+async def until(look: Callable[[], Awaitable[bool]], limit_s: float = 5.0) -> float:
+    begun = time.monotonic()
+    while not await look():
+        assert time.monotonic() - begun < limit_s, "waited in vain"
+        await asyncio.sleep(0.005)
+    return time.monotonic() - begun
+
+
+def test_looks(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        facts = await server.look(control, "s")
+        assert str(facts.flavour).lower().replace(" ", "-").startswith(running.program.name)
+        assert (facts.server_id, facts.port, facts.writable) == (7, running.port, True)
+        assert facts.log_bin and facts.log_replica_updates and facts.sync_binlog == 1
+        assert (facts.super_read_only is None) == facts.flavour.mariadb
+        assert facts.executed and facts.position and facts.replication == ()
+        assert await server.has_executed(control, str(facts.executed))
+        assert await server.missing_privileges(control) == []
+        assert "RELOAD" in await server.missing_privileges(client)
+        privileged = await server.privileged_users(control)
+        assert ("root" in privileged) == facts.flavour.mariadb and "app" not in privileged
+        assert (await server.prepared_xa(control), await server.enabled_events(control)) == (0, 0)
+
+    with_sessions(running, test)
+
+
+@pytest.mark.parametrize("tls", ["off", "preferred", "required"])
+def test_logs_in_over_tcp(running: Instance, tls: str) -> None:
+    async def test() -> None:
+        at = app(running, socket="", host="127.0.0.1", port=running.port, tls=tls)
+        try:
+            async with await Session.open(at) as session:
+                row = (await session.rows("SHOW STATUS LIKE 'Ssl_cipher'"))[0]
+                assert row["Value"] == "" or tls != "off"
+                assert row["Value"] != "" or tls != "required"
+        except OutsideError as error:
+            # MariaDB before 11.4 and this build of 5.7 have no certificate of their own.
+            assert tls == "required", error
+
+    asyncio.run(test())
+
+
+def test_a_wrong_password_is_told_without_it(running: Instance) -> None:
+    async def test() -> None:
+        with pytest.raises(MysqlError) as caught:
+            at = ServerAddress("s", "app", "not-this", host="127.0.0.1", port=running.port)
+            await Session.open(at)
+        assert (caught.value.code, caught.value.sent) == (1045, False)
+        assert "not-this" not in str(caught.value)
+
+    asyncio.run(test())
+
+
+def test_read_only(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        await server.set_read_only(control, True)
+        assert not await server.is_writable(control)
+        with pytest.raises(MysqlError) as caught:
+            await client.run(INSERT)
+        assert (caught.value.code, caught.value.sent) == (1290, False)
+        await server.set_read_only(control, False)
+        assert await server.is_writable(control)
+        assert await client.run(INSERT) == 1
+
+    with_sessions(running, test)
+
+
+def test_who_waited_behind_the_lock_fails_and_never_commits(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        lock = await Session.open(root(running))
+        await server.prepare_lock(lock, wait_timeout_s=5, lock_wait_timeout_s=1)
+        position = await server.lock_all(lock)
+        write = asyncio.create_task(client.run(INSERT))
+        await until(lambda: _waits(control, client))
+        await server.set_read_only(lock, True)
+        await server.unlock(lock)
+        with pytest.raises(MysqlError) as caught:
+            await write
+        assert caught.value.code == 1290
+        assert await server.executed_text(control) == position
+        await lock.close()
+
+    with_sessions(running, test)
+
+
+async def _waits(control: Session, client: Session) -> bool:
+    seen = {s.id: s for s in await server.client_sessions(control)}
+    return "lock" in seen[client.connection_id].state.lower()
+
+
+@pytest.mark.parametrize("end", ["expires", "dies"])
+def test_the_server_frees_the_lock_of_a_holder_that_is_gone(running: Instance, end: str) -> None:
+    async def test(control: Session, client: Session) -> None:
+        lock = await Session.open(root(running))
+        await server.prepare_lock(lock, wait_timeout_s=1, lock_wait_timeout_s=1)
+        await server.lock_all(lock)
+        begun = time.monotonic()
+        if end == "dies":
+            lock.drop("as if killed")
+        assert await client.run(INSERT, limit_s=5) == 1
+        took = time.monotonic() - begun
+        assert took < 0.5 if end == "dies" else 0.8 < took < 2.5
+        # And then it cannot make the server read-only: that is the proof that it was held.
+        with pytest.raises(OutsideError):
+            await server.set_read_only(lock, True)
+        assert await server.is_writable(control)
+
+    with_sessions(running, test)
+
+
+def test_a_lock_that_fails_leaves_nothing(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        lock, other = await Session.open(root(running)), await Session.open(root(running))
+        await other.run("LOCK TABLES t.x WRITE")
+        await server.prepare_lock(lock, wait_timeout_s=5, lock_wait_timeout_s=1)
+        with pytest.raises(MysqlError) as caught:
+            await server.lock_all(lock)
+        assert caught.value.code == 1205
+        assert lock.broken
+        await other.close()
+        assert await client.run(INSERT, limit_s=3) == 1
+
+    with_sessions(running, test)
+
+
+def test_sees_clients_and_how_long_they_rest(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        async def seen() -> object:
+            found = {s.id: s for s in await server.client_sessions(control)}
+            return found[client.connection_id]
+
+        assert control.connection_id not in {
+            s.id for s in await server.client_sessions(control)
+        }
+        await client.rows("SELECT SLEEP(0.3)")
+        rest = await seen()
+        assert rest.sleeping and rest.user == "app"  # type: ignore[attr-defined]
+        assert rest.idle_ms < 250  # type: ignore[attr-defined]  # not counted from its start
+        busy = asyncio.create_task(client.rows("SELECT SLEEP(0.3)"))
+
+        async def is_busy() -> bool:
+            return "SLEEP" in (await seen()).info  # type: ignore[attr-defined]
+
+        await until(is_busy)
+        assert (await seen()).idle_ms is None  # type: ignore[attr-defined]
+        await busy
+
+    with_sessions(running, test)
+
+
+def test_sees_who_has_not_logged_in(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", running.port)
+
+        async def connecting() -> bool:
+            found = await server.client_sessions(control)
+            return any(s.command == "Connect" and s.idle_ms is None for s in found)
+
+        await until(connecting)
+        writer.close()
+
+    with_sessions(running, test)
+
+
+def test_sees_transactions_live(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        changed = await server.watch_transactions(control)
+        assert changed == (running.program.name == "mysql-5.7")
+        for _ in range(3):  # quicker than InnoDB renews INNODB_TRX
+            await client.run("BEGIN")
+            await client.rows("SELECT * FROM t.x")
+            assert client.connection_id in await server.open_transactions(control)
+            await client.run("COMMIT")
+            assert await server.open_transactions(control) == {}
+            await client.run("BEGIN")
+            await client.run(INSERT)
+            assert client.connection_id in await server.open_transactions(control)
+            await client.run("ROLLBACK")
+            assert await server.open_transactions(control) == {}
+        if changed:
+            await server.unwatch_transactions(control)
+            assert not await _transactions_watched(control)
+
+    with_sessions(running, test)
+
+
+async def _transactions_watched(control: Session) -> bool:
+    sql = "SELECT ENABLED FROM performance_schema.setup_instruments WHERE NAME = 'transaction'"
+    return bool(await control.value(sql) == "YES")
+
+
+def test_closes_only_who_rests_long_enough(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        clients = [await Session.open(app(running)) for _ in range(20)]
+        ids = [c.connection_id for c in clients]
+        busy = asyncio.create_task(client.rows("SELECT SLEEP(0.5)"))
+        wanted = [*ids, client.connection_id, 987654]
+        assert await server.close_idle(control, wanted, 60_000) == []
+        closed: set[int] = set()
+
+        async def all_closed() -> bool:
+            closed.update(await server.close_idle(control, wanted, 20))
+            return closed >= set(ids)
+
+        assert await until(all_closed) < 3
+        assert closed == set(ids)
+        assert await server.close_if_idle(control, 987654, 0) is False
+        assert len(await busy) == 1
+        for one in clients:
+            with pytest.raises(OutsideError):
+                await one.rows("SELECT 1")
+
+    with_sessions(running, test)
+
+
+def test_kills_and_names_sessions(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        named = await server.programs(control, [client.connection_id])
+        has_attributes = not control.flavour.mariadb
+        assert named == ({client.connection_id: "slackwater"} if has_attributes else {})
+        assert await server.kill(control, client.connection_id)
+        await until(lambda: _gone(control, client.connection_id))
+        assert not await server.kill(control, client.connection_id)
+
+    with_sessions(running, test)
+
+
+async def _gone(control: Session, session_id: int) -> bool:
+    return not await server.end_session(control, session_id)
+
+
+def test_waits_for_positions(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        here = await server.executed_text(control)
+        assert await server.wait_executed(control, here, limit_s=1)
+        assert await server.wait_executed(control, "", limit_s=1)
+        far = "5-9-1" if control.flavour.mariadb else "aaaaaaaa-71ca-11e1-9e33-c80aa9429562:1"
+        begun = time.monotonic()
+        assert not await server.wait_executed(control, far, limit_s=0.2)
+        assert 0.15 < time.monotonic() - begun < 1.0
+        assert not await server.wait_executed(control, far, limit_s=0)
+        assert await control.value("SELECT 1") == 1  # and it is still fit for use
+
+    with_sessions(running, test)
+
+
+def test_advisory_locks(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        assert await server.take_lock(control, "slackwater:x")
+        assert await server.take_lock(control, "slackwater:x")
+        assert not await server.take_lock(client, "slackwater:x")
+        assert await server.lock_owner(client, "slackwater:x") == control.connection_id
+        assert await server.release_lock(control, "slackwater:x")
+        assert await server.lock_owner(client, "slackwater:x") is None
+
+    with_sessions(running, test)
+
+
+@pytest.mark.parametrize("how", ["limit", "cancel"])
+def test_a_session_without_its_answer_is_broken(running: Instance, how: str) -> None:
+    async def test(control: Session, client: Session) -> None:
+        if how == "limit":
+            with pytest.raises(OutsideError) as caught:
+                await client.rows("SELECT SLEEP(2)", limit_s=0.1)
+            assert caught.value.sent
+        else:
+            task = asyncio.create_task(client.rows("SELECT SLEEP(2)"))
+            await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        with pytest.raises(OutsideError) as caught:
+            await client.rows("SELECT 1")
+        assert not caught.value.sent
+
+    with_sessions(running, test)
+
+
+def test_a_refused_connection_says_so(tmp_path: Path, running: Instance) -> None:
+    async def test() -> None:
+        with pytest.raises(OutsideError) as caught:
+            await Session.open(ServerAddress("s", "x", host="127.0.0.1", port=1), limit_s=1)
+        assert caught.value.refused and not caught.value.sent
+        with pytest.raises(OutsideError) as caught:
+            lost_socket = str(tmp_path / "none")
+            at = ServerAddress("s", "x", host="127.0.0.1", port=running.port, socket=lost_socket)
+            await Session.open(at, limit_s=1)
+        assert not caught.value.refused  # its socket file is gone, but it listens
+
+    asyncio.run(test())
+
+
+def test_no_connection_becomes_a_standard_descriptor(running: Instance) -> None:
+    code = (
+        "import asyncio, os, sys\n"
+        "from slackwater.facts.server import ServerAddress\n"
+        "from slackwater.outside.mysql_session import Session\n"
+        "async def main():\n"
+        "    for n in (0, 1, 2): os.close(n)\n"
+        "    s = await Session.open(ServerAddress('s', 'root', socket=sys.argv[1]))\n"
+        "    print('this must not reach the server', flush=True)\n"
+        "    assert await s.value('SELECT 1') == 1\n"
+        "    ends = [os.readlink(f'/proc/self/fd/{n}') for n in (0, 1, 2)]\n"
+        "    await s.close()\n"
+        "    sys.exit(0 if not any('socket' in e for e in ends) else 7)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(running.socket)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0

@@ -1,0 +1,105 @@
+"""The verdict: what must hold after each case, looked at without slackwater's own eyes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pymysql
+from tests.sweep.cases import Case
+from tests.sweep.network import Network
+from tests.sweep.pair import HOLD_S, PATIENCE, SweepLab, other, settle
+
+from slackwater.lab.ports import free_port
+
+if TYPE_CHECKING:
+    from tests.sweep.run import Result, Said
+
+WORDS = {"done": 0, "refused": 1, "undone": 2, "stuck": 3, "unknown": 3}
+# Faults during which clients may wait for another reason than the hold.
+OUTAGES = ("kill old", "kill new", "kill balancer", "hang old", "hang new", "hang balancer")
+
+
+def hold_ends(lab: SweepLab, limit_s: float) -> list[str]:
+    """Wait until nothing is held; a fault if that takes longer than a hold may last."""
+    end = time.monotonic() + limit_s
+    while True:
+        try:
+            seen = lab.look()
+            held = seen["balancer"] == "hold" or seen["hold entries"]
+        except (OSError, pymysql.Error, KeyError) as error:
+            held, seen = True, {"balancer": repr(error)}
+        if not held:
+            return []
+        if time.monotonic() > end:
+            return [f"the hold did not end by itself: {seen}"]
+        time.sleep(0.02)
+
+
+def truth(lab: SweepLab, case: Case, said: Said, old: str) -> list[str]:
+    """Is the outcome one of the five words, the expected one, and true?"""
+    outcome = said.outcome
+    found = []
+    if outcome != "killed" and outcome not in WORDS:
+        return [f"the outcome is {outcome!r}: {said.errors[-1500:]}"]
+    if "Traceback" in said.errors:
+        found.append(f"a traceback: {said.errors[-1500:]}")
+    if outcome in WORDS and said.code != WORDS[outcome]:
+        found.append(f"exit code {said.code} with {outcome}")
+    if case.expected and outcome not in case.expected:
+        reasons = said.report.get("reasons")
+        found.append(f"{outcome}, expected {' or '.join(case.expected)}: {reasons}")
+    role = {"done": other(old), "refused": old, "undone": old}.get(outcome)
+    if role is not None:
+        wrong = settle(lab, 5 * PATIENCE, active=role)
+        found += [f"{outcome} is not true: {w}" for w in wrong]
+    return found
+
+
+def load(client: subprocess.Popen[str], result: Result, case: Case, outage_s: float) -> None:
+    """End the load and count what it saw."""
+    try:
+        out, _errors = client.communicate(timeout=90 * PATIENCE)
+        report: dict[str, Any] = json.loads(out)
+    except (subprocess.TimeoutExpired, ValueError):
+        client.kill()
+        result.faults.append("the load did not report")
+        return
+    result.acked, result.lost = report["acked"], report["lost"]
+    result.duplicated = report["duplicated"]
+    waits = [*report["longest_stalls_ms"].values(), *(e["longest_ms"] for e in report["errors"])]
+    result.longest_ms = max(waits)
+    for key in ("lost", "duplicated", "missing_on_passive", "extra_on_passive"):
+        if report[key] != 0:
+            result.faults.append(f"{key}: {report[key]} {report.get(key + '_numbers', '')}")
+    result.faults += [f"verification: {p}" for p in report["problems"]]
+    limit_ms = (HOLD_S + PATIENCE + (outage_s if case.action in OUTAGES else 0.0)) * 1000
+    if result.longest_ms > limit_ms:
+        slow = [e for e in report["errors"] if e["longest_ms"] > limit_ms]
+        result.faults.append(f"a client waited {result.longest_ms:.0f} ms, "
+                             f"more than {limit_ms:.0f}: {slow or report['longest_stalls_ms']}")
+    for fault in report["errors"]:
+        result.notes.append(
+            f"{fault['count']} × {fault['kind']} {fault['phase']} {fault['code']} {fault['text']}")
+
+
+def use_tcp(lab: SweepLab, network: Network) -> None:
+    """Have slackwater reach everything by TCP, as from another host."""
+    runtime, pin = free_port(), free_port()
+    main, pair = lab.balancer().main_config, lab.balancer().config_file
+    main.write_text(main.read_text().replace(
+        "global\n", f"global\n    stats socket ipv4@127.0.0.1:{runtime} level admin\n", 1))
+    pair.write_text(pair.read_text().replace(
+        "    bind unix@", f"    bind 127.0.0.1:{pin}\n    bind unix@", 1))
+    lab.restart_balancer()
+    text = lab.config.read_text()
+    about = lab.facts.balancers["lb1"]
+    text = text.replace(about["runtime"], f"tcp:127.0.0.1:{runtime}")
+    text = text.replace(about["pin"], f"tcp:127.0.0.1:{pin}")
+    lines = [line for line in text.splitlines() if not line.startswith("socket =")]
+    lab.config.write_text("\n".join(lines) + "\n")
+    front = int(about["frontend"].rpartition(":")[2])
+    network.ports = {n: (int(s["port"]),) for n, s in lab.facts.servers.items()}
+    network.ports["balancer"] = (front, runtime, pin)
