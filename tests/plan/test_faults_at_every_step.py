@@ -87,7 +87,7 @@ def test_run_executes_a_command_before_the_step(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("nonsense", "not KIND:STEP"), ("before:", "not KIND:STEP"), ("explode:Hold", "kinds: before")],
+    [("nonsense", "not KIND:STEP"), ("before:", "not KIND:STEP"), ("burn:Hold", "kinds: before")],
 )
 def test_wrong_text(text, why):
     with pytest.raises(UsageError, match=why):

@@ -223,16 +223,12 @@ def test_interrupt_cuts_a_long_step_short(tmp_path):
 
         limit_s: ClassVar[float] = 30.0
 
-    runner, _ = make(tmp_path, World(), steps=(Long(acts=forever),))
+    async def interrupt_while_it_runs() -> None:
+        asyncio.get_running_loop().call_soon(runner.interrupt)
+        await forever()
 
-    async def run() -> Any:
-        task = asyncio.ensure_future(runner.run(no_reasons))
-        while runner._doing is None or not runner.plan.steps[0].calls.count("do"):
-            await asyncio.sleep(0)
-        runner.interrupt()
-        return await task
-
-    report = asyncio.run(asyncio.wait_for(run(), 5))
+    runner, _ = make(tmp_path, World(), steps=(Long(acts=interrupt_while_it_runs),))
+    report = asyncio.run(asyncio.wait_for(runner.run(no_reasons), 5))
     assert report.outcome is Outcome.UNDONE
     assert report.reasons == ["Long: interrupted"]
 
