@@ -10,6 +10,7 @@ import typer
 from slackwater import __version__
 from slackwater.cli import balancer, demo, inspect, lab, switch
 from slackwater.errors import EXIT_USAGE, SlackwaterError
+from slackwater.outside.mysql_session import guard_standard_descriptors
 
 app = typer.Typer(
     help="Zero-downtime maintenance for MySQL and MariaDB.",
@@ -43,6 +44,7 @@ def _main(
 
 def main() -> None:
     """Entry point: every error of ours becomes one clear text and the right exit code."""
+    guard_standard_descriptors()
     try:
         code = app(standalone_mode=False)
     except SlackwaterError as error:

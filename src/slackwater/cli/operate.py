@@ -165,8 +165,8 @@ def only_one(settings: Config, pair: str) -> Iterator[None]:
             ) from None
         with contextlib.suppress(OSError):
             file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            # Past the file's buffer: on a full disk that would fail again when it is closed.
+            os.write(file.fileno(), str(os.getpid()).encode())
         yield
 
 

@@ -10,7 +10,8 @@ from slackwater.lab.programs import Program
 MARIADB_APPLIERS = 8
 MYSQL_APPLIERS = 16
 REDO_MB = 48
-MAX_CONNECTIONS = 4000  # thousands that waited in a hold come at once
+MAX_CONNECTIONS = 2000
+CLIENTS_AT_ONCE = 300  # what the balancers let in; the others wait there
 
 _COMMON = (
     "--bind-address=127.0.0.1",

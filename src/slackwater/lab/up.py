@@ -19,7 +19,7 @@ from slackwater.lab.balancer import Balancer
 from slackwater.lab.down import clean
 from slackwater.lab.facts import LabFacts, config_text
 from slackwater.lab.instance import Instance
-from slackwater.lab.options import MAX_CONNECTIONS
+from slackwater.lab.options import CLIENTS_AT_ONCE
 from slackwater.lab.process import ProcessId
 from slackwater.lab.programs import Program, choose
 
@@ -98,7 +98,8 @@ def _build(program: Program, path: Path, balancers: int, say: Say) -> LabFacts:
     say("setting up accounts and replication both ways")
     asyncio.run(_join(pair["a"], pair["b"], passwords))
     front = {}
-    most = MAX_CONNECTIONS - 100  # the rest is for those who come past the balancers
+    # A crowd that waits costs the balancer nothing; inside two cores' servers it stalls everybody.
+    most = CLIENTS_AT_ONCE
     for number in range(1, balancers + 1):
         name = f"lb{number}"
         say(f"starting balancer {name}")

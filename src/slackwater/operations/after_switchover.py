@@ -12,6 +12,7 @@ from slackwater.errors import StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations import canary
 from slackwater.operations.balancer_file import file_active, write_file
+from slackwater.operations.before_switchover import stop_watching
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
 from slackwater.outside.mysql_session import Session
@@ -38,6 +39,7 @@ class CloseLeftovers(Step[PairWorld]):
             await lock.close()
         await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.old))
         await world.each_balancer(self.balancers, lambda b: b.tidy(active=self.new))
+        await stop_watching(world, self.old)
         session = await server.session()
         left = await _leftovers(world, self.old, session)
         for found in left:

@@ -89,7 +89,11 @@ async def _close_resting(
     # Asking for a rest at least as long as the looks are old makes them still true in the
     # moment of closing: who had no transaction then has begun none since.
     age_ms = (clock.mono() - looked) * 1000
-    return set(await mysql_server.close_idle(session, list(close), max(rest_ms, age_ms)))
+    rest_ms = max(rest_ms, age_ms)
+    closed = await mysql_server.close_idle(
+        session, list(close), rest_ms, after_ping_ms=settle.YOUNG_REST_MS
+    )
+    return set(closed)
 
 
 async def _cut(session: Session, sessions: list[ClientSession]) -> list[ClientSession]:

@@ -5,7 +5,8 @@ tests its connections is between its test and its statement for a moment. Both l
 closing them then is an error for them. A connection that rests in a pool has been idle for much
 longer. So we ask for a few milliseconds of rest, and ask for less as the hold goes on; for more
 where our own looks show that the machine is slow, since then everybody's pauses are long; and for
-much more of a session that is younger than the operation: it is most likely no pool's.
+much more of a session that is younger than the operation (it is most likely no pool's), or whose
+last command was a ping, where the server tells (MySQL's Performance Schema).
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def decide(
     for session in sessions:
         if session.command.lower() in GONE:
             continue
-        rest = max(rest_ms, YOUNG_REST_MS) if session.id >= young_from else rest_ms
+        about_to_work = session.id >= young_from or session.last_command == "Ping"
+        rest = max(rest_ms, YOUNG_REST_MS) if about_to_work else rest_ms
         resting = session.sleeping and (session.idle_ms or 0.0) >= rest
         if resting and session.id not in transactions:
             close.append(session.id)
