@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pymysql
 import pytest
+from tests.servers.fixtures import arrives, as_app, end, root_of, sql
+from tests.servers.patience import PATIENCE, eventually
 
 from slackwater import config
 from slackwater.errors import Refused
@@ -24,8 +26,6 @@ from slackwater.lab.facts import LabFacts, status
 from slackwater.lab.instance import Program
 from slackwater.lab.process import ProcessId
 from slackwater.lab.up import up
-from tests.servers.fixtures import arrives, as_app, end, root_of, sql
-from tests.servers.patience import PATIENCE, eventually
 
 pytestmark = pytest.mark.servers
 COMMAND = [sys.executable, "-c", "from slackwater.cli.main import main; main()", "lab"]
@@ -79,7 +79,6 @@ def test_what_is_told_of_it(lab: LabFacts) -> None:
     assert all(it["running"] for kind in ("servers", "balancers") for it in now[kind].values())
 
 
-@pytest.mark.one_flavour
 def test_closed_to_others(lab: LabFacts) -> None:
     assert not stat.S_IMODE(lab.directory.stat().st_mode) & 0o007
     for path in lab.directory.glob("*.password"):

@@ -19,6 +19,7 @@ from typing import Any
 import pymysql
 import pytest
 from pymysql.cursors import DictCursor
+from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.errors import Refused
 from slackwater.lab.down import down
@@ -26,7 +27,6 @@ from slackwater.lab.facts import LabFacts
 from slackwater.lab.instance import Instance, Program, installed
 from slackwater.lab.process import kill_all, with_variable
 from slackwater.lab.up import up
-from tests.servers.patience import PATIENCE, eventually
 
 _SESSION = "SLACKWATER_TEST_SESSION"
 

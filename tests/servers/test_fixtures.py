@@ -7,11 +7,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from tests.servers.fixtures import sql
 
 from slackwater.errors import OutsideError, Refused
 from slackwater.lab.instance import Instance, Program
 from slackwater.lab.ports import free_port
-from tests.servers.fixtures import sql
 
 pytestmark = pytest.mark.servers
 
