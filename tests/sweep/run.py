@@ -18,7 +18,7 @@ from tests.sweep import judge
 from tests.sweep.acts import Acts, Trigger
 from tests.sweep.cases import Case
 from tests.sweep.network import Network
-from tests.sweep.pair import HOLD_S, PATIENCE, SweepLab, environment, other, python, settle
+from tests.sweep.pair import HOLD_S, NAMES, PATIENCE, SweepLab, environment, other, python, settle
 from tests.sweep.watch import Watcher
 
 RUN_LIMIT_S = 90.0
@@ -133,6 +133,10 @@ class Sweep:
         result.two_writable = len(watcher.two)
         if watcher.two:
             result.faults.append(f"two servers were writable at {len(watcher.two)} looks")
+        for name in NAMES:
+            server = lab.facts.instance(name)
+            if not server.alive:
+                result.faults.append(f"server {name} died: {server.log_tail(4000)}")
         if result.faults:
             result.notes.append(said.errors[-3000:])
 
