@@ -68,6 +68,7 @@ class FollowNew(Step[PairWorld]):
     async def do(self, world: PairWorld) -> None:
         await mysql_server.start_replica(await world.session(self.old))
         number = await canary.send(await world.session(self.new), "follow")
+        world.notes["follow"] = number
 
         async def follows(name: str) -> None:
             session = await world.session(name)
@@ -78,7 +79,8 @@ class FollowNew(Step[PairWorld]):
     async def verify(self, world: PairWorld) -> Seen:
         status = await mysql_server.replica_status(await world.session(self.old))
         running = bool(status) and all(s.io_running and s.sql_running for s in status)
-        return Seen.DONE if running else Seen.NOT_DONE
+        arrived = [await _arrived(world, n, "follow") for n in (self.old, *self.replicas)]
+        return Seen.DONE if running and all(arrived) else Seen.NOT_DONE
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class ProveIt(Step[PairWorld]):
             if answers != expected:
                 raise StepFailed(f"behind {balancer} answers server id {answers}, not {self.new}")
             number = await canary.send(client, balancer)
+        world.notes[balancer] = number
         back = await world.servers[self.old].fresh()
         try:
             await canary.expect(back, balancer, number, at=self.old, limit_s=ARRIVAL_LIMIT_S)
@@ -127,7 +130,18 @@ class ProveIt(Step[PairWorld]):
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
-        return Seen.DONE if all(s.active == self.new for s in states.values()) else Seen.NOT_DONE
+        # Only a row that travelled is a proof; who sent none, or does not see it, has none.
+        proven = [await _arrived(world, self.old, b) for b in self.balancers]
+        proven += [s.active == self.new for s in states.values()]
+        return Seen.DONE if all(proven) and await world.writable(self.new) else Seen.NOT_DONE
+
+
+async def _arrived(world: PairWorld, server: str, road: str) -> bool:
+    """Whether the canary that this process sent on that road is on that server."""
+    number = world.notes.get(road)
+    if number is None:
+        return False
+    return await canary.arrived(await world.session(server), road, number)
 
 
 class through:  # noqa: N801 - reads as a word: async with through(world, "lb1")

@@ -234,7 +234,11 @@ class PromoteNew(Step[PairWorld]):
         server = world.servers[self.new]
         if server.control is not None and server.control.broken:
             # Our lost statement may still arrive: end its session before believing a look.
-            await end_session(world, self.new, server.control.connection_id)
+            try:
+                await end_session(world, self.new, server.control.connection_id)
+            except OutsideError as error:
+                if not error.refused:  # a server that is not running has no session either
+                    raise
         writable = await world.writable(self.new)
         if writable:
             return Seen.DONE
