@@ -68,7 +68,7 @@ async def test_flip_sends_waiting_and_new_clients_to_the_other_and_moves_the_ali
         await balancer.hold(active="a", back="a", deadline=in_seconds(10))
         async with clients(at, 10) as waiting:
             await queued(balancer, 10)
-            await balancer.flip_and_release(to="b")
+            await balancer.release(to="b")
             assert {await c.greeted() for c in waiting} == {"b"}
         async with clients(at, 1) as (new,):
             assert await new.greeted() == "b"
@@ -80,7 +80,7 @@ async def test_flip_sends_waiting_and_new_clients_to_the_other_and_moves_the_ali
         await balancer.hold(active="b", back="b", deadline=in_seconds(10))
         async with clients(at, 1) as (waiter,):
             await queued(balancer, 1)
-            await balancer.flip_and_release(to="a")
+            await balancer.release(to="a")
             assert await waiter.greeted() == "a"
 
 

@@ -25,21 +25,22 @@ SERVERS = {"a": "10.0.0.1:3306", "b": "10.0.0.2:3306"}
 
 
 def test_render_tells_the_operator_what_to_add_and_leaves_global_alone():
-    text = config.render("shop", AT, SERVERS, "a")
+    text = config.render("shop", AT, SERVERS, "a", maxconn=100)
     assert text.startswith(config.MARK)
     assert "lua-load /etc/haproxy/slackwater-holds.lua" in text
     assert "-f /etc/haproxy/slackwater-shop.cfg" in text
     assert "\nglobal" not in text
-    assert "server a 10.0.0.1:3306\n" in text and "server b 10.0.0.2:3306 disabled\n" in text
+    assert "server a 10.0.0.1:3306 maxconn 100\n" in text
+    assert "server b 10.0.0.2:3306 maxconn 100 disabled\n" in text
     assert "server hold 10.0.0.1:3306 maxconn 1 weight 0 disabled\n" in text
 
 
 def test_active_can_be_read_and_changed_and_nothing_else_changes():
-    text = config.render("shop", AT, SERVERS, "a")
+    text = config.render("shop", AT, SERVERS, "a", maxconn=100)
     assert config.read_active(text) == "a"
     flipped = config.with_active(text, "b")
     assert config.read_active(flipped) == "b"
-    assert flipped == config.render("shop", AT, SERVERS, "b")
+    assert flipped == config.render("shop", AT, SERVERS, "b", maxconn=100)
     assert config.with_active(flipped, "b") == flipped
     assert config.with_active(flipped, "a") == text
     assert config.read_active(text.replace(" disabled", "")) is None
@@ -60,11 +61,11 @@ def test_active_can_be_read_and_changed_and_nothing_else_changes():
 )
 def test_render_refuses_what_haproxy_would_misread(servers, active):
     with pytest.raises(ConfigError):
-        config.render("shop", AT, servers, active)
+        config.render("shop", AT, servers, active, maxconn=100)
 
 
 def test_timeouts_in_seconds():
-    text = config.render("shop", AT, SERVERS, "a")
+    text = config.render("shop", AT, SERVERS, "a", maxconn=100)
     assert config.read_timeouts(text)["client"] == 9 * 3600
     assert config.read_timeouts("timeout queue 1500\n  timeout queue 2m\n") == {"queue": 1.5}
 
@@ -97,7 +98,7 @@ def test_a_restart_after_the_flip_finds_the_new_active():
             path = Path(at.config_file)
             balancer = HAProxy(at)
             await balancer.hold(active="a", back="a", deadline=in_seconds(10))
-            await balancer.flip_and_release(to="b")
+            await balancer.release(to="b")
             assert any("a reload would move" in reason for reason in await balancer.capable())
             await config.install(config.with_active(path.read_text(), "b"), path, main=[it.main])
             assert await balancer.capable() == []

@@ -20,7 +20,7 @@ class TakeLocks(Step[PairWorld]):
 
     old: str
     new: str
-    hold_limit_s: float
+    lock_limit_s: float
 
     async def do(self, world: PairWorld) -> None:
         for name in (self.old, self.new):
@@ -33,7 +33,9 @@ class TakeLocks(Step[PairWorld]):
         old = world.servers[self.old]
         old.lock = await old.fresh()
         # The server frees the table lock by itself this long after it last heard of us.
-        wait_s = max(1, round(self.hold_limit_s))
+        # Whole seconds, rounded down, and less the grace: should we disappear, it is free before
+        # the balancers let clients in, or they would wait on for it.
+        wait_s = max(1, int(self.lock_limit_s))
         await mysql_server.prepare_lock(old.lock, wait_timeout_s=wait_s, lock_wait_timeout_s=1)
 
     async def verify(self, world: PairWorld) -> Seen:

@@ -50,7 +50,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
         "switchover",
         f"switch pair {pair} over from {old} to {new}",
         (
-            TakeLocks(old, new, asked.hold_limit_s),
+            TakeLocks(old, new, asked.hold_limit_s - asked.grace_s),
             MakeCanary(old),
             RehearseCatchUp(old, new, asked.lag_s),
             HoldClients(balancers, old, new, asked.hold_limit_s),
