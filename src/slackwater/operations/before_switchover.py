@@ -14,6 +14,9 @@ from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
 
 
+BEGAN = "began"  # noted once the locks are ours and the roles are what the plan says
+
+
 @dataclass(frozen=True)
 class TakeLocks(Step[PairWorld]):
     """Take slackwater's lock on {old} and {new}, and open every session that is needed"""
@@ -28,6 +31,11 @@ class TakeLocks(Step[PairWorld]):
             await server.open()
             if not await mysql_server.take_lock(await server.session(), lock_name(world)):
                 raise StepFailed(f"another slackwater works on this pair (its lock is on {name})")
+        # The plan was made before the locks were ours: somebody may have switched over since.
+        if await world.writable(self.old) is not True or await world.writable(self.new) is not False:
+            raise StepFailed(f"{self.old} is no longer the one server that accepts writes: others "
+                             "were at work since the plan was made")
+        world.note(BEGAN, True)
         # MySQL 5.7 shows open transactions live only with an instrument that is off by default.
         world.note("watching", await mysql_server.watch_transactions(await world.session(self.old)))
         old = world.servers[self.old]
@@ -47,7 +55,7 @@ class TakeLocks(Step[PairWorld]):
     async def undo(self, world: PairWorld) -> None:
         # The old server accepted writes when we began. One that died since comes back read-only,
         # and "undone" would not be true. Without our lock, somebody else may be at work on it.
-        if not await world.writable(self.old):
+        if BEGAN in world.notes and not await world.writable(self.old):
             if not await self._owned(world, self.old):
                 raise StepFailed(f"{self.old} does not accept writes, and our lock on it is lost")
             await reopen_old(world, self.old, self.new)
