@@ -232,9 +232,10 @@ class PromoteNew(Step[PairWorld]):
 
     async def verify(self, world: PairWorld) -> Seen:
         server = world.servers[self.new]
-        if server.control is not None and server.control.broken:
-            # Our lost statement may still arrive: end its session before believing a look.
-            await end_session(world, self.new, server.control.connection_id)
+        for session in (server.control, server.spare):
+            if session is not None and session.broken:
+                # Our lost statement may still arrive: end its session before believing a look.
+                await end_session(world, self.new, session.connection_id)
         writable = await world.writable(self.new)
         if writable:
             return Seen.DONE
