@@ -111,6 +111,8 @@ class HoldClients(Step[PairWorld]):
             await world.each_balancer(self.balancers, lambda b: b.release(to=self.old))
         finally:
             _hold_ended(world)
+        # Whom a hold that ended by itself had let in to the read-only server: a pool would stay.
+        await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.new))
 
 
 @dataclass(frozen=True)
