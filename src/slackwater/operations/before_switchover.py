@@ -8,7 +8,7 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations import canary
-from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.pair_world import SESSION_WAIT_TIMEOUT_S, PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
@@ -23,7 +23,6 @@ class TakeLocks(Step[PairWorld]):
 
     old: str
     new: str
-    hold_limit_s: float
 
     async def do(self, world: PairWorld) -> None:
         for name in (self.old, self.new):
@@ -40,9 +39,10 @@ class TakeLocks(Step[PairWorld]):
         world.note("watching", await mysql_server.watch_transactions(await world.session(self.old)))
         old = world.servers[self.old]
         old.lock = await old.fresh()
-        # The server frees the table lock by itself this long after it last heard of us.
-        wait_s = max(1, round(self.hold_limit_s))
-        await mysql_server.prepare_lock(old.lock, wait_timeout_s=wait_s, lock_wait_timeout_s=1)
+        # It must outlive rehearsal and grace; FenceWrites shortens this to what is left of the hold.
+        await mysql_server.prepare_lock(
+            old.lock, wait_timeout_s=SESSION_WAIT_TIMEOUT_S, lock_wait_timeout_s=1
+        )
 
     async def verify(self, world: PairWorld) -> Seen:
         owned = [await self._owned(world, name) for name in (self.old, self.new)]

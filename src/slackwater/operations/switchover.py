@@ -50,7 +50,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
         "switchover",
         f"switch pair {pair} over from {old} to {new}",
         (
-            TakeLocks(old, new, asked.hold_limit_s),
+            TakeLocks(old, new),
             MakeCanary(old),
             RehearseCatchUp(old, new, asked.lag_s),
             HoldClients(balancers, old, new, asked.hold_limit_s),
@@ -126,7 +126,13 @@ class FenceWrites(Step[PairWorld]):
         lock = world.servers[self.old].lock
         if lock is None:
             raise StepFailed(f"no session was prepared for the lock on {self.old}")
-        position = await mysql_server.lock_all(lock, limit_s=min(1.0, self.lock_limit_s))
+        left = world.hold_left_s()
+        if left < HOLD_LEFT_TO_COMMIT_S:
+            raise StepFailed(f"only {left:.2f} s are left of the hold: too late to begin")
+        # Should we disappear, the server frees the lock by itself, no later than the clients.
+        position = await mysql_server.lock_all(
+            lock, held_s=max(1, int(left)), limit_s=min(1.0, self.lock_limit_s)
+        )
         world.note("position", position)
         world.figures["position"] = position
         return Seen.DONE  # the session that has the lock answered
