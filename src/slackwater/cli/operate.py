@@ -193,10 +193,20 @@ def unfinished(settings: Config, pair: str | None) -> list[Past]:
 def finish(report: Report, *, as_json: bool) -> int:
     """Print the end; returns the exit code."""
     if as_json:
-        print(json.dumps(report.as_json(), default=str))
+        say(json.dumps(report.as_json(), default=str))
     else:
-        print(report_text(report) + figures_text(report))
+        say(report_text(report) + figures_text(report))
     return report.exit_code
+
+
+def say(text: str) -> None:
+    """Print a result. A reader or terminal that is gone must not turn its exit code into another."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)  # or Python fails again when it closes standard output
+        os.close(null)
 
 
 def figures_text(report: Report) -> str:
