@@ -68,6 +68,7 @@ class FollowNew(Step[PairWorld]):
     async def do(self, world: PairWorld) -> None:
         await mysql_server.start_replica(await world.session(self.old))
         number = await canary.send(await world.session(self.new), "follow")
+        world.notes["follow"] = number
 
         async def follows(name: str) -> None:
             session = await world.session(name)
@@ -78,7 +79,13 @@ class FollowNew(Step[PairWorld]):
     async def verify(self, world: PairWorld) -> Seen:
         status = await mysql_server.replica_status(await world.session(self.old))
         running = bool(status) and all(s.io_running and s.sql_running for s in status)
-        return Seen.DONE if running else Seen.NOT_DONE
+        number = world.notes.get("follow")
+        if not running or number is None:
+            return Seen.NOT_DONE
+        for name in (self.old, *self.replicas):
+            if not await canary.arrived(await world.session(name), "follow", number):
+                return Seen.NOT_DONE
+        return Seen.DONE
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,7 @@ class ProveIt(Step[PairWorld]):
             if answers != expected:
                 raise StepFailed(f"behind {balancer} answers server id {answers}, not {self.new}")
             number = await canary.send(client, balancer)
+        world.notes[f"proof {balancer}"] = number
         back = await world.servers[self.old].fresh()
         try:
             await canary.expect(back, balancer, number, at=self.old, limit_s=ARRIVAL_LIMIT_S)
@@ -128,7 +136,14 @@ class ProveIt(Step[PairWorld]):
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
-        return Seen.DONE if all(s.active == self.new for s in states.values()) else Seen.NOT_DONE
+        if not all(s.active == self.new for s in states.values()):
+            return Seen.NOT_DONE
+        session = await world.session(self.old)
+        for balancer in self.balancers:  # only a row of this operation proves anything
+            number = world.notes.get(f"proof {balancer}")
+            if number is None or not await canary.arrived(session, balancer, number):
+                return Seen.NOT_DONE
+        return Seen.DONE
 
 
 class through:  # noqa: N801 - reads as a word: async with through(world, "lb1")
