@@ -10,7 +10,7 @@ from slackwater.errors import SlackwaterError
 from slackwater.facts.pair import BalancerSeen, PairSeen, ServerSeen
 from slackwater.facts.server import ClientSession
 from slackwater.operations.after_switchover import through
-from slackwater.operations.balancer_file import file_active
+from slackwater.operations.balancer_file import cannot_write, file_active
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
 
@@ -81,6 +81,7 @@ async def _balancer(
     balancer = world.balancers[name]
     state = await balancer.look()
     lacks = list(await balancer.capable(hold_s=world.limits.hold))
+    lacks += cannot_write(world, name)
     try:
         in_file = await file_active(world, name)
     except SlackwaterError as error:
