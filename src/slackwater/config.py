@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import stat
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from slackwater.errors import ConfigError
 from slackwater.outside.secrets import read_password
 
+# What to write for a key that is missing.
+EXAMPLES = {
+    "servers": '[servers.a] with address = "10.0.0.5:3306", and another one',
+    "accounts": '[accounts.slackwater] with password_file = "/etc/slackwater/password"',
+    "slackwater": 'password_file = "/etc/slackwater/password" below it',
+    "address": 'address = "10.0.0.5:3306"',
+    "runtime": 'runtime = "unix:/run/haproxy/admin.sock"',
+    "frontend": 'frontend = "10.0.0.9:3306", where clients come in',
+    "pin": 'pin = "unix:/run/haproxy/pin.sock"',
+    "holds_map": 'holds_map = "/etc/haproxy/slackwater-holds.map"',
+    "config_file": 'config_file = "/etc/haproxy/slackwater.cfg"',
+    "balancers": 'balancers = ["lb1"]',
+}
 DEFAULT_FILES = (Path("slackwater.toml"), Path("/etc/slackwater/slackwater.toml"))
 
 
 def host_port(text: str) -> tuple[str, int]:
     """Split `host:port` or `[v6]:port`; raises ValueError saying what to write."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError("write HOST:PORT, for example 10.0.0.5:3306")
-    return host.strip("[]"), int(port)
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", text)
+    if not found or not 0 < int(found[2]) < 65536:
+        raise ValueError("write HOST:PORT, for example 10.0.0.5:3306 or [2001:db8::5]:3306")
+    return found[1].strip("[]"), int(found[2])
 
 
 def _address(text: str) -> str:
@@ -42,14 +57,32 @@ def _endpoint(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    if not text or not all(c.isalnum() or c in "_-" for c in text) or text == "hold":
+    # HAProxy's sections and servers bear these names, and `hold` is a server of ours.
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", text) or text == "hold":
         raise ValueError("use letters, digits, _ and - (and not the name `hold`)")
     return text
+
+
+def _variable(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        raise ValueError("write the NAME of an environment variable, not the password")
+    return text
+
+
+def _file(path: Path) -> Path:
+    path = path.expanduser()
+    if not path.is_absolute():
+        raise ValueError("write an absolute path, such as /etc/slackwater/password, or ~/file")
+    return path
 
 
 Address = Annotated[str, AfterValidator(_address)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Name = Annotated[str, AfterValidator(_name)]
+Variable = Annotated[str, AfterValidator(_variable)]
+File = Annotated[Path, AfterValidator(_file)]
+# TOML has types: true is not a number, and "5" is not 5.
+Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 
 
 class _Table(BaseModel):
@@ -60,18 +93,18 @@ class ServerTable(_Table):
     """One database server. `address` is what balancers and the other server use."""
 
     address: Address
-    socket: Path | None = None  # slackwater's own way in, where it runs on the same machine
+    socket: File | None = None  # slackwater's own way in, where it runs on the same machine
 
 
 class AccountTable(_Table):
     """How slackwater logs in; exactly one source of the password."""
 
     user: str = "slackwater"
-    password_file: Path | None = None
-    password_env: str | None = None
-    option_file: Path | None = None
+    password_file: File | None = None
+    password_env: Variable | None = None
+    option_file: File | None = None
     tls: Literal["off", "preferred", "required"] = "preferred"
-    ca: Path | None = None
+    ca: File | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> AccountTable:
@@ -81,19 +114,25 @@ class AccountTable(_Table):
         return self
 
 
+class Accounts(_Table):
+    """The accounts by what they are for."""
+
+    slackwater: AccountTable
+
+
 class BalancerTable(_Table):
     """One HAProxy in front of the pair."""
 
     runtime: Endpoint
     frontend: Address
     pin: Endpoint
-    holds_map: Path
-    config_file: Path
+    holds_map: File
+    config_file: File
     backend: Name = "pair"
     # How many clients it lets in to a server at once, the rest wait: below the server's
     # max_connections (MySQL's own default is 151), all balancers together.
-    maxconn: Annotated[int, Field(ge=1)] = 140
-    main_config: Path = Path("/etc/haproxy/haproxy.cfg")
+    maxconn: Annotated[int, Field(ge=1, strict=True)] = 140
+    main_config: File = Path("/etc/haproxy/haproxy.cfg")
 
 
 class PairTable(_Table):
@@ -108,45 +147,48 @@ class LimitsTable(_Table):
     """All in seconds."""
 
     # The longest that a client is held; clients give up connecting after 10 s or so.
-    hold: Annotated[float, Field(gt=0, le=8)] = 5.0
-    grace: PositiveFloat = 1.0  # how long sessions get to end their transactions, in the hold
-    lag: PositiveFloat = 1.0  # replication lag above which nothing is begun
-    oldest_transaction: PositiveFloat = 5.0  # a transaction or statement older than that refuses
+    hold: Annotated[Seconds, Field(le=8)] = 5.0
+    grace: Seconds = 1.0  # how long sessions get to end their transactions, in the hold
+    lag: Seconds = 1.0  # replication lag above which nothing is begun
+    oldest_transaction: Seconds = 5.0  # a transaction or statement older than that refuses
+
+    @pydantic.model_validator(mode="after")
+    def _grace_fits(self) -> LimitsTable:
+        if self.grace >= self.hold:
+            raise ValueError(f"grace ({self.grace:g}) must be shorter than hold ({self.hold:g}), "
+                             "since it is a part of it")
+        return self
 
 
 class StateTable(_Table):
     """Where journals and locks are."""
 
-    directory: Path | None = None
+    directory: File | None = None
 
 
 class Config(_Table):
     """The whole of slackwater.toml. Raises pydantic.ValidationError; use `load`."""
 
     servers: dict[Name, ServerTable]
-    accounts: dict[Literal["slackwater"], AccountTable]
+    accounts: Accounts
     balancers: dict[Name, BalancerTable] = {}
     pairs: dict[Name, PairTable] = {}
     limits: LimitsTable = LimitsTable()
     state: StateTable = StateTable()
-    lab: bool = False
-    path: Path = Field(default=Path(), exclude=True)
+    lab: Annotated[bool, Field(strict=True)] = False
+    _path: Path = PrivateAttr(default=Path())
 
     @pydantic.model_validator(mode="after")
-    def _names_exist(self) -> Config:
-        for pair_name, pair in self.pairs.items():
-            for kind, known in (("servers", self.servers), ("replicas", self.servers),
-                                ("balancers", self.balancers)):
-                for name in getattr(pair, kind):
-                    if name not in known:
-                        table = "servers" if kind == "replicas" else kind
-                        raise ValueError(
-                            f"pairs.{pair_name}.{kind} names {name!r}, but there is no "
-                            f"[{table}.{name}]{_nearest(name, list(known))}"
-                        )
-            if pair.servers[0] == pair.servers[1]:
-                raise ValueError(f"pairs.{pair_name}.servers names {pair.servers[0]!r} twice")
+    def _names_fit(self) -> Config:
+        faults = list(_loose_names(self))
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def path(self) -> Path:
+        """The file this was read from."""
+        return self._path
 
     @property
     def state_directory(self) -> Path:
@@ -164,14 +206,18 @@ class Config(_Table):
             return next(iter(self.pairs.items()))
         if name in self.pairs:
             return name, self.pairs[name]
-        known = ", ".join(self.pairs) or "none"
+        if not self.pairs:
+            raise ConfigError(
+                f"{self.path}: there is no pair in it",
+                hint='write [pairs.NAME] with servers = ["a", "b"] and balancers = ["lb1"]',
+            )
         ask = "there is more than one pair; name one with --pair" if name is None else (
             f"there is no pair {name!r}{_nearest(name, list(self.pairs))}")
-        raise ConfigError(f"{self.path}: {ask}", hint=f"pairs in the file: {known}")
+        raise ConfigError(f"{self.path}: {ask}", hint=f"pairs in the file: {', '.join(self.pairs)}")
 
     def password(self) -> str:
         """The password of slackwater's account. Raises ConfigError; never prints it."""
-        account = self.accounts["slackwater"]
+        account = self.accounts.slackwater
         return read_password(
             file=account.password_file, variable=account.password_env,
             option_file=account.option_file,
@@ -209,33 +255,64 @@ def load(path: Path) -> Config:
         faults = [_fault(path, e) for e in error.errors()]  # type: ignore[arg-type]
         raise ConfigError("\n".join(faults), hint="docs/reference/configuration.md lists all keys"
                           ) from error
-    return config.model_copy(update={"path": path})
+    config._path = path
+    return config
+
+
+def _loose_names(config: Config) -> Iterator[str]:
+    """What pairs name and nobody has, and what is named where it cannot be."""
+    taken: dict[tuple[str, str], str] = {}
+    tables = {"servers": list(config.servers), "balancers": list(config.balancers)}
+    for pair_name, pair in config.pairs.items():
+        named = [("servers", "servers", pair.servers), ("replicas", "servers", pair.replicas),
+                 ("balancers", "balancers", pair.balancers)]
+        for key, table, names in named:
+            where = f"pairs.{pair_name}.{key}"
+            for name in names:
+                if name not in tables[table]:
+                    yield (f"{where} names {name!r}, but there is no [{table}.{name}]"
+                           f"{_nearest(name, tables[table])}")
+                elif (table, name) in taken:
+                    yield f"{where} names {name!r}, which {taken[table, name]} names already"
+                else:
+                    taken[table, name] = where
+    addresses: dict[str, str] = {}
+    for name, server in config.servers.items():
+        other = addresses.setdefault(server.address, name)
+        if other != name:
+            yield f"servers.{name}.address = {server.address!r} is the address of {other} too"
 
 
 def _fault(path: Path, error: dict[str, Any]) -> str:
     where = [str(p) for p in error["loc"] if p != "[key]"]
-    key = ".".join(where) or "(the whole file)"
-    kind, value = error["type"], error.get("input")
+    key, kind, value = ".".join(where), error["type"], error.get("input")
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not where:
+        return "\n".join(f"{path}: {line}" for line in message.splitlines())
     if kind == "extra_forbidden":
         return f"{path}: {key}: unknown key{_nearest(where[-1], _keys_beside(where))}"
     if kind == "missing":
-        return f"{path}: {key}: this key is missing"
-    message = str(error["msg"]).removeprefix("Value error, ")
+        example = EXAMPLES.get(where[-1])
+        return f"{path}: {key}: this key is missing" + (f"; write {example}" if example else "")
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        message = f"this is a table: write [{key}] and its keys below it"
     shown = "" if isinstance(value, dict) or _secret(where) else f" = {value!r}"
     return f"{path}: {key}{shown}: {message}"
 
 
 def _secret(where: list[str]) -> bool:
-    return any("password" in part for part in where)
+    """May a person have written a password there?"""
+    return where[0] == "accounts" and where[-1] not in ("user", "tls", "ca")
 
 
 def _keys_beside(where: list[str]) -> list[str]:
     tables: dict[str, type[BaseModel]] = {
-        "servers": ServerTable, "accounts": AccountTable, "balancers": BalancerTable,
+        "servers": ServerTable, "balancers": BalancerTable,
+        "accounts": AccountTable if len(where) > 2 else Accounts,
         "pairs": PairTable, "limits": LimitsTable, "state": StateTable,
     }
     table = Config if len(where) == 1 else tables.get(where[0], Config)
-    return [k for k in table.model_fields if k != "path"]
+    return list(table.model_fields)
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,6 @@ import pymysql
 from pymysql.cursors import DictCursor
 
 from slackwater.facts.balancer import parse_servers_state, parse_sessions
-from slackwater.lab import accounts
 from slackwater.lab import directory as place
 from slackwater.lab.balancer import Balancer, find_haproxy
 from slackwater.lab.balancer import start as start_balancer
@@ -259,7 +257,3 @@ def _json(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-__all__ = ["HOLD_S", "PATIENCE", "SweepLab", "accounts", "environment", "faults_of", "other",
-           "python", "settle", "subprocess"]

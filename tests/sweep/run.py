@@ -18,10 +18,11 @@ from tests.sweep import judge
 from tests.sweep.acts import Acts, Trigger
 from tests.sweep.cases import Case
 from tests.sweep.network import Network
-from tests.sweep.pair import HOLD_S, PATIENCE, SweepLab, environment, other, python, settle
+from tests.sweep.pair import HOLD_S, NAMES, PATIENCE, SweepLab, environment, other, python, settle
 from tests.sweep.watch import Watcher
 
 RUN_LIMIT_S = 90.0
+LOCKS_LAST_S = 60.0  # operations.pair_world.SESSION_WAIT_TIMEOUT_S
 TINY_BYTES = 200 * 1024
 
 
@@ -133,6 +134,10 @@ class Sweep:
         result.two_writable = len(watcher.two)
         if watcher.two:
             result.faults.append(f"two servers were writable at {len(watcher.two)} looks")
+        for name in NAMES:
+            server = lab.facts.instance(name)
+            if not server.alive:
+                result.faults.append(f"server {name} died: {server.log_tail(4000)}")
         if result.faults:
             result.notes.append(said.errors[-3000:])
 
@@ -143,7 +148,7 @@ class Sweep:
         if case.recover_inject:
             self._slackwater(["recover"], config, case.recover_inject, acts)
             judge.hold_ends(self.lab, HOLD_S + PATIENCE)
-        first = self._slackwater(["recover"], config, "", acts)
+        first = self._patient_recover(config, acts, result)
         nothing = not first.report.get("recovered")
         result.recovered = "-" if nothing and first.code == 0 else first.outcome
         if first.outcome not in ("done", "undone") or first.code not in (0,):
@@ -160,6 +165,16 @@ class Sweep:
             result.faults.append(f"the second recover: exit {second.code} {second.errors[-200:]}")
         if self.lab.look() != before:
             result.faults.append("the second recover changed something")
+
+    def _patient_recover(self, config: Path, acts: Acts, result: Result) -> Said:
+        """A server that heard nothing of a slackwater's end keeps its locks for a minute."""
+        end = time.monotonic() + LOCKS_LAST_S + 10
+        while True:
+            said = self._slackwater(["recover"], config, "", acts)
+            if "less than a minute ago" not in said.errors or time.monotonic() > end:
+                return said
+            result.notes.append("recover had to wait for the locks of a slackwater that is gone")
+            time.sleep(2)
 
     def _again(self, config: Path, acts: Acts, result: Result) -> None:
         """Nothing that was left may be in the way of the next switchover."""

@@ -109,7 +109,12 @@ def environment(mark: Path) -> dict[str, str]:
 
 def marked(mark: Path) -> list[ProcessId]:
     """Every living process that a lab in this directory started and that we may look at."""
-    wanted = f"{MARK}={mark}".encode()
+    return with_variable(MARK, str(mark))
+
+
+def with_variable(name: str, value: str) -> list[ProcessId]:
+    """Every living process, but for this one, that was started with this environment variable."""
+    wanted = f"{name}={value}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():

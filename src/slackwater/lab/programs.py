@@ -51,7 +51,7 @@ class Program:
 
 
 def servers_root() -> Path:
-    """Where scripts/servers/get puts servers: $SLACKWATER_SERVERS or ~/.cache/slackwater/servers."""
+    """Where scripts/servers/get puts servers: $SLACKWATER_SERVERS, else in `cache_root`."""
     given = os.environ.get("SLACKWATER_SERVERS")
     return Path(given) if given else cache_root() / "servers"
 

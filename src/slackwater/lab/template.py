@@ -22,6 +22,10 @@ from slackwater.lab import options, process
 from slackwater.lab.programs import Program, cache_root
 
 _LIMIT_S = 180.0
+_ROOT_BY_SOCKET = """\
+DELETE FROM mysql.global_priv WHERE User = 'root' AND Host <> 'localhost';
+DELETE FROM mysql.proxies_priv WHERE User = 'root' AND Host <> 'localhost';
+"""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def _template(program: Program, work_parent: Path, mark: Path) -> Path:
 def _key(program: Program) -> str:
     """Changes with the server program and with what a data directory is made with."""
     stat = program.daemon.stat()
-    about = f"{program.daemon} {stat.st_size} {stat.st_mtime_ns} {options.redo(program)} 1"
+    about = f"{program.daemon} {stat.st_size} {stat.st_mtime_ns} {options.redo(program)} 2"
     digest = hashlib.sha256(about.encode()).hexdigest()[:12]
     return f"{program.vendor}-{'.'.join(map(str, program.version))}-{digest}"
 
@@ -146,6 +150,10 @@ def _initialise(program: Program, work: Path, mark: Path) -> None:
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
         ]
+        _run(program, command, mark)
+        # That made accounts of root without password also for TCP, open to every local user.
+        common.append(f"--lc-messages-dir={program.messages}")
+        _run(program, [str(program.daemon), *common, "--bootstrap"], mark, _ROOT_BY_SOCKET)
     else:
         command = [
             str(program.daemon),
@@ -154,15 +162,15 @@ def _initialise(program: Program, work: Path, mark: Path) -> None:
             *options.private_files(program),
             "--initialize-insecure",
         ]
-    _run(program, command, mark)
+        _run(program, command, mark)
 
 
-def _run(program: Program, command: list[str], mark: Path) -> None:
+def _run(program: Program, command: list[str], mark: Path, told: str = "") -> None:
     where = f"{program.name} in {program.base}"
     try:
         said = subprocess.run(
             command,
-            stdin=subprocess.DEVNULL,
+            input=told.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=process.environment(mark),

@@ -79,13 +79,8 @@ class FollowNew(Step[PairWorld]):
     async def verify(self, world: PairWorld) -> Seen:
         status = await mysql_server.replica_status(await world.session(self.old))
         running = bool(status) and all(s.io_running and s.sql_running for s in status)
-        number = world.notes.get("follow")
-        if not running or number is None:
-            return Seen.NOT_DONE
-        for name in (self.old, *self.replicas):
-            if not await canary.arrived(await world.session(name), "follow", number):
-                return Seen.NOT_DONE
-        return Seen.DONE
+        arrived = [await _arrived(world, n, "follow") for n in (self.old, *self.replicas)]
+        return Seen.DONE if running and all(arrived) else Seen.NOT_DONE
 
 
 @dataclass(frozen=True)
@@ -127,7 +122,7 @@ class ProveIt(Step[PairWorld]):
             if answers != expected:
                 raise StepFailed(f"behind {balancer} answers server id {answers}, not {self.new}")
             number = await canary.send(client, balancer)
-        world.notes[f"proof {balancer}"] = number
+        world.notes[balancer] = number
         back = await world.servers[self.old].fresh()
         try:
             await canary.expect(back, balancer, number, at=self.old, limit_s=ARRIVAL_LIMIT_S)
@@ -136,14 +131,18 @@ class ProveIt(Step[PairWorld]):
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
-        if not all(s.active == self.new for s in states.values()):
-            return Seen.NOT_DONE
-        session = await world.session(self.old)
-        for balancer in self.balancers:  # only a row of this operation proves anything
-            number = world.notes.get(f"proof {balancer}")
-            if number is None or not await canary.arrived(session, balancer, number):
-                return Seen.NOT_DONE
-        return Seen.DONE
+        # Only a row that travelled is a proof; who sent none, or does not see it, has none.
+        proven = [await _arrived(world, self.old, b) for b in self.balancers]
+        proven += [s.active == self.new for s in states.values()]
+        return Seen.DONE if all(proven) and await world.writable(self.new) else Seen.NOT_DONE
+
+
+async def _arrived(world: PairWorld, server: str, road: str) -> bool:
+    """Whether the canary that this process sent on that road is on that server."""
+    number = world.notes.get(road)
+    if number is None:
+        return False
+    return await canary.arrived(await world.session(server), road, number)
 
 
 class through:  # noqa: N801 - reads as a word: async with through(world, "lb1")

@@ -39,7 +39,7 @@ class TakeLocks(Step[PairWorld]):
         world.note("watching", await mysql_server.watch_transactions(await world.session(self.old)))
         old = world.servers[self.old]
         old.lock = await old.fresh()
-        # It must outlive rehearsal and grace; FenceWrites shortens this to what is left of the hold.
+        # It must outlive rehearsal and grace; FenceWrites shortens this to the rest of the hold.
         await mysql_server.prepare_lock(
             old.lock, wait_timeout_s=SESSION_WAIT_TIMEOUT_S, lock_wait_timeout_s=1
         )

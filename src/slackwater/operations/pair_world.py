@@ -177,7 +177,7 @@ class PairWorld:
 
 def server_address(config: Config, name: str, password: str) -> ServerAddress:
     """Where and how to log in to a configured server."""
-    table, account = config.servers[name], config.accounts["slackwater"]
+    table, account = config.servers[name], config.accounts.slackwater
     host, port = host_port(table.address)
     return ServerAddress(
         name=name, host=host, port=port,

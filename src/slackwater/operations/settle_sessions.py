@@ -41,6 +41,7 @@ class SettleSessions(Step[PairWorld]):
         # Ours, made after it and accepted in turn, tells when none of those is left.
         barrier = asyncio.ensure_future(knock(server.at.host, server.at.port))
         closed: set[int] = set()
+        late_ms = 0.0  # how much longer than asked our last pause was
         try:
             while True:
                 accepted = barrier.done()  # asked before the look, so that it holds for it
@@ -57,9 +58,12 @@ class SettleSessions(Step[PairWorld]):
                     cut = await _cut(session, sessions)
                     world.figures["sessions_cut"] = [s.who() for s in cut]
                     break
-                rest_ms = settle.rest_needed_ms((asked - begun) * 1000, look_ms)
+                slow_ms = max(look_ms, late_ms)
+                rest_ms = settle.rest_needed_ms((asked - begun) * 1000, slow_ms)
                 closed |= await _close_resting(session, sessions, rest_ms, young_from)
+                paused = clock.mono()
                 await asyncio.sleep(PAUSE_S)
+                late_ms = (clock.mono() - paused - PAUSE_S) * 1000
         finally:
             barrier.cancel()
             await asyncio.gather(barrier, return_exceptions=True)

@@ -241,9 +241,14 @@ class PromoteNew(Step[PairWorld]):
     async def verify(self, world: PairWorld) -> Seen:
         server = world.servers[self.new]
         for session in (server.control, server.spare):
-            if session is not None and session.broken:
-                # Our lost statement may still arrive: end its session before believing a look.
+            if session is None or not session.broken:
+                continue
+            # Our lost statement may still arrive: end its session before believing a look.
+            try:
                 await end_session(world, self.new, session.connection_id)
+            except OutsideError as error:
+                if not error.refused:  # a server that is not running has no session either
+                    raise
         writable = await world.writable(self.new)
         if writable:
             return Seen.DONE

@@ -151,7 +151,7 @@ def read(path: Path) -> Past:
     events = []
     for line in lines:
         try:
-            event = json.loads(line)
+            event = json.loads(line.strip(b"\0"))  # a crash of the machine may leave blanks
         except ValueError:
             continue
         if isinstance(event, dict) and "event" in event:

@@ -19,7 +19,7 @@ from slackwater.facts.server import ClientSession
 # (from so many ms into settling, a session must have rested so many ms)
 REST_MS = ((0.0, 4.0), (12.0, 2.5), (25.0, 1.5), (40.0, 0.5))
 YOUNG_REST_MS = 100.0
-REST_PER_LOOK = 4.0  # rest asked for, at least, in lengths of our own look at the sessions
+REST_PER_DELAY = 4.0  # rest asked for, at least, in lengths of the delays that we meet ourselves
 GONE = ("killed",)
 
 
@@ -31,11 +31,11 @@ class Settling:
     wait: tuple[ClientSession, ...]
 
 
-def rest_needed_ms(elapsed_ms: float, look_ms: float) -> float:
-    """How long a session must have been idle to be closed, so far into settling, where a look at
-    the sessions takes so long."""
+def rest_needed_ms(elapsed_ms: float, delay_ms: float) -> float:
+    """How long a session must have been idle to be closed, so far into settling, where our own
+    looks and pauses are delayed so much."""
     rest = next(rest for start, rest in reversed(REST_MS) if elapsed_ms >= start)
-    return max(rest, REST_PER_LOOK * look_ms)
+    return max(rest, REST_PER_DELAY * delay_ms)
 
 
 def decide(

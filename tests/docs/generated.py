@@ -1,0 +1,66 @@
+"""Parts of the documentation that come from the code: `python -m tests.docs.generated` renews them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from slackwater.cli.present import plan_text
+from slackwater.facts.flavour import Flavour, Vendor
+from slackwater.operations import switchover
+from slackwater.outside.mysql_dialect import dialect
+from slackwater.rules import guardrails
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSIONS = (
+    ("MariaDB 10.5 to 11.x", Flavour(Vendor.MARIADB, (10, 11, 0))),
+    ("MySQL 8 and 9", Flavour(Vendor.MYSQL, (9, 7, 0))),
+    ("MySQL 5.7", Flavour(Vendor.MYSQL, (5, 7, 29))),
+)
+
+
+def plan_block() -> str:
+    """The plan of a switchover, as `--plan` prints it."""
+    asked = switchover.Asked(
+        old="db1", new="db2", balancers=("lb1",), replicas=(),
+        hold_limit_s=5.0, grace_s=1.0, lag_s=1.0,
+    )
+    return f"```text\n{plan_text(switchover.plan('shop', asked))}\n```"
+
+
+def grants_block() -> str:
+    """The grants that slackwater's account needs, for each kind of server."""
+    lines = ["```sql", "CREATE USER slackwater@'10.0.0.%' IDENTIFIED BY '…';",
+             "GRANT CREATE, SELECT, INSERT, DELETE ON slackwater.* TO slackwater@'10.0.0.%';"]
+    for title, flavour in VERSIONS:
+        speaks = dialect(flavour)
+        lines += [f"-- {title}", f"GRANT {', '.join(speaks.needs)} ON *.* TO slackwater@'10.0.0.%';"]
+        if not speaks.mariadb:
+            lines += ["GRANT SELECT ON performance_schema.* TO slackwater@'10.0.0.%';"]
+    return "\n".join([*lines, "```"])
+
+
+BLOCKS = {
+    ROOT / "README.md": ("plan", plan_block),
+    ROOT / "docs/howto/prepare-a-pair.md": ("grants", grants_block),
+}
+
+
+def renewed(path: Path) -> str:
+    """The text of a page with its block as the code has it now."""
+    name, make = BLOCKS[path]
+    mark, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    text = path.read_text(encoding="utf-8")
+    pattern = re.compile(re.escape(mark) + r"(.*?" + re.escape(end) + r")?", re.DOTALL)
+    return pattern.sub(lambda _: f"{mark}\n{make()}\n{end}", text, count=1)
+
+
+def undocumented_guardrails() -> list[str]:
+    """Guardrails that docs/explanation/guardrails.md does not name."""
+    text = (ROOT / "docs/explanation/guardrails.md").read_text(encoding="utf-8")
+    return [r.__name__ for r in guardrails.RULES if f"`{r.__name__}`" not in text]
+
+
+if __name__ == "__main__":
+    for page in BLOCKS:
+        page.write_text(renewed(page), encoding="utf-8")
