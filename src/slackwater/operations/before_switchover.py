@@ -13,7 +13,6 @@ from slackwater.operations.reopen import reopen_old
 from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
 
-
 BEGAN = "began"  # noted once the locks are ours and the roles are what the plan says
 
 
@@ -31,7 +30,8 @@ class TakeLocks(Step[PairWorld]):
             if not await mysql_server.take_lock(await server.session(), lock_name(world)):
                 raise StepFailed(f"another slackwater works on this pair (its lock is on {name})")
         # The plan was made before the locks were ours: somebody may have switched over since.
-        if await world.writable(self.old) is not True or await world.writable(self.new) is not False:
+        writes = [await world.writable(n) for n in (self.old, self.new)]
+        if writes != [True, False]:
             raise StepFailed(f"{self.old} is no longer the one server that accepts writes: others "
                              "were at work since the plan was made")
         world.note(BEGAN, True)
