@@ -18,9 +18,10 @@ demo: setup  ## the whole story on a throwaway pair: about half a minute
 test: setup servers  ## all tests, on real servers
 	@.venv/bin/pytest
 
-check: setup  ## lint and types
+check: setup  ## lint, types, and the shape of the code
 	.venv/bin/ruff check src tests bench
 	.venv/bin/mypy
+	.venv/bin/pytest -q tests/test_tidy.py
 
 bench: setup  ## slackwater beside the method by hand and SYN drop: a table and a plot
 	@.venv/bin/python -m bench.switchover

@@ -118,7 +118,7 @@ async def one_wait(balancer: HAProxy, pid: int, clients: int, hold_s: float) -> 
     process.start()
     try:
         await asyncio.to_thread(ours.recv)
-        while (await balancer.look()).queued < clients:  # noqa: ASYNC110 - asked, tells nobody
+        while (await balancer.look()).queued < clients:
             await asyncio.sleep(0.05)
         await asyncio.sleep(max(0.0, began + hold_s - time.monotonic()))
         share = (cpu_s(pid) - cpu) / (time.monotonic() - began)

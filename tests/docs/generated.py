@@ -1,4 +1,7 @@
-"""Parts of the documentation that come from the code: `python -m tests.docs.generated` renews them."""
+"""Parts of the documentation that come from the code.
+
+`python -m tests.docs.generated` renews them.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ def grants_block() -> str:
              "GRANT CREATE, SELECT, INSERT, DELETE ON slackwater.* TO slackwater@'10.0.0.%';"]
     for title, flavour in VERSIONS:
         speaks = dialect(flavour)
-        lines += [f"-- {title}", f"GRANT {', '.join(speaks.needs)} ON *.* TO slackwater@'10.0.0.%';"]
+        needs = ", ".join(speaks.needs)
+        lines += [f"-- {title}", f"GRANT {needs} ON *.* TO slackwater@'10.0.0.%';"]
         if not speaks.mariadb:
             lines += ["GRANT SELECT ON performance_schema.* TO slackwater@'10.0.0.%';"]
     return "\n".join([*lines, "```"])

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import typer
+from tests.docs import generated
 
 from slackwater import config
 from slackwater.cli.main import app
-from tests.docs import generated
 
 README = generated.ROOT / "README.md"
 PATIENCE_S = 120 * float(os.environ.get("SLACKWATER_TEST_PATIENCE", "1"))

@@ -26,7 +26,7 @@ def free_port() -> int:
 async def until(what: Callable[[], Awaitable[bool]], limit_s: float = 15.0) -> None:
     """Look again and again until it is so; fails after the limit."""
     async with asyncio.timeout(limit_s):
-        while not await what():  # noqa: ASYNC110 - HAProxy tells nobody, it is asked
+        while not await what():
             await asyncio.sleep(0.005)
 
 
@@ -58,7 +58,7 @@ class Greeter:
         for writer in list(self._writers):
             writer.close()
         async with asyncio.timeout(5):
-            while self._writers:  # noqa: ASYNC110 - emptied by the connections' own tasks
+            while self._writers:
                 await asyncio.sleep(0.005)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.plan.memory_world import AFTER, BEFORE, COMMIT, NAMES, World, recover, walk
 
-from plan.memory_world import AFTER, BEFORE, COMMIT, NAMES, World, recover, walk
 from slackwater.errors import UsageError
 from slackwater.plan import journal
 from slackwater.plan.faults import Faults

@@ -16,8 +16,8 @@ import textwrap
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.plan.memory_world import BEFORE, World, make, no_reasons
 
-from plan.memory_world import BEFORE, World, make, no_reasons
 from slackwater.plan import journal
 from slackwater.plan.journal import RESERVED_BYTES, Journal, JournalError
 from slackwater.plan.step import Outcome

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
-from plan.memory_world import (
+from tests.plan.memory_world import (
     AFTER,
     BEFORE,
     COMMIT,
@@ -22,7 +21,7 @@ from plan.memory_world import (
     plan,
     recover,
 )
-from slackwater.errors import StepFailed
+
 from slackwater.plan import journal
 from slackwater.plan.runner import Runner
 from slackwater.plan.step import Outcome, Seen

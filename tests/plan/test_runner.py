@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
+from tests.plan.memory_world import AFTER, BEFORE, NAMES, STEPS, World, make, no_reasons, walk
 
-from plan.memory_world import AFTER, BEFORE, NAMES, STEPS, World, make, no_reasons, walk
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.plan import journal
 from slackwater.plan.step import Outcome, Plan, Seen, Step

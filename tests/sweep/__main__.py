@@ -80,7 +80,12 @@ def _in_namespaces(cut: Sequence[Case]) -> bool:
             print(table.line(Result(case, skipped=reason)))
         return False
     command = ["unshare", "--net", *python("tests.sweep", *sys.argv[1:])]
-    return subprocess.run(command, env=environment(**{INSIDE: "1"}), check=False).returncode != 0
+    inner = subprocess.Popen(command, env=environment(**{INSIDE: "1"}))
+    try:
+        return inner.wait() != 0
+    finally:
+        inner.terminate()  # and not SIGKILL: it has a lab to end
+        inner.wait()
 
 
 def _server(name: str) -> Path | None:

@@ -26,7 +26,7 @@ from slackwater.lab.process import ProcessId
 from slackwater.lab.up import up
 
 PATIENCE = float(os.environ.get("SLACKWATER_TEST_PATIENCE", "1"))
-HOLD_S = 2.0
+HOLD_S = 2.5
 LIMITS = f"\n[limits]\nhold = {HOLD_S}\ngrace = 0.5\n"
 NAMES = ("a", "b")
 

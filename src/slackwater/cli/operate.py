@@ -216,7 +216,7 @@ def finish(report: Report, *, as_json: bool) -> int:
 
 
 def say(text: str) -> None:
-    """Print a result. A reader that is gone must not turn the exit code into another."""
+    """Print a result; a reader or terminal that is gone must not change the exit code."""
     try:
         print(text, flush=True)
     except OSError:

@@ -57,6 +57,10 @@ class Flavour:
         """True for MariaDB of at least this version: ``min_mariadb(12, 0, 1)``."""
         return self.vendor is Vendor.MARIADB and self.version >= version
 
+    def older_series_than(self, other: Flavour) -> bool:
+        """True when its release series (first two numbers) came before the other's."""
+        return self.version[:2] < other.version[:2]
+
     def unsupported_reason(self) -> str | None:
         """Why slackwater does not serve this server, or None when it does."""
         if self.version >= OLDEST[self.vendor]:

@@ -15,7 +15,7 @@ VARIABLES = (
     "binlog_format", "binlog_gtid_index", "binlog_row_image", "bind_address", "datadir",
     "enforce_gtid_consistency", "event_scheduler", "extra_port", "gtid_binlog_pos",
     "gtid_binlog_state", "gtid_current_pos", "gtid_domain_id", "gtid_executed", "gtid_mode",
-    "gtid_purged", "gtid_slave_pos", "gtid_strict_mode", "hostname",
+    "group_replication_group_name", "gtid_purged", "gtid_slave_pos", "gtid_strict_mode", "hostname",
     "innodb_flush_log_at_trx_commit", "lock_wait_timeout", "log_bin", "log_replica_updates",
     "log_slave_updates", "lower_case_table_names", "max_allowed_packet", "max_connections",
     "offline_mode", "performance_schema", "port", "read_only", "replica_parallel_workers",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from slackwater.lab.programs import Program
 
-# With so many commits in flight a passive keeps beside 1,300 a second on two cores: measured lag
-# 1 to 2 ms in the median on MariaDB (8 threads), 2 to 6 ms on MySQL (16; with 8 up to 18 ms, with 4
-# it falls behind).
+# Threads that apply on the passive, chosen so that it stays beside some 1,300 commits a second on
+# two cores. Compared in turn, three rounds, on a machine that was busy with other work (load 20);
+# worst lag of 6 s in ms: MySQL 9.7 with 4 threads 1,835 to 4,661, 8: 1,585 to 4,333, 16: 127 to
+# 1,586 (six runs), 32: 990 to 2,223 and 140 MB more; MySQL 5.7 with 4: 3,070 to 4,434, 8: 1,072 to
+# 1,833, 16: 515 to 1,061 (six runs), 32: 348 to 571. MariaDB with 8: 29 to 68.
 MARIADB_APPLIERS = 8
 MYSQL_APPLIERS = 16
+MYSQL_5_APPLIERS = 32
 REDO_MB = 48
 MAX_CONNECTIONS = 2000
 CLIENTS_AT_ONCE = 300  # what the balancers let in; the others wait there
@@ -92,8 +95,9 @@ def _mysql(program: Program) -> list[str]:
             "--replica-preserve-commit-order=ON",
         ]
     else:
+        appliers = MYSQL_APPLIERS if program.version >= (8, 0, 0) else MYSQL_5_APPLIERS
         options += [
-            f"--slave-parallel-workers={MYSQL_APPLIERS}",
+            f"--slave-parallel-workers={appliers}",
             "--slave-parallel-type=LOGICAL_CLOCK",
             "--slave-preserve-commit-order=ON",
             "--master-info-repository=TABLE",

@@ -30,8 +30,8 @@ class TakeLocks(Step[PairWorld]):
             if not await mysql_server.take_lock(await server.session(), lock_name(world)):
                 raise StepFailed(f"another slackwater works on this pair (its lock is on {name})")
         # The plan was made before the locks were ours: somebody may have switched over since.
-        writes = [await world.writable(n) for n in (self.old, self.new)]
-        if writes != [True, False]:
+        old_writable, new_writable = [await world.writable(n) for n in (self.old, self.new)]
+        if old_writable is not True or new_writable is not False:
             raise StepFailed(f"{self.old} is no longer the one server that accepts writes: others "
                              "were at work since the plan was made")
         world.note(BEGAN, True)

@@ -154,8 +154,8 @@ class HAProxy:
 
         At `deadline` (unix seconds, our clock) the balancer itself sends them to `back`; it
         counts from when it got this line, by its own clock, so not before `deadline` (to a few
-        ms) and not much later. Again with another deadline: refreshes it.
-        Raises OutsideError; `release()` undoes whatever was done.
+        ms) and not much later. Again with another deadline: refreshes it. Raises OutsideError;
+        `release()` undoes whatever was done.
         """
         if not self.pinned:
             await self.prepare_hold(active=active)

@@ -40,6 +40,8 @@ def rule(function: Rule) -> Rule:
 
 def refusals(seen: PairSeen, wish: Wish) -> list[str]:
     """Every reason not to begin, from every rule; empty when all is well."""
+    if wish.old not in seen.servers or wish.new not in seen.servers:
+        return list(everything_is_reachable(seen, wish))  # the other rules ask both servers
     return [reason for ask in RULES for reason in ask(seen, wish)]
 
 
@@ -69,10 +71,16 @@ def _pair(seen: PairSeen) -> list[tuple[str, ServerSeen]]:
 
 
 def _channel(seen: PairSeen, replica: str, source: str) -> ReplicaStatus | None:
-    """The channel by which `replica` follows `source`, found by the source's server id."""
+    """The channel by which `replica` follows `source`, found by the source's server id.
+
+    A channel that never connected knows no id (0); the only channel there is must be meant.
+    """
     source_id = seen.servers[source].facts.server_id
     channels = seen.servers[replica].facts.replication
-    return next((c for c in channels if c.source_server_id == source_id), None)
+    known = next((c for c in channels if c.source_server_id == source_id), None)
+    if known is None and len(channels) == 1 and not channels[0].source_server_id:
+        return channels[0]
+    return known
 
 
 @rule
@@ -97,7 +105,7 @@ def same_vendor_and_not_older(seen: PairSeen, wish: Wish) -> Reasons:
     old, new = (seen.servers[n].facts for n in (wish.old, wish.new))
     if old.flavour.vendor != new.flavour.vendor:
         yield f"{wish.old} is {old.flavour}, {wish.new} is {new.flavour}: not the same vendor"
-    elif new.flavour.version[:2] < old.flavour.version[:2]:
+    elif new.flavour.older_series_than(old.flavour):
         yield (f"{wish.new} ({new.flavour}) is older than {wish.old} ({old.flavour}): it could "
                "not be replicated back; upgrade it first")
 
@@ -105,9 +113,12 @@ def same_vendor_and_not_older(seen: PairSeen, wish: Wish) -> Reasons:
 @rule
 def server_ids_differ(seen: PairSeen, wish: Wish) -> Reasons:
     """Servers with the same id ignore each other's events."""
-    ids = [s.facts.server_id for _, s in _pair(seen)]
-    if len(set(ids)) < len(ids):
-        yield f"both servers have server_id {ids[0]}: give each its own"
+    names: dict[int, list[str]] = {}
+    for name, server in seen.servers.items():
+        names.setdefault(server.facts.server_id, []).append(name)
+    for server_id, same in names.items():
+        if len(same) > 1:
+            yield f"{' and '.join(same)} have the same server_id {server_id}: give each its own"
 
 
 @rule
@@ -262,6 +273,8 @@ def no_cluster(seen: PairSeen, wish: Wish) -> Reasons:
         variables = server.facts.variables
         if variables.get("wsrep_on", "OFF").upper() in ("ON", "1"):
             yield f"{name} is a Galera node, not one of an active-passive pair"
+        if variables.get("group_replication_group_name"):
+            yield f"{name} is a member of a replication group, not one of an active-passive pair"
 
 
 @rule

@@ -55,7 +55,8 @@ def decide(
             continue
         about_to_work = session.id >= young_from or session.last_command == "Ping"
         rest = max(rest_ms, YOUNG_REST_MS) if about_to_work else rest_ms
-        resting = session.sleeping and (session.idle_ms or 0.0) >= rest
+        idle_ms = session.idle_ms  # None: not known, so it may be about to work
+        resting = session.sleeping and idle_ms is not None and idle_ms >= rest
         if resting and session.id not in transactions:
             close.append(session.id)
         else:

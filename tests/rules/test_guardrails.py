@@ -1,0 +1,226 @@
+"""Each guardrail alone: it says nothing of a healthy pair, and one clear reason of a sick one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.rules.builder import WISH, balancer, channel, pair, server, session
+
+from slackwater.rules import guardrails
+from slackwater.rules.guardrails import RULES, refusals, roles
+
+MYSQL = {"version": "8.0.36", "variables": {"log_replica_updates": "ON", "super_read_only": "OFF"}}
+
+
+def b(*channels, **changes):
+    return server("b", *(channels or (channel("a"),)), **changes)
+
+
+def a(*channels, **changes):
+    return server("a", *(channels or (channel("b"),)), **changes)
+
+
+def variables(**values):
+    return {"variables": {k: str(v) for k, v in values.items()}}
+
+
+BUSY = session(command="Query", idle_ms=None, running_s=60.0, info="SELECT SLEEP(100)")
+
+# rule, the pair that it refuses, what it says
+CASES = [
+    ("everything_is_reachable", pair(unreachable={"balancer lb1": "no route"}),
+     "cannot reach balancer lb1: no route"),
+    ("versions_are_known", pair(b=b(version="10.4.8-MariaDB")),
+     "b: MariaDB 10.4.8 is too old: slackwater needs at least 10.5"),
+    ("versions_are_known", pair(a=a(version="5.7.1"), b=b(version="5.7.30")),
+     "a: MySQL 5.7.1 is too old: slackwater needs at least 5.7.8"),
+    ("same_vendor_and_not_older", pair(b=b(version="8.0.36")),
+     "a is MariaDB 10.11.6, b is MySQL 8.0.36: not the same vendor"),
+    ("same_vendor_and_not_older", pair(b=b(version="10.6.9-MariaDB")),
+     "b (MariaDB 10.6.9) is older than a (MariaDB 10.11.6): it could not be replicated back"),
+    ("server_ids_differ", pair(b=b(**variables(server_id=1))),
+     "a and b have the same server_id 1: give each its own"),
+    ("server_ids_differ", pair(b=b(**variables(server_id=1)), a=a()), "same server_id 1"),
+    ("binary_logs_are_on", pair(b=b(**variables(log_bin="OFF"))),
+     "b: the binary log is off (log_bin)"),
+    ("binary_logs_are_on", pair(a=a(**variables(log_slave_updates="OFF"))),
+     "a: log_replica_updates (log_slave_updates) is off"),
+    ("binary_logs_are_on", pair(a=a(version="5.7.30", **variables(gtid_mode="ON_PERMISSIVE"))),
+     "a: gtid_mode is ON_PERMISSIVE, not ON"),
+    ("passive_replicates", pair(b=server("b")),
+     "b does not replicate from a: set the pair up both ways"),
+    ("passive_replicates", pair(b=b(channel("r"))), "b does not replicate from a"),
+    ("passive_replicates", pair(b=b(channel("a", io_running=False, io_error="1236: purged"))),
+     "b: replication's I/O thread does not run: 1236: purged"),
+    ("passive_replicates",
+     pair(b=b(channel("a", source_server_id=0, io_running=False, io_error="2003: refused"))),
+     "b: replication's I/O thread does not run: 2003: refused"),
+    ("passive_replicates", pair(b=b(channel("a", sql_running=False))),
+     "b: replication's SQL thread does not run: stopped"),
+    ("passive_replicates", pair(b=b(channel("a", auto_position=False))),
+     "b replicates by file and position, not by GTID"),
+    ("passive_replicates", pair(b=b(channel("a", delay_s=3600))),
+     "b is a delayed replica (by 3600 s)"),
+    ("passive_replicates", pair(b=b(channel("a", filters=(("Replicate_Do_DB", "shop"),)))),
+     "b has replication filters (Replicate_Do_DB = shop)"),
+    ("way_back_replicates", pair(a=server("a")), "a does not replicate from b"),
+    ("way_back_replicates", pair(a=a(channel("b", io_running=False))),
+     "a: replication's I/O thread does not run: stopped"),
+    ("lag_is_small", pair(b=b(channel("a", seconds_behind=30))),
+     "b is 30 s behind; the limit is 1 s"),
+    ("lag_is_small", pair(b=b(channel("a", seconds_behind=None))),
+     "b: the server does not know its lag"),
+    ("no_errant_transactions", pair(b=b(executed="0-2-101")),
+     "b has transactions that a lacks (0-2-101): somebody wrote to the passive server"),
+    ("no_errant_transactions", pair(b=b(executed="0-1-100,7-2-1")),
+     "b has transactions that a lacks (7-2-1)"),
+    ("nothing_long_runs", pair(a=a(sessions=(session(),), transactions={7: 90.4})),
+     "a: app@10.0.0.7:53412 [session 7] has a transaction open for 90 s (limit 5 s)"),
+    ("nothing_long_runs", pair(b=b(sessions=(BUSY,))),
+     "b: app@10.0.0.7:53412 [session 7] has run one statement for 60 s: SELECT SLEEP(100)"),
+    ("nothing_prepared", pair(a=a(prepared_xa=2)), "a has 2 prepared XA transaction(s)"),
+    ("nobody_writes_past_read_only",
+     pair(a=a(sessions=(session(user="root"),), privileged=("root", "dba"))),
+     "a: root is connected and may write in spite of read_only"),
+    ("no_events", pair(b=b(enabled_events=3)),
+     "b has 3 enabled event(s) and a running event scheduler"),
+    ("room_for_everyone", pair(b=b(**variables(max_connections=480))),
+     "b allows 480 connections, a 500: make them equal"),
+    ("room_for_everyone", pair(balancers={"lb1": balancer(limit=0)}),
+     "balancer lb1 lets in any number of clients at once"),
+    ("room_for_everyone", pair(balancers={"l1": balancer(limit=300), "l2": balancer(limit=300)}),
+     "the balancers let in up to 600 clients at once, but b allows 500"),
+    ("room_for_everyone", pair(a=a(threads=495)), "a has 495 of 500 connections in use"),
+    ("own_privileges", pair(b=b(missing_privileges=("SUPER", "RELOAD"))),
+     "b: slackwater's account lacks SUPER, RELOAD"),
+    ("no_cluster", pair(a=a(**variables(wsrep_on="ON"))), "a is a Galera node"),
+    ("no_cluster", pair(a=a(**variables(group_replication_group_name="8a94f357"))),
+     "a is a member of a replication group"),
+    ("balancers_can_hold", pair(balancers={"lb1": balancer(lacks=("no Lua",))}),
+     "balancer lb1: no Lua"),
+    ("balancers_can_hold", pair(balancers={"lb1": balancer(holding=True, answers=None)}),
+     "balancer lb1: a hold is in force already; it ends by itself"),
+    ("balancers_agree", pair(balancers={"lb1": balancer("b", answers="a")}),
+     "balancer lb1 sends clients to b, but a is the one that accepts writes"),
+    ("balancers_agree", pair(balancers={"lb1": balancer(None)}),
+     "balancer lb1 sends clients to nobody, but a is"),
+    ("balancers_agree", pair(balancers={"lb1": balancer(answers="b")}),
+     "balancer lb1: behind its frontend answers b"),
+    ("nobody_bypasses", pair(bypassing=(session(program="mysqldump"),)),
+     "a: app@10.0.0.7:53412 (mysqldump) [session 7] is connected past the balancers"),
+]  # fmt: skip
+
+
+def ask(name, seen, wish=WISH):
+    return list(getattr(guardrails, name)(seen, wish))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.__name__)
+def test_says_nothing_of_a_healthy_pair(rule):
+    assert list(rule(pair(), WISH)) == []
+
+
+@pytest.mark.parametrize(("name", "seen", "said"), CASES, ids=[c[0] for c in CASES])
+def test_refuses(name, seen, said):
+    reasons = ask(name, seen)
+    assert len(reasons) == 1
+    assert said in reasons[0]
+
+
+@pytest.mark.parametrize(("name", "seen", "said"), CASES, ids=[c[0] for c in CASES])
+def test_the_whole_list_has_that_reason_and_never_breaks(name, seen, said):
+    assert any(said in reason for reason in refusals(seen, WISH))
+
+
+def test_every_rule_has_a_case_a_docstring_and_a_line_in_the_docs():
+    names = {rule.__name__ for rule in RULES}
+    assert {case[0] for case in CASES} == names
+    page = Path(__file__).parents[2] / "docs/explanation/guardrails.md"
+    rows = [line.split("`")[1] for line in page.read_text().splitlines() if line.startswith("| `")]
+    assert rows == [rule.__name__ for rule in RULES]
+    for rule in RULES:
+        first = (rule.__doc__ or "").splitlines()[0]
+        assert first and first in page.read_text()
+
+
+# What a rule must let pass.
+
+
+def test_newer_passive_is_fine():
+    assert ask("same_vendor_and_not_older", pair(b=b(version="11.8.2-MariaDB"))) == []
+    assert ask("same_vendor_and_not_older", pair(b=b(version="10.11.2-MariaDB"))) == []
+
+
+def test_lag_below_the_limit_is_fine():
+    seen = pair(b=b(channel("a", seconds_behind=1)))
+    assert ask("lag_is_small", seen) == []
+    assert ask("lag_is_small", seen, replace(WISH, lag_s=0.2)) == [], "it tells whole seconds only"
+    stopped = pair(b=b(channel("a", sql_running=False, seconds_behind=None)))
+    assert ask("lag_is_small", stopped) == [], "another rule says that"
+
+
+def test_what_the_active_is_ahead_is_fine():
+    assert ask("no_errant_transactions", pair(b=b(executed="0-1-90"))) == []
+
+
+def test_a_young_transaction_and_a_session_at_rest_are_fine():
+    old_rest = session(idle_ms=1e7)
+    assert ask("nothing_long_runs", pair(a=a(sessions=(old_rest,), transactions={7: 2.0}))) == []
+
+
+def test_an_applier_in_a_long_transaction_is_nobody_to_wait_for():
+    assert ask("nothing_long_runs", pair(b=b(transactions={99: 600.0}))) == []
+
+
+def test_privileged_accounts_that_are_not_connected_are_fine():
+    assert ask("nobody_writes_past_read_only", pair(a=a(privileged=("root",)))) == []
+
+
+def test_bypassing_is_allowed_when_it_is_asked_for():
+    wish = replace(WISH, settle_bypassing=True)
+    assert ask("nobody_bypasses", pair(bypassing=(session(),)), wish) == []
+
+
+def test_all_reasons_at_once():
+    seen = pair(a=server("a"), b=b(prepared_xa=1, missing_privileges=("SUPER",)),
+                bypassing=(session(),), unreachable={"r": "down"})
+    reasons = refusals(seen, WISH)
+    assert len(reasons) == 4
+    assert reasons[0] == "cannot reach r: down"
+
+
+def test_a_server_that_was_not_seen_is_a_reason_and_no_traceback():
+    seen = pair(unreachable={"b": "connection refused"})
+    seen = replace(seen, servers={"a": seen.servers["a"]})
+    assert refusals(seen, WISH) == ["cannot reach b: connection refused"]
+
+
+# Who is old and who is new.
+
+
+@pytest.mark.parametrize(
+    ("seen", "to", "said"),
+    [
+        (pair(), "c", "c is not one of the pair's servers (a, b)"),
+        (pair(), "a", "a is the active server already"),
+        (pair(a=a(**variables(read_only="ON"))), None, "no server of the pair accepts writes"),
+        (pair(b=b(**variables(read_only="OFF"))), None, "both a and b accept writes"),
+        (pair(unreachable={"b": "no route"}), None, "cannot reach b: no route"),
+    ],
+)
+def test_nobody_can_say_who(seen, to, said):
+    [reason] = roles(seen, to)
+    assert said in reason
+
+
+@pytest.mark.parametrize("to", [None, "b"])
+def test_roles(to):
+    assert roles(pair(), to) == ("a", "b")
+    swapped = pair(a=a(**variables(read_only="ON")), b=b(**variables(read_only="OFF")))
+    assert roles(swapped, None) == ("b", "a")
+
+
+def test_an_unreachable_replica_does_not_hide_who_is_who():
+    assert roles(pair(unreachable={"r": "down"}), None) == ("a", "b")
