@@ -22,6 +22,7 @@ from tests.plan.memory_world import (
     recover,
 )
 
+from slackwater.errors import StepFailed
 from slackwater.plan import journal
 from slackwater.plan.runner import Runner
 from slackwater.plan.step import Outcome, Seen
