@@ -22,9 +22,10 @@ from tests.plan.memory_world import (
     recover,
 )
 
+from slackwater.errors import StepFailed
 from slackwater.plan import journal
 from slackwater.plan.runner import Runner
-from slackwater.plan.step import Outcome
+from slackwater.plan.step import Outcome, Seen
 
 RUNS = ["", "before:Promote", "lost:Promote", "before:Send", "verify:Promote", "before:Tidy",
         "before:Fence;undo:Hold"]
@@ -163,3 +164,24 @@ def test_a_plan_that_never_started_needs_no_recover(tmp_path):
     runner, _ = make(tmp_path, World())
     runner.journal.close()
     assert not journal.read(runner.journal.path).unfinished
+
+
+def test_past_a_commit_point_that_no_longer_holds_nothing_is_sent_there(tmp_path, monkeypatch):
+    """Others switched back since: to go on would send clients to a server that serves nobody."""
+    world = World()
+    runner, _ = make(tmp_path, world, inject="before:Tidy")
+    assert asyncio.run(runner.run(no_reasons)).outcome is Outcome.STUCK
+    runner.journal.close()
+    promote = type(STEPS[COMMIT])
+
+    async def refuses(self, world):
+        raise StepFailed("others decided anew")
+
+    async def looks(self, world):
+        return Seen.NOT_DONE
+
+    monkeypatch.setattr(promote, "do", refuses)
+    monkeypatch.setattr(promote, "verify", looks)
+    report = recover(runner.journal.path, world)
+    assert report.outcome is Outcome.STUCK
+    assert [r.state for r in report.steps[COMMIT + 1:]] == ["waiting"] * (len(STEPS) - COMMIT - 1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from slackwater import __version__
 from slackwater.cli import balancer, demo, inspect, lab, switch
-from slackwater.errors import EXIT_USAGE, SlackwaterError
+from slackwater.errors import EXIT_STUCK, EXIT_USAGE, SlackwaterError
 from slackwater.outside.mysql_session import guard_standard_descriptors
 
 app = typer.Typer(
@@ -61,5 +62,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("slackwater: interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception:
+        # Python's own exit code would be 1, which says "refused, nothing was touched".
+        traceback.print_exc()
+        print("slackwater: this is a fault of slackwater's own; look with `slackwater status`, "
+              "then `slackwater recover`", file=sys.stderr)
+        sys.exit(EXIT_STUCK)
     sys.exit(code if isinstance(code, int) else 0)
 

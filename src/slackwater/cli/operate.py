@@ -23,7 +23,7 @@ from slackwater.operations import switchover
 from slackwater.operations.pair_world import PairWorld
 from slackwater.plan import journal
 from slackwater.plan.faults import VARIABLE, Faults
-from slackwater.plan.journal import Journal, Past
+from slackwater.plan.journal import Journal, JournalError, Past
 from slackwater.plan.report import Report
 from slackwater.plan.runner import Runner
 from slackwater.plan.step import Outcome, Plan
@@ -52,9 +52,22 @@ def operate(
     """Run one operation and exit with its code."""
     settings = config.load(config.find(file))
     name, _ = settings.pair(pair)
-    raise typer.Exit(asyncio.run(
-        _operate(operation, settings, name, propose, plan_only=plan_only, as_json=as_json)
-    ))
+    begun = clock.unix()
+    try:
+        code = asyncio.run(
+            _operate(operation, settings, name, propose, plan_only=plan_only, as_json=as_json)
+        )
+    except Refused as error:
+        if not as_json:
+            raise
+        code = finish(refused(operation, error, begun), as_json=True)
+    raise typer.Exit(code)
+
+
+def refused(operation: str, error: Refused, begun: float, *, title: str = "") -> Report:
+    """What an operation that could not even be recorded says for itself."""
+    return Report(operation, "", title or operation, Outcome.REFUSED, [], begun, clock.unix(),
+                  error.reasons, [error.hint] if error.hint else [])
 
 
 async def _operate(
@@ -86,7 +99,10 @@ async def _walk(
     proposal = await propose(world)
     plan = proposal.plan
     begun = clock.unix()
-    record = Journal.create(settings.state_directory, operation)
+    try:
+        record = Journal.create(settings.state_directory, operation)
+    except JournalError as error:
+        raise Refused("cannot begin", [str(error)], hint=error.hint) from error
     try:
         record.write(
             "planned", operation=operation, pair=world.name, config=str(settings.path.resolve()),
@@ -193,10 +209,20 @@ def unfinished(settings: Config, pair: str | None) -> list[Past]:
 def finish(report: Report, *, as_json: bool) -> int:
     """Print the end; returns the exit code."""
     if as_json:
-        print(json.dumps(report.as_json(), default=str))
+        say(json.dumps(report.as_json(), default=str))
     else:
-        print(report_text(report) + figures_text(report))
+        say(report_text(report) + figures_text(report))
     return report.exit_code
+
+
+def say(text: str) -> None:
+    """Print a result; a reader or terminal that is gone must not change the exit code."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)  # or Python fails again when it closes standard output
+        os.close(null)
 
 
 def figures_text(report: Report) -> str:

@@ -8,13 +8,26 @@ from typing import Annotated
 
 import typer
 
-from slackwater import config
-from slackwater.cli.operate import Proposal, figures_text, operate, recover_one, unfinished
+from slackwater import clock, config
+from slackwater.cli.operate import (
+    Proposal,
+    figures_text,
+    operate,
+    recover_one,
+    refused,
+    say,
+    unfinished,
+)
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter, report_text
+from slackwater.config import Config
+from slackwater.errors import Refused
 from slackwater.operations import switchover as operation
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
+from slackwater.plan.journal import Past
+from slackwater.plan.report import Report
+from slackwater.plan.step import Outcome
 from slackwater.rules import guardrails
 
 
@@ -78,26 +91,34 @@ def recover(file: ConfigOption = None, as_json: JsonOption = False) -> None:
     settings = config.load(config.find(file))
     left = unfinished(settings, None)
     if not left:
-        if as_json:
-            print(json.dumps(
-                {"operation": "recover", "outcome": "done", "steps": [], "recovered": []}
-            ))
-        else:
-            print("Nothing to recover.")
+        now = clock.text(clock.unix())
+        say(json.dumps({
+            "operation": "recover", "outcome": "done", "steps": [], "started": now, "ended": now,
+            "recovered": [],
+        }) if as_json else "Nothing to recover.")
         return
-    code = 0
     presenter = Presenter(as_json=as_json)
-    reports = []
-    for past in left:
-        report = asyncio.run(recover_one(settings, past, presenter))
-        reports.append(report)
-        code = max(code, 0 if report.outcome.value in ("done", "undone") else report.exit_code)
+    reports = [_recover(settings, past, presenter) for past in left]
     presenter.finish()
+    worst = max(reports, key=_code)
     if as_json:
-        every = [r.as_json() for r in reports]
-        told = every[-1] | {"operation": "recover", "recovered": every}
-        print(json.dumps(told, default=str))
+        told = worst.as_json() | {"operation": "recover",
+                                  "recovered": [r.as_json() for r in reports]}
+        say(json.dumps(told, default=str))
     else:
         for report in reports:
-            print(f"{report.title}: {report_text(report)}{figures_text(report)}")
-    raise typer.Exit(code)
+            say(f"{report.title}: {report_text(report)}{figures_text(report)}")
+    raise typer.Exit(_code(worst))
+
+
+def _recover(settings: Config, past: Past, presenter: Presenter) -> Report:
+    begun = clock.unix()
+    try:
+        return asyncio.run(recover_one(settings, past, presenter))
+    except Refused as error:  # the others may still have their turn
+        return refused(past.planned["operation"], error, begun, title=past.planned["title"])
+
+
+def _code(report: Report) -> int:
+    """Undone is what a recovery is for."""
+    return 0 if report.outcome is Outcome.UNDONE else report.exit_code

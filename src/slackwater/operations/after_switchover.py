@@ -112,12 +112,13 @@ class ProveIt(Step[PairWorld]):
     limit_s: ClassVar[float] = ARRIVAL_LIMIT_S + 5
 
     async def do(self, world: PairWorld) -> None:
-        await asyncio.gather(*(self._travel(world, b) for b in self.balancers))
+        # Asked once: a session is for one task at a time.
+        expected = await mysql_server.server_id(await world.session(self.new))
+        await asyncio.gather(*(self._travel(world, b, expected) for b in self.balancers))
 
-    async def _travel(self, world: PairWorld, balancer: str) -> None:
+    async def _travel(self, world: PairWorld, balancer: str, expected: int) -> None:
         async with through(world, balancer) as client:
             answers = await mysql_server.server_id(client)
-            expected = await mysql_server.server_id(await world.session(self.new))
             if answers != expected:
                 raise StepFailed(f"behind {balancer} answers server id {answers}, not {self.new}")
             number = await canary.send(client, balancer)

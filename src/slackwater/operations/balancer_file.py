@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 from slackwater.errors import SlackwaterError
@@ -21,6 +23,17 @@ async def file_active(world: PairWorld, balancer: str) -> str | None:
     """The server that the file on disk makes active; raises SlackwaterError if unreadable."""
     path = Path(world.config.balancers[balancer].config_file)
     return haproxy_config.read_active(_read(path))
+
+
+def cannot_write(world: PairWorld, balancer: str) -> list[str]:
+    """Why `write_file` would fail, as far as that can be seen: it comes after the commit point."""
+    path = Path(world.config.balancers[balancer].config_file)
+    found = []
+    if path.exists() and not os.access(path.parent, os.W_OK):
+        found.append(f"may not write in {path.parent}, where {path.name} has to be replaced")
+    if shutil.which("haproxy") is None:
+        found.append("there is no program haproxy in PATH to check its file with (in /usr/sbin?)")
+    return found
 
 
 def _read(path: Path) -> str:

@@ -8,10 +8,12 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations import canary
-from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.pair_world import SESSION_WAIT_TIMEOUT_S, PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
+
+BEGAN = "began"  # noted once the locks are ours and the roles are what the plan says
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,6 @@ class TakeLocks(Step[PairWorld]):
 
     old: str
     new: str
-    lock_limit_s: float
 
     async def do(self, world: PairWorld) -> None:
         for name in (self.old, self.new):
@@ -28,15 +29,20 @@ class TakeLocks(Step[PairWorld]):
             await server.open()
             if not await mysql_server.take_lock(await server.session(), lock_name(world)):
                 raise StepFailed(f"another slackwater works on this pair (its lock is on {name})")
+        # The plan was made before the locks were ours: somebody may have switched over since.
+        old_writable, new_writable = [await world.writable(n) for n in (self.old, self.new)]
+        if old_writable is not True or new_writable is not False:
+            raise StepFailed(f"{self.old} is no longer the one server that accepts writes: others "
+                             "were at work since the plan was made")
+        world.note(BEGAN, True)
         # MySQL 5.7 shows open transactions live only with an instrument that is off by default.
         world.note("watching", await mysql_server.watch_transactions(await world.session(self.old)))
         old = world.servers[self.old]
         old.lock = await old.fresh()
-        # The server frees the table lock by itself this long after it last heard of us.
-        # Whole seconds, rounded down, and less the grace: should we disappear, it is free before
-        # the balancers let clients in, or they would wait on for it.
-        wait_s = max(1, int(self.lock_limit_s))
-        await mysql_server.prepare_lock(old.lock, wait_timeout_s=wait_s, lock_wait_timeout_s=1)
+        # It must outlive rehearsal and grace; FenceWrites shortens this to the rest of the hold.
+        await mysql_server.prepare_lock(
+            old.lock, wait_timeout_s=SESSION_WAIT_TIMEOUT_S, lock_wait_timeout_s=1
+        )
 
     async def verify(self, world: PairWorld) -> Seen:
         owned = [await self._owned(world, name) for name in (self.old, self.new)]
@@ -49,7 +55,7 @@ class TakeLocks(Step[PairWorld]):
     async def undo(self, world: PairWorld) -> None:
         # The old server accepted writes when we began. One that died since comes back read-only,
         # and "undone" would not be true. Without our lock, somebody else may be at work on it.
-        if not await world.writable(self.old):
+        if BEGAN in world.notes and not await world.writable(self.old):
             if not await self._owned(world, self.old):
                 raise StepFailed(f"{self.old} does not accept writes, and our lock on it is lost")
             await reopen_old(world, self.old, self.new)

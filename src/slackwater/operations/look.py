@@ -10,7 +10,7 @@ from slackwater.errors import SlackwaterError
 from slackwater.facts.pair import BalancerSeen, PairSeen, ServerSeen
 from slackwater.facts.server import ClientSession
 from slackwater.operations.after_switchover import through
-from slackwater.operations.balancer_file import file_active
+from slackwater.operations.balancer_file import cannot_write, file_active
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
 
@@ -81,6 +81,7 @@ async def _balancer(
     balancer = world.balancers[name]
     state = await balancer.look()
     lacks = list(await balancer.capable(hold_s=world.limits.hold))
+    lacks += cannot_write(world, name)
     try:
         in_file = await file_active(world, name)
     except SlackwaterError as error:
@@ -112,7 +113,8 @@ async def _bypassing(world: PairWorld, active: str) -> tuple[ClientSession, ...]
             return ()
         now = {
             s.id: s for s in sessions
-            if s.host not in before and s.host not in after and s.command.lower() != "connect"
+            if not _among(s.host, before) and not _among(s.host, after)
+            and s.command.lower() != "connect"
         }
         suspects = now if suspects is None else {
             i: s for i, s in now.items() if i in suspects
@@ -134,6 +136,15 @@ async def _outgoing(world: PairWorld) -> frozenset[str] | None:
         except SlackwaterError:
             return None
     return frozenset(_plain(found))
+
+
+def _among(host: str, ends: frozenset[str]) -> bool:
+    """Whether a session's `host:port`, as its server calls it, is one of a balancer's ends."""
+    name, _, port = host.rpartition(":")
+    if host in ends or not name or not any(c.isalpha() for c in name) or ":" in name:
+        return host in ends
+    # Without skip_name_resolve the server has put a name in place of the address.
+    return any(end.rpartition(":")[2] == port for end in ends)
 
 
 def _plain(ends: Iterable[str]) -> Iterable[str]:

@@ -52,6 +52,8 @@ class SettleSessions(Step[PairWorld]):
                     sessions = [s for s in sessions if s.id != barrier.result()]
                 if accepted and not sessions:
                     break
+                if world.hold_left_s() <= 0:  # they are let in again: those are not to be cut
+                    raise StepFailed("the hold ended before the sessions did")
                 if clock.mono() - begun >= self.grace_s:
                     cut = await _cut(session, sessions)
                     world.figures["sessions_cut"] = [s.who() for s in cut]

@@ -50,7 +50,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
         "switchover",
         f"switch pair {pair} over from {old} to {new}",
         (
-            TakeLocks(old, new, asked.hold_limit_s - asked.grace_s),
+            TakeLocks(old, new),
             MakeCanary(old),
             RehearseCatchUp(old, new, asked.lag_s),
             HoldClients(balancers, old, new, asked.hold_limit_s),
@@ -111,6 +111,8 @@ class HoldClients(Step[PairWorld]):
             await world.each_balancer(self.balancers, lambda b: b.release(to=self.old))
         finally:
             _hold_ended(world)
+        # Whom a hold that ended by itself had let in to the read-only server: a pool would stay.
+        await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.new))
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,13 @@ class FenceWrites(Step[PairWorld]):
         lock = world.servers[self.old].lock
         if lock is None:
             raise StepFailed(f"no session was prepared for the lock on {self.old}")
-        position = await mysql_server.lock_all(lock, limit_s=min(1.0, self.lock_limit_s))
+        left = world.hold_left_s()
+        if left < HOLD_LEFT_TO_COMMIT_S:
+            raise StepFailed(f"only {left:.2f} s are left of the hold: too late to begin")
+        # Should we disappear, the server frees the lock by itself, no later than the clients.
+        position = await mysql_server.lock_all(
+            lock, held_s=max(1, int(left)), limit_s=min(1.0, self.lock_limit_s)
+        )
         world.note("position", position)
         world.figures["position"] = position
         return Seen.DONE  # the session that has the lock answered
@@ -232,10 +240,12 @@ class PromoteNew(Step[PairWorld]):
 
     async def verify(self, world: PairWorld) -> Seen:
         server = world.servers[self.new]
-        if server.control is not None and server.control.broken:
+        for session in (server.control, server.spare):
+            if session is None or not session.broken:
+                continue
             # Our lost statement may still arrive: end its session before believing a look.
             try:
-                await end_session(world, self.new, server.control.connection_id)
+                await end_session(world, self.new, session.connection_id)
             except OutsideError as error:
                 if not error.refused:  # a server that is not running has no session either
                     raise

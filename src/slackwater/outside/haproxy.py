@@ -228,15 +228,16 @@ class HAProxy:
     async def close_sessions(self, server: str) -> int:
         """End every client session on `server` at once; returns how many there were.
 
-        Sessions that went through the hold server's alias (after a lost pin) are on the old
-        active server: they are ended too, unless a hold is being made. Raises OutsideError.
+        Sessions that went through the hold server's alias (after a lost pin) are ended too when
+        it is another name of this server, unless a hold is being made. Raises OutsideError.
         """
         state = await self.look()
-        names = [server]
-        if server != HOLD and not self.pinned and state.servers[HOLD].admin_state == "maint":
-            names.append(HOLD)
         if server not in state.servers:
             self._fail(f"no server {server} in backend {self.at.backend}", sent=False)
+        names, alias = [server], state.servers[HOLD]
+        same = alias.address == state.servers[server].address
+        if server != HOLD and same and not self.pinned and alias.admin_state == "maint":
+            names.append(HOLD)
         count = sum(state.servers[n].sessions for n in names)
         if count:
             await self._change(

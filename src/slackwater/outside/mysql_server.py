@@ -105,8 +105,13 @@ async def prepare_lock(
     )
 
 
-async def lock_all(session: Session, *, limit_s: float = 5.0) -> str:
+async def lock_all(
+    session: Session, *, held_s: int | None = None, limit_s: float = 5.0
+) -> str:
     """FLUSH TABLES WITH READ LOCK; returns `executed_text` as it is under the lock.
+
+    `held_s`: the server frees it when it has not heard of us for so long (`prepare_lock` said so
+    first; while one waits for the lock, that time may have to be longer).
 
     Only in a session that `prepare_lock` made fit, and never on a replica that applies. After
     any failure the session is closed: MySQL can keep half of the locks of a failed flush until
@@ -115,6 +120,8 @@ async def lock_all(session: Session, *, limit_s: float = 5.0) -> str:
     speaks = dialect(session.flavour)
     try:
         packet = f"FLUSH TABLES WITH READ LOCK;{speaks.executed}"
+        if held_s is not None:
+            packet = f"SET SESSION wait_timeout = {int(held_s)};{packet}"
         results = await session.many(packet, limit_s=limit_s)
         return _executed(session, results[-1][0])
     except OutsideError:

@@ -122,7 +122,13 @@ class Runner(Generic[World]):
         self._committed = True
         for index in range(commit):
             self.records[index].state = "done"
-        for index in range(commit, len(self.plan.steps)):
+        await self._forward(commit, look_first=True)
+        if self.records[commit].state != "done":
+            # It was passed once and does not hold now: a server restarted, or others decided anew.
+            # What follows would send clients where nobody serves them.
+            return self._end(Outcome.STUCK, [f"{step.name}: {self.records[commit].error}"],
+                             left=self._left_from(commit))
+        for index in range(commit + 1, len(self.plan.steps)):
             await self._forward(index, look_first=True)
         return self._finish_forward()
 
