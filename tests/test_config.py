@@ -119,7 +119,7 @@ FAULTS = [
     ("hold = 5", 'hold = "5"', "limits.hold = '5': Input should be a valid number"),
     ("hold = 5", "lag = inf", "limits.lag = inf: Input should be a finite number"),
     ("hold = 5", "lag = nan", "limits.lag = nan: Input should be a finite number"),
-    ("hold = 5", "hold = 0.5", "grace (1) must be shorter than hold (0.5)"),
+    ("hold = 5", "hold = 0.5", "grace (1) must be shorter than hold (0.5) by 0.5 s"),
     ("[limits]\nhold = 5", "limits = 5", "pairs.shop.limits"),
     ('servers = ["a", "b"]', 'servers = ["a"]', "pairs.shop.servers = ['a']: Tuple should have"),
     ("[servers.b]", '[servers."b c"]', "servers.b c = 'b c': use letters, digits, _ and -"),

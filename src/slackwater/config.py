@@ -143,6 +143,9 @@ class PairTable(_Table):
     replicas: tuple[Name, ...] = ()
 
 
+AFTER_GRACE_S = 0.5  # for fence, catching up and promotion
+
+
 class LimitsTable(_Table):
     """All in seconds."""
 
@@ -154,9 +157,9 @@ class LimitsTable(_Table):
 
     @pydantic.model_validator(mode="after")
     def _grace_fits(self) -> LimitsTable:
-        if self.grace >= self.hold:
-            raise ValueError(f"grace ({self.grace:g}) must be shorter than hold ({self.hold:g}), "
-                             "since it is a part of it")
+        if self.grace > self.hold - AFTER_GRACE_S:
+            raise ValueError(f"grace ({self.grace:g}) must be shorter than hold ({self.hold:g}) by "
+                             f"{AFTER_GRACE_S:g} s, since it is a part of it and more follows")
         return self
 
 

@@ -28,6 +28,12 @@ def variables(**values):
 
 BUSY = session(command="Query", idle_ms=None, running_s=60.0, info="SELECT SLEEP(100)")
 
+
+def with_replica(*channels):
+    servers = {"a": a(), "b": b(), "r": server("r", *channels)}
+    return pair(servers=servers, replicas=("r",))
+
+
 # rule, the pair that it refuses, what it says
 CASES = [
     ("everything_is_reachable", pair(unreachable={"balancer lb1": "no route"}),
@@ -43,6 +49,9 @@ CASES = [
     ("server_ids_differ", pair(b=b(**variables(server_id=1))),
      "a and b have the same server_id 1: give each its own"),
     ("server_ids_differ", pair(b=b(**variables(server_id=1)), a=a()), "same server_id 1"),
+    ("replicas_follow", with_replica(), "replica r follows neither a nor b"),
+    ("replicas_follow", with_replica(channel("a", sql_running=False, sql_error="1062: twice")),
+     "replica r: replication does not run: 1062: twice"),
     ("binary_logs_are_on", pair(b=b(**variables(log_bin="OFF"))),
      "b: the binary log is off (log_bin)"),
     ("binary_logs_are_on", pair(a=a(**variables(log_slave_updates="OFF"))),

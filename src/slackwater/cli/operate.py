@@ -20,6 +20,7 @@ from slackwater.cli.present import Presenter, plan_text, refusals_text, report_t
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.operations import switchover
+from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.plan import journal
 from slackwater.plan.faults import VARIABLE, Faults
@@ -27,6 +28,7 @@ from slackwater.plan.journal import Journal, JournalError, Past
 from slackwater.plan.report import Report
 from slackwater.plan.runner import Runner
 from slackwater.plan.step import Outcome, Plan
+from slackwater.rules.agreement import agreement
 
 # How each operation's plan is rebuilt from its journal.
 PLANS_AGAIN: dict[str, Callable[[dict[str, Any]], Plan[PairWorld]]] = {
@@ -142,9 +144,27 @@ async def recover_one(settings: Config, past: Past, presenter: Presenter) -> Rep
             runner = Runner(plan, world, record, tell=presenter.tell, faults=_faults(settings))
             try:
                 with interruptible(runner):
-                    return await runner.recover(past)
+                    report = await runner.recover(past)
+                if report.outcome is Outcome.STUCK:
+                    await _settled_by_others(world, plan, report, record)
+                return report
             finally:
                 record.close()
+
+
+async def _settled_by_others(
+    world: PairWorld, plan: Plan[PairWorld], report: Report, record: Journal
+) -> None:
+    """What cannot be finished nor undone may need neither: somebody may have seen to it since."""
+    seen = await look(world, knock=False)
+    active = agreement(seen).active
+    held = any(b.state.holding or b.state.hold for b in seen.balancers.values())
+    if active is None or held:
+        return
+    report.outcome = Outcome.DONE if active == plan.arguments["new"] else Outcome.UNDONE
+    report.reasons.append(f"nothing is left to do: everyone agrees that {active} is active")
+    report.left = []
+    record.write_if_possible("ended", **report.as_json())
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Annotated
 
+import pydantic
 import typer
 
 from slackwater import clock, config
@@ -20,8 +21,8 @@ from slackwater.cli.operate import (
 )
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter, report_text
-from slackwater.config import Config
-from slackwater.errors import Refused
+from slackwater.config import Config, LimitsTable
+from slackwater.errors import Refused, UsageError
 from slackwater.operations import switchover as operation
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
@@ -66,21 +67,31 @@ def switchover(
     """
 
     async def propose(world: PairWorld) -> Proposal:
+        limits = _limits(world, hold, grace)
         seen = await look(world)
         roles = guardrails.roles(seen, to)
         if isinstance(roles, list):
             return Proposal(None, roles)
-        limits = world.limits
         old, new = roles
         wish = guardrails.Wish(old, new, limits.lag, limits.oldest_transaction, settle_bypassing)
         asked = operation.Asked(
             old, new, tuple(world.balancers), world.replicas,
-            hold or limits.hold, grace or limits.grace, limits.lag,
+            limits.hold, limits.grace, limits.lag,
         )
         world.figures.update({"from": old, "to": new})
         return Proposal(operation.plan(world.name, asked), guardrails.refusals(seen, wish))
 
     operate("switchover", file, pair, propose, plan_only=plan, as_json=as_json)
+
+
+def _limits(world: PairWorld, hold: float | None, grace: float | None) -> LimitsTable:
+    """The configured limits with what the command line says instead. Raises UsageError."""
+    asked = {k: v for k, v in (("hold", hold), ("grace", grace)) if v is not None}
+    try:
+        return LimitsTable.model_validate(world.limits.model_dump() | asked)
+    except pydantic.ValidationError as error:
+        why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise UsageError(f"--hold and --grace: {why}") from error
 
 
 def recover(file: ConfigOption = None, as_json: JsonOption = False) -> None:

@@ -166,6 +166,23 @@ def _replicates(seen: PairSeen, replica: str, source: str) -> Reasons:
 
 
 @rule
+def replicas_follow(seen: PairSeen, wish: Wish) -> Reasons:
+    """A further replica that does not replicate now would be found out past the commit point."""
+    ids = {seen.servers[n].facts.server_id for n in seen.pair if n in seen.servers}
+    for name in seen.replicas:
+        if name not in seen.servers:
+            continue  # unreachable, which another rule says
+        channels = seen.servers[name].facts.replication
+        following = [c for c in channels if c.source_server_id in ids]
+        if not following:
+            yield f"replica {name} follows neither {wish.old} nor {wish.new}"
+        for channel in following:
+            if not channel.running:
+                why = "; ".join(channel.errors) or "stopped"
+                yield f"replica {name}: replication does not run: {why}"
+
+
+@rule
 def lag_is_small(seen: PairSeen, wish: Wish) -> Reasons:
     """What lags must be waited for while clients are held."""
     channel = _channel(seen, wish.new, wish.old)
