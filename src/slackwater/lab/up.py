@@ -7,12 +7,11 @@ import secrets
 import string
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from slackwater.errors import Refused
+from slackwater.errors import OutsideError, Refused
 from slackwater.lab import accounts, balancer
 from slackwater.lab import directory as place
 from slackwater.lab.balancer import Balancer
@@ -125,27 +124,30 @@ def _passwords(path: Path) -> dict[str, str]:
 
 
 def _start_servers(program: Program, path: Path) -> dict[str, Instance]:
-    """Both at once. (Leaving the pool waits for its threads, so that no server starts late.)"""
-    option = accounts.starts_read_only(program.is_mariadb)
-
-    def one(name: str, number: int) -> Instance:
+    """Both at once, but without threads: one that a Ctrl-C missed would go on making files."""
+    pair = {name: _new_server(program, path / name, n) for n, name in ((1, "a"), (2, "b"))}
+    for server in pair.values():
+        server.launch()
+    for number, (name, server) in enumerate(pair.items(), 1):
         for attempt in range(3):
-            made = Instance.create(
-                program, path / name, server_id=number, mark=path, extra=(option,)
-            )
             try:
-                made.start()
-                return made
-            except Exception:
+                server.wait_ready()
+                break
+            except OutsideError:
                 # Somebody may have taken the port meanwhile.
-                if attempt == 2 or "in use" not in made.log_tail():
+                if attempt == 2 or "in use" not in server.log_tail():
                     raise
-                made.remove()
-        raise AssertionError("unreachable")
+                server.remove()
+                server = pair[name] = _new_server(program, path / name, number)
+                server.launch()
+    return pair
 
-    with ThreadPoolExecutor(2) as pool:
-        a, b = pool.submit(one, "a", 1), pool.submit(one, "b", 2)
-    return {"a": a.result(), "b": b.result()}
+
+def _new_server(program: Program, directory: Path, number: int) -> Instance:
+    option = accounts.starts_read_only(program.is_mariadb)
+    return Instance.create(
+        program, directory, server_id=number, mark=directory.parent, extra=(option,)
+    )
 
 
 async def _join(a: Instance, b: Instance, passwords: dict[str, str]) -> None:
