@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 WORDS = {"done": 0, "refused": 1, "undone": 2, "stuck": 3, "unknown": 3}
 # Faults during which clients may wait for another reason than the hold.
-OUTAGES = ("kill old", "kill new", "kill balancer", "hang old", "hang new", "hang balancer")
+OUTAGES = ("kill old", "kill new", "kill balancer", "hang old", "hang new", "hang balancer",
+           "lag by a lock", "lag by a global lock")
 
 
 def hold_ends(lab: SweepLab, limit_s: float) -> list[str]:

@@ -191,19 +191,26 @@ class Sweep:
         if self.network is not None:
             command = self.network.command(command)
         more = {"SLACKWATER_INJECT": inject} if inject else {}
-        process = subprocess.Popen(
-            command, env=environment(**more), stdin=subprocess.DEVNULL, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )
-        acts.pid = process.pid
-        limit_s = RUN_LIMIT_S * PATIENCE if delay_ms is None else delay_ms / 1000
-        try:
-            out, errors = process.communicate(timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, errors = process.communicate()
-            if delay_ms is None:
-                return Said(process.returncode, {"outcome": "did not end"}, errors)
+        with tempfile.TemporaryFile("w+", dir=self.work) as events:
+            process = subprocess.Popen(
+                command, env=environment(**more), stdin=subprocess.DEVNULL, text=True,
+                stdout=subprocess.PIPE, stderr=events, start_new_session=True,
+            )
+            acts.pid = process.pid
+            if delay_ms is not None:
+                _first_word(process, events.fileno())
+            limit_s = RUN_LIMIT_S * PATIENCE if delay_ms is None else delay_ms / 1000
+            late = False
+            try:
+                out, _ = process.communicate(timeout=limit_s)
+            except subprocess.TimeoutExpired:
+                late = delay_ms is None
+                os.killpg(process.pid, signal.SIGKILL)
+                out, _ = process.communicate()
+            events.seek(0)
+            errors = events.read()
+        if late:
+            return Said(process.returncode, {"outcome": "did not end"}, errors)
         lines = [line for line in out.splitlines() if line.startswith("{")]
         return Said(process.returncode, json.loads(lines[-1]) if lines else {}, errors)
 
@@ -223,6 +230,13 @@ class Sweep:
         text = self.lab.config.read_text()
         path.write_text(text.replace(str(self.lab.directory / "state"), str(tiny)))
         return path, tiny
+
+
+def _first_word(process: subprocess.Popen[str], events: int) -> None:
+    """Wait until it has said something on standard error: its first step begins."""
+    end = time.monotonic() + 20 * PATIENCE
+    while not os.fstat(events).st_size and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.001)
 
 
 @contextlib.contextmanager
