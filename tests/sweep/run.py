@@ -171,7 +171,8 @@ class Sweep:
         end = time.monotonic() + LOCKS_LAST_S + 10
         while True:
             said = self._slackwater(["recover"], config, "", acts)
-            if "less than a minute ago" not in said.errors or time.monotonic() > end:
+            text = said.errors + json.dumps(said.report)
+            if "less than a minute ago" not in text or time.monotonic() > end:
                 return said
             result.notes.append("recover had to wait for the locks of a slackwater that is gone")
             time.sleep(2)
