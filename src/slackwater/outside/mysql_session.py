@@ -171,7 +171,8 @@ class Session:
             raise OutsideError(self.at.where, f"connection lost before: {_head(sql)}", sent=False)
         if code < 1000 or code in _NO_ANSWER:
             self.drop(text)
-            raise OutsideError(self.at.where, f"connection lost during: {_head(sql)}", sent=True)
+            lost = f"connection lost during: {_head(sql)}: {text}"
+            raise OutsideError(self.at.where, lost, sent=True)
         if code == _INACTIVE:
             self.drop(text)
         raise MysqlError(
