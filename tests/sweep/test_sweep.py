@@ -19,7 +19,8 @@ SEED = int(os.environ.get("SLACKWATER_SWEEP_SEED", "1"))
 QUICK = cases.quick(SEED)
 HERE = [c for c in QUICK if c.group != "network"]
 
-pytestmark = pytest.mark.servers
+# Never again until it passes: one lost write in three runs is a lost write.
+pytestmark = [pytest.mark.servers, pytest.mark.flaky(reruns=0)]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_case(sweep: Sweep, case: Case, capsys: pytest.CaptureFixture[str]) -> N
     with capsys.disabled():
         if case is HERE[0]:
             print("\n" + table.head())
-        print(table.line(result), end=" ")
+        print(table.line(result))
     if result.skipped:
         pytest.skip(result.skipped)
     assert not result.faults, "\n".join([*result.faults, *result.notes])
