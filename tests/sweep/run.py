@@ -123,7 +123,8 @@ class Sweep:
         if trigger.error:
             result.faults.append(f"harness: {trigger.error}")
         if case.action and case.step and trigger.acted_at is None:
-            result.notes.append("the step was never reached")
+            why = said.report.get("reasons") or said.errors[-400:]
+            result.faults.append(f"the step was never reached, so nothing was tried: {why}")
         result.faults += judge.hold_ends(lab, HOLD_S + PATIENCE)
         result.faults += judge.truth(lab, case, said, old)
         self._recover(case, config, acts, result, said, old)
