@@ -20,7 +20,6 @@ class ServerSeen:
     prepared_xa: int = 0
     enabled_events: int = 0
     missing_privileges: tuple[str, ...] = ()
-    lag_s: float | None = None  # measured with a canary, not Seconds_Behind; None = not measured
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class BalancerSeen:
     lacks: tuple[str, ...] = ()
     answers: str | None = None  # name of the server that a client reaches through it
     file_active: str | None = None  # the server that its configuration file makes active
-    outgoing: frozenset[str] | None = None  # "host:port" of its connections to the servers
 
 
 @dataclass(frozen=True)
