@@ -46,7 +46,8 @@ class SettleSessions(Step[PairWorld]):
             while True:
                 accepted = barrier.done()  # asked before the look, so that it holds for it
                 asked = clock.mono()
-                sessions = await _sessions(world, self.old, session)
+                found, transactions = await mysql_server.clients_and_transactions(session)
+                sessions = _not_ours(world, self.old, found)
                 look_ms = (clock.mono() - asked) * 1000
                 if accepted:
                     sessions = [s for s in sessions if s.id != barrier.result()]
@@ -60,7 +61,13 @@ class SettleSessions(Step[PairWorld]):
                     break
                 slow_ms = max(look_ms, late_ms)
                 rest_ms = settle.rest_needed_ms((asked - begun) * 1000, slow_ms)
-                closed |= await _close_resting(session, sessions, rest_ms, young_from)
+                # Asking for a rest at least as long as the looks are old makes them still true in
+                # the moment of closing: who had no transaction then has begun none since.
+                close = settle.decide(sessions, transactions, rest_ms, young_from).close
+                rest_ms = max(rest_ms, (clock.mono() - asked) * 1000)
+                closed.update(await _close(session, close, rest_ms))
+                if accepted and len(close) == len(sessions):
+                    continue  # perhaps that was all: look at once
                 paused = clock.mono()
                 await asyncio.sleep(PAUSE_S)
                 late_ms = (clock.mono() - paused - PAUSE_S) * 1000
@@ -71,35 +78,24 @@ class SettleSessions(Step[PairWorld]):
         return Seen.DONE
 
     async def verify(self, world: PairWorld) -> Seen:
-        left = await _sessions(world, self.old, await world.session(self.old))
-        return Seen.NOT_DONE if left else Seen.DONE
+        found = await mysql_server.client_sessions(await world.session(self.old))
+        return Seen.NOT_DONE if _not_ours(world, self.old, found) else Seen.DONE
 
 
-async def _sessions(world: PairWorld, old: str, session: Session) -> list[ClientSession]:
-    found = await mysql_server.client_sessions(session, world.own_ids(old))
-    ours = world.servers[old].at.user
-    return [s for s in found if s.command.lower() not in settle.GONE and s.user != ours]
+def _not_ours(world: PairWorld, old: str, found: list[ClientSession]) -> list[ClientSession]:
+    ours, user = world.own_ids(old), world.servers[old].at.user
+    return [
+        s for s in found
+        if s.id not in ours and s.user != user and s.command.lower() not in settle.GONE
+    ]
 
 
-async def _close_resting(
-    session: Session, sessions: list[ClientSession], rest_ms: float, young_from: int
-) -> set[int]:
-    """Close the sessions that rest outside a transaction; returns their ids."""
-    looked = clock.mono()
-    if not settle.decide(sessions, {}, rest_ms, young_from).close:
-        return set()  # nobody rests: spare the server the look at transactions
-    transactions = await mysql_server.open_transactions(session)
-    close = settle.decide(sessions, transactions, rest_ms, young_from).close
-    if not close:
-        return set()
-    # Asking for a rest at least as long as the looks are old makes them still true in the
-    # moment of closing: who had no transaction then has begun none since.
-    age_ms = (clock.mono() - looked) * 1000
-    rest_ms = max(rest_ms, age_ms)
-    closed = await mysql_server.close_idle(
-        session, list(close), rest_ms, after_ping_ms=settle.YOUNG_REST_MS
+async def _close(session: Session, ids: tuple[int, ...], rest_ms: float) -> list[int]:
+    if not ids:
+        return []
+    return await mysql_server.close_idle(
+        session, ids, rest_ms, after_ping_ms=settle.YOUNG_REST_MS
     )
-    return set(closed)
 
 
 async def _cut(session: Session, sessions: list[ClientSession]) -> list[ClientSession]:

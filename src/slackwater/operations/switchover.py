@@ -133,7 +133,7 @@ class FenceWrites(Step[PairWorld]):
         position = await mysql_server.lock_all(
             lock, held_s=max(1, int(left)), limit_s=min(1.0, self.lock_limit_s)
         )
-        world.note("position", position)
+        world.notes["position"] = position  # of no use after a crash: the lock is gone then
         world.figures["position"] = position
         return Seen.DONE  # the session that has the lock answered
 

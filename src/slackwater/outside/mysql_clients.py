@@ -63,25 +63,44 @@ async def open_transactions(session: Session, *, limit_s: float = 5.0) -> dict[i
     in MySQL from its first one that writes or locks. When InnoDB cut that list short
     (a megabyte of transactions) INNODB_TRX has to do.
     """
-    if (await abilities(session)).transactions:
+    sql = _transactions_sql((await abilities(session)).transactions)
+    return await _transactions(session, await session.rows(sql, limit_s=limit_s), limit_s)
+
+
+async def clients_and_transactions(
+    session: Session, *, limit_s: float = 5.0
+) -> tuple[list[ClientSession], dict[int, float]]:
+    """`client_sessions`, and then `open_transactions`, in one round trip."""
+    able = await abilities(session)
+    clients = dialect(session.flavour).clients(able.own_thread)
+    transactions = _transactions_sql(able.transactions)
+    sessions, found = await session.many(f"{clients};{transactions}", limit_s=limit_s)
+    return [_session(row) for row in sessions], await _transactions(session, found, limit_s)
+
+
+def _transactions_sql(events: bool) -> str:
+    if not events:
+        return "SHOW ENGINE INNODB STATUS"
+    return (
+        "SELECT t.PROCESSLIST_ID AS ID, x.TIMER_WAIT / 1e12 AS AGE"
+        " FROM performance_schema.events_transactions_current x"
+        " JOIN performance_schema.threads t ON t.THREAD_ID = x.THREAD_ID"
+        " WHERE x.STATE = 'ACTIVE' AND t.PROCESSLIST_ID IS NOT NULL"
+        " AND t.PROCESSLIST_ID <> CONNECTION_ID()"
+    )
+
+
+async def _transactions(
+    session: Session, rows: list[dict[str, Any]], limit_s: float
+) -> dict[int, float]:
+    if rows and "Status" in rows[0]:
+        if _CUT_SHORT not in rows[0]["Status"]:
+            return parse_innodb_status(rows[0]["Status"])
         rows = await session.rows(
-            "SELECT t.PROCESSLIST_ID AS ID, x.TIMER_WAIT / 1e12 AS AGE"
-            " FROM performance_schema.events_transactions_current x"
-            " JOIN performance_schema.threads t ON t.THREAD_ID = x.THREAD_ID"
-            " WHERE x.STATE = 'ACTIVE' AND t.PROCESSLIST_ID IS NOT NULL"
-            " AND t.PROCESSLIST_ID <> CONNECTION_ID()",
+            "SELECT trx_mysql_thread_id AS ID, TIMESTAMPDIFF(SECOND, trx_started, SYSDATE()) AS AGE"
+            " FROM information_schema.INNODB_TRX",
             limit_s=limit_s,
         )
-        return {int(row["ID"]): float(row["AGE"] or 0) for row in rows}
-    status = await session.rows("SHOW ENGINE INNODB STATUS", limit_s=limit_s)
-    text = status[0]["Status"] if status else ""
-    if _CUT_SHORT not in text:
-        return parse_innodb_status(text)
-    rows = await session.rows(
-        "SELECT trx_mysql_thread_id AS ID, TIMESTAMPDIFF(SECOND, trx_started, SYSDATE()) AS AGE"
-        " FROM information_schema.INNODB_TRX",
-        limit_s=limit_s,
-    )
     return {int(row["ID"]): float(row["AGE"] or 0) for row in rows if row["ID"]}
 
 

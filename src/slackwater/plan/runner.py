@@ -186,7 +186,10 @@ class Runner(Generic[World]):
         record.ms += (clock.mono() - begun) * 1000
         if seen is Seen.DONE:
             record.state = "done"
-            self.journal.write_if_possible("done", step=step.name, ms=round(record.ms, 2))
+            # Not worth a sync of its own: recover looks whether a step without it took effect.
+            self.journal.write_if_possible(
+                "done", sync=False, step=step.name, ms=round(record.ms, 2)
+            )
             self._event("done", step=step.name, ms=round(record.ms, 2), after=error)
             return seen, ""
         error = error or ("cannot look whether it took effect" if seen is Seen.UNKNOWN else
