@@ -66,7 +66,7 @@ class SettleSessions(Step[PairWorld]):
                 close = settle.decide(sessions, transactions, rest_ms, young_from).close
                 rest_ms = max(rest_ms, (clock.mono() - asked) * 1000)
                 closed.update(await _close(session, close, rest_ms))
-                if accepted and len(close) == len(sessions):
+                if barrier.done() and len(close) == len(sessions):
                     continue  # perhaps that was all: look at once
                 paused = clock.mono()
                 await asyncio.sleep(PAUSE_S)

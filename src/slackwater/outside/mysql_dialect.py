@@ -18,7 +18,7 @@ _CLIENTS = f"p.USER NOT IN ({_OWN_USERS}) AND p.COMMAND NOT IN ({_OWN_COMMANDS})
 _COLUMNS = "p.ID, p.USER, p.HOST, p.DB, p.COMMAND, p.STATE, LEFT(p.INFO, 100) AS INFO"
 
 PICOSECONDS_PER_MS = 10**9
-LOOKED_AT_ONCE = 4  # sessions that MariaDB looks at before it ends them
+LOOKED_AT_ONCE = 8  # sessions that MariaDB looks at before it ends them
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,13 @@ from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_session import MysqlError, Row, Session
 
 __all__ = [
-    "change_source", "client_sessions", "clients_and_transactions", "close_idle", "close_if_idle",
-    "enabled_events", "end_session", "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads",
-    "lock_all", "lock_owner", "look", "missing_privileges", "open_transactions",
-    "own_privileges", "prepare_lock", "prepared_xa", "privileged_users", "programs",
-    "release_lock", "replica_status", "reset_replica", "server_id", "set_read_only",
-    "start_replica", "stop_replica", "take_lock", "unlock", "unwatch_transactions",
-    "wait_executed", "watch_transactions",
+    "change_source", "client_sessions", "clients_and_transactions", "close_idle",
+    "close_if_idle", "enabled_events", "end_session", "executed_text", "has_executed",
+    "is_writable", "kill", "kill_dump_threads", "lock_all", "lock_owner", "look",
+    "missing_privileges", "open_transactions", "own_privileges", "prepare_lock", "prepared_xa",
+    "privileged_users", "programs", "release_lock", "replica_status", "reset_replica",
+    "server_id", "set_read_only", "start_replica", "stop_replica", "take_lock", "unlock",
+    "unwatch_transactions", "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
 _XA_DENIED = frozenset({1227, 1401})
