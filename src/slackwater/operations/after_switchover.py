@@ -15,7 +15,7 @@ from slackwater.operations.balancer_file import file_active, write_file
 from slackwater.operations.before_switchover import stop_watching
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
-from slackwater.outside.mysql_clients import NOT_OURS
+from slackwater.outside.mysql_dialect import NOT_OURS
 from slackwater.outside.mysql_session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until

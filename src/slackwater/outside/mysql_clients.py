@@ -9,12 +9,9 @@ from typing import Any
 from slackwater.errors import OutsideError
 from slackwater.facts.server import ClientSession
 from slackwater.outside.mysql_abilities import abilities
-from slackwater.outside.mysql_dialect import dialect
+from slackwater.outside.mysql_dialect import NO_SUCH_THREAD, NOT_OURS, dialect
 from slackwater.outside.mysql_session import MysqlError, Session
 
-NO_SUCH_THREAD = 1094
-# MySQL 8+: sessions of accounts with SYSTEM_USER are only for others with it to end.
-NOT_OURS = 1095
 # Sessions looked at and then closed in one go: few, so that the last is not far from its look.
 CHUNK = 16
 

@@ -17,6 +17,10 @@ _OWN_COMMANDS = (
 _CLIENTS = f"p.USER NOT IN ({_OWN_USERS}) AND p.COMMAND NOT IN ({_OWN_COMMANDS})"
 _COLUMNS = "p.ID, p.USER, p.HOST, p.DB, p.COMMAND, p.STATE, LEFT(p.INFO, 100) AS INFO"
 
+NO_SUCH_THREAD = 1094
+# MySQL 8+: sessions of accounts with SYSTEM_USER are only for others with it to end.
+NOT_OURS = 1095
+
 PICOSECONDS_PER_MS = 10**9
 LOOKED_AT_ONCE = 8  # sessions that MariaDB looks at before it ends them
 
@@ -220,26 +224,25 @@ def _mysql(flavour: Flavour) -> Dialect:
 def _close_resting_mariadb(ids: Sequence[int], idle_ms: float) -> str:
     """A look at LOOKED_AT_ONCE sessions, then their ends, and so on.
 
-    A look reads the whole process list, however few are asked for, and so costs more than an end;
-    the more of them a look is for, the older it is for the last.
+    A look reads the whole process list, however few are asked for, and costs as much as ten ends;
+    the more of them a look is for, the older it is for the last. All is parsed before the first.
     """
     # TIME_MS has fractions. Never by a cursor over this table (FOR … IN, in a compound statement):
     # that crashed MariaDB 10.11.19 under load, in ha_maria::drop_table below mysql_open_cursor.
-    return "".join(
-        "SELECT GROUP_CONCAT(ID) INTO @sw_left FROM information_schema.PROCESSLIST"
-        f" WHERE ID IN ({','.join(map(str, map(int, ids[at : at + LOOKED_AT_ONCE])))})"
-        f" AND COMMAND='Sleep' AND TIME_MS>={idle_ms:f};"
-        "BEGIN NOT ATOMIC"
-        # One that has just gone by itself, or is not ours to end, was not closed by us.
-        " DECLARE CONTINUE HANDLER FOR 1094,1095 SET @sw_at=NULL;"
-        " WHILE @sw_left<>'' DO"
-        " SET @sw_at=SUBSTRING_INDEX(@sw_left,',',1);"
-        " SET @sw_left=SUBSTRING(@sw_left,LENGTH(@sw_at)+2);"
-        " EXECUTE IMMEDIATE CONCAT('KILL ',@sw_at);"
-        " SET @sw_closed=CONCAT_WS(',',@sw_closed,@sw_at);"
-        " END WHILE;END;"
-        for at in range(0, len(ids), LOOKED_AT_ONCE)
+    parts = [ids[at : at + LOOKED_AT_ONCE] for at in range(0, len(ids), LOOKED_AT_ONCE)]
+    rounds = "".join(
+        "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
+        f" WHERE ID IN ({','.join(map(str, part))}) AND COMMAND='Sleep' AND TIME_MS>={idle_ms:f};"
+        + "".join(
+            f"IF FIND_IN_SET({i},@sw_rest) THEN SET @sw_at={i};KILL {i};"
+            "SET @sw_closed=CONCAT_WS(',',@sw_closed,@sw_at);END IF;"
+            for i in part
+        )
+        for part in ([int(i) for i in part] for part in parts)
     )
+    # One that has just gone by itself, or is not ours to end, was not closed by us.
+    gone = f"DECLARE CONTINUE HANDLER FOR {NO_SUCH_THREAD},{NOT_OURS} SET @sw_at=NULL;"
+    return f"BEGIN NOT ATOMIC {gone}{rounds}END;"
 
 
 def _idle_ms(own_thread: int) -> str:
