@@ -21,6 +21,8 @@ from tests.sweep.network import Network
 from tests.sweep.pair import HOLD_S, NAMES, PATIENCE, SweepLab, environment, other, python, settle
 from tests.sweep.watch import Watcher
 
+from slackwater.plan import journal
+
 RUN_LIMIT_S = 90.0
 LOCKS_LAST_S = 60.0  # operations.pair_world.SESSION_WAIT_TIMEOUT_S
 TINY_BYTES = 200 * 1024
@@ -127,7 +129,7 @@ class Sweep:
             result.faults.append(f"the step was never reached, so nothing was tried: {why}")
         result.faults += judge.hold_ends(lab, HOLD_S + PATIENCE)
         result.faults += judge.truth(lab, case, said, old)
-        self._recover(case, config, acts, result, said, old)
+        self._recover(case, config, state, acts, result, said, old)
         if said.outcome not in ("done", "refused"):
             self._again(config, acts, result)
         (directory / "stop").touch()
@@ -143,7 +145,8 @@ class Sweep:
             result.notes.append(said.errors[-3000:])
 
     def _recover(
-        self, case: Case, config: Path, acts: Acts, result: Result, said: Said, old: str
+        self, case: Case, config: Path, state: Path, acts: Acts, result: Result, said: Said,
+        old: str,
     ) -> None:
         """Recover, again, and see that the second changed nothing."""
         if case.recover_inject:
@@ -155,9 +158,9 @@ class Sweep:
         if first.outcome not in ("done", "undone") or first.code not in (0,):
             result.faults.append(f"recover: {first.outcome} (exit {first.code}) "
                                  f"{first.report.get('reasons') or first.errors[-400:]}")
-        role = old
-        if (first.outcome == "done" and not nothing) or (nothing and said.outcome == "done"):
-            role = other(old)
+        # Killed when all was done: then nothing is left to recover, and the journal says so.
+        end = journal.read_all(state)[-1].outcome if nothing else first.outcome
+        role = other(old) if end == "done" else old
         wrong = settle(self.lab, 8 * PATIENCE, active=role)
         result.faults += [f"after recover: {w}" for w in wrong]
         before = self.lab.look()
@@ -226,8 +229,8 @@ class Sweep:
             options = f"size={TINY_BYTES},mode=700"
             subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(tiny)], check=True)
             self.tiny_mounted = True
-        for journal in tiny.iterdir():
-            journal.unlink()
+        for left in tiny.iterdir():
+            left.unlink()
         path = self.lab.directory / "tiny.toml"
         text = self.lab.config.read_text()
         path.write_text(text.replace(str(self.lab.directory / "state"), str(tiny)))

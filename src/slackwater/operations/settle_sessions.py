@@ -59,6 +59,11 @@ class SettleSessions(Step[PairWorld]):
                     cut = await _cut(session, sessions)
                     world.figures["sessions_cut"] = [s.who() for s in cut]
                     break
+                if not barrier.done():
+                    # Requests under way are still being served. Until they are, two cores have no
+                    # time for ours, and what we looked at is old before it is closed.
+                    await asyncio.wait((barrier,), timeout=PAUSE_S)
+                    continue
                 slow_ms = max(look_ms, late_ms)
                 rest_ms = settle.rest_needed_ms((asked - begun) * 1000, slow_ms)
                 # Asking for a rest at least as long as the looks are old makes them still true in
@@ -66,7 +71,7 @@ class SettleSessions(Step[PairWorld]):
                 close = settle.decide(sessions, transactions, rest_ms, young_from).close
                 rest_ms = max(rest_ms, (clock.mono() - asked) * 1000)
                 closed.update(await _close(session, close, rest_ms))
-                if barrier.done() and len(close) == len(sessions):
+                if len(close) == len(sessions):
                     continue  # perhaps that was all: look at once
                 paused = clock.mono()
                 await asyncio.sleep(PAUSE_S)

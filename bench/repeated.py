@@ -1,0 +1,119 @@
+"""Many switchovers in a row under load: how long are clients held, and what do they see?
+
+A lab of each server named, a connection-per-request load with pooled writers beside it, and
+`slackwater switchover` over and over, as an operator would type it. For each server one line:
+how many were done; how long clients were held (ms: median, worst); the longest stall that a client
+saw in each switchover (ms: median, worst); what was lost, doubled or answered by a read-only
+server; errors of connection-per-request clients, of pools that test their connections (which
+should see none), and of pools that do not (which lose each connection once).
+
+    python bench/repeated.py [--count 20] [--rate 1000] [--pooled 4] [--tested 4] [DIR …]
+
+DIR: servers as `make servers` gets them; without one, the server that is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+SLACKWATER = str(Path(sys.executable).with_name("slackwater"))
+PAUSE_S = 0.3
+LIMIT_S = 600
+
+
+def main() -> None:
+    """Measure each server, and print a line for it."""
+    asked = _arguments().parse_args()
+    print(f"{asked.count} switchovers, {asked.rate} requests/s, {asked.pooled} pooled writers that"
+          f" do not test their connections and {asked.tested} that do; times in ms")
+    print(f"{'server':16} done  hold: median worst  stall: median worst  acked    lost dup r/o"
+          "  errors: request tested untested")
+    for server in asked.server or [None]:
+        print(_line(server.name if server else "installed", *measure(server, asked)), flush=True)
+
+
+def measure(
+    server: Path | None, asked: argparse.Namespace
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The reports of all switchovers, and the load's own."""
+    with tempfile.TemporaryDirectory(prefix="sw-bench-") as work:
+        Path(work).chmod(0o755)  # servers run as a user of their own
+        lab = Path(work, "lab")
+        which = ["--server", str(server)] if server else []
+        _slackwater("lab", "up", "--directory", str(lab), *which)
+        try:
+            return _under_load(lab / "slackwater.toml", Path(work, "windows"), asked)
+        finally:
+            _slackwater("lab", "down", "--directory", str(lab))
+
+
+def _under_load(
+    config: Path, windows: Path, asked: argparse.Namespace
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    windows.touch()
+    load = subprocess.Popen(
+        [SLACKWATER, "lab", "load", "--config", str(config), "--seconds", str(LIMIT_S),
+         "--rate", str(asked.rate), "--pooled", str(asked.pooled),
+         "--pooled-tested", str(asked.tested), "--windows", str(windows), "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )
+    reports = []
+    try:
+        time.sleep(2)
+        for _ in range(asked.count):
+            begun = time.time() * 1000
+            said = _slackwater("switchover", "--config", str(config), "--json", check=False)
+            with windows.open("a") as file:
+                file.write(f"[{begun:.0f}, {time.time() * 1000:.0f}]\n")
+            reports.append(json.loads(said))
+            time.sleep(PAUSE_S)
+    finally:
+        load.send_signal(signal.SIGINT)
+        said, _ = load.communicate(timeout=120)
+    return reports, json.loads(said)
+
+
+def _line(name: str, reports: list[dict[str, Any]], load: dict[str, Any]) -> str:
+    done = sum(r["outcome"] == "done" for r in reports)
+    holds = [r["hold_ms"] for r in reports if "hold_ms" in r]
+    stalls = [w["stall_ms"] for w in load["windows"]]
+    errors = load["errors_by_kind"]
+    hold, stall = statistics.median(holds), statistics.median(stalls)
+    return (
+        f"{name:16} {done:>2}/{len(reports):<2}       {hold:6.1f} {max(holds):5.1f}"
+        f"         {stall:6.1f} {max(stalls):5.1f}  {load['acked']:<7}"
+        f" {load['lost']:>5} {load['duplicated']:>3} {load['read_only_errors']:>3}"
+        f"          {errors['request']:>7} {errors['tested']:>6} {errors['pooled']:>8}"
+    )
+
+
+def _slackwater(*words: str, check: bool = True) -> str:
+    done = subprocess.run([SLACKWATER, *words], capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise SystemExit(f"slackwater {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "{}"
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--rate", type=int, default=1000)
+    parser.add_argument("--pooled", type=int, default=4)
+    parser.add_argument("--tested", type=int, default=4)
+    parser.add_argument("server", type=Path, nargs="*")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
