@@ -22,7 +22,7 @@ NO_SUCH_THREAD = 1094
 NOT_OURS = 1095
 
 PICOSECONDS_PER_MS = 10**9
-LOOKED_AT_ONCE = 8  # sessions that MariaDB looks at before it ends them
+LOOKED_AT_ONCE = 8  # sessions that a server looks at before it ends them
 
 
 @dataclass(frozen=True)
@@ -113,22 +113,17 @@ class Dialect:
         transactions: bool,
     ) -> str:
         # KILL takes no list and there are no loops outside of routines; a prepared statement
-        # can be chosen by a condition. Each is looked at just before, so that as little as
-        # possible comes between. @sw_at tells how far we came if one fails.
+        # can be chosen by a condition. @sw_at tells how far we came if one fails.
         return "".join(
-            f"SET @sw_at={i},@sw_do=IF({self._rests(i, idle_ms, after_ping_ms, own_thread)}"
-            f"{_NO_TRANSACTION.format(id=i) if transactions else ''},'KILL {i}','DO 0');"
-            "PREPARE sw FROM @sw_do;EXECUTE sw;"
-            "SET @sw_closed=IF(@sw_do='DO 0',@sw_closed,CONCAT_WS(',',@sw_closed,@sw_at));"
-            for i in map(int, ids)
+            _resting_mysql(part, idle_ms, after_ping_ms, own_thread, transactions)
+            + "".join(
+                f"SET @sw_at={i},@sw_do=IF(FIND_IN_SET({i},@sw_rest),'KILL {i}','DO 0');"
+                "PREPARE sw FROM @sw_do;EXECUTE sw;"
+                "SET @sw_closed=IF(@sw_do='DO 0',@sw_closed,CONCAT_WS(',',@sw_closed,@sw_at));"
+                for i in part
+            )
+            for part in _parts(ids)
         )
-
-    def _rests(
-        self, session_id: int, idle_ms: float, after_ping_ms: float, own_thread: int | None
-    ) -> str:
-        if own_thread is None:
-            return _rests_by_second(session_id, idle_ms)
-        return _rests(session_id, idle_ms, after_ping_ms, own_thread)
 
     def wait_executed(self) -> str:
         """Arguments: GTID set, seconds (more than 0: in MySQL 0 is for ever). DONE: 0 = reached."""
@@ -229,7 +224,6 @@ def _close_resting_mariadb(ids: Sequence[int], idle_ms: float) -> str:
     """
     # TIME_MS has fractions. Never by a cursor over this table (FOR … IN, in a compound statement):
     # that crashed MariaDB 10.11.19 under load, in ha_maria::drop_table below mysql_open_cursor.
-    parts = [ids[at : at + LOOKED_AT_ONCE] for at in range(0, len(ids), LOOKED_AT_ONCE)]
     rounds = "".join(
         "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
         f" WHERE ID IN ({','.join(map(str, part))}) AND COMMAND='Sleep' AND TIME_MS>={idle_ms:f};"
@@ -238,7 +232,7 @@ def _close_resting_mariadb(ids: Sequence[int], idle_ms: float) -> str:
             "SET @sw_closed=CONCAT_WS(',',@sw_closed,@sw_at);END IF;"
             for i in part
         )
-        for part in ([int(i) for i in part] for part in parts)
+        for part in _parts(ids)
     )
     # One that has just gone by itself, or is not ours to end, was not closed by us.
     gone = f"DECLARE CONTINUE HANDLER FOR {NO_SUCH_THREAD},{NOT_OURS} SET @sw_at=NULL;"
@@ -261,29 +255,39 @@ def _idle_ms(own_thread: int) -> str:
     )
 
 
-_NO_TRANSACTION = (
-    " AND NOT EXISTS (SELECT 1 FROM performance_schema.threads t"
-    " JOIN performance_schema.events_transactions_current x ON x.THREAD_ID = t.THREAD_ID"
-    " WHERE t.PROCESSLIST_ID = {id} AND x.STATE = 'ACTIVE')"
-)
-
-
-def _rests(session_id: int, idle_ms: float, after_ping_ms: float, own_thread: int) -> str:
+def _resting_mysql(
+    ids: Sequence[int],
+    idle_ms: float,
+    after_ping_ms: float,
+    own_thread: int | None,
+    transactions: bool,
+) -> str:
+    """Put those of `ids` that rest into @sw_rest."""
+    wanted = ",".join(map(str, ids))
+    if own_thread is None:
+        seconds = int(-(-idle_ms // 1000)) + 1  # TIME counts begun seconds
+        return (
+            "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
+            f" WHERE ID IN ({wanted}) AND COMMAND = 'Sleep' AND TIME >= {seconds};"
+        )
     rest = (
         f"IF(e.EVENT_NAME = 'statement/com/Ping', {max(idle_ms, after_ping_ms):f}, {idle_ms:f})"
     )
     return (
-        "EXISTS (SELECT 1 FROM performance_schema.threads t"
+        "SELECT GROUP_CONCAT(t.PROCESSLIST_ID) INTO @sw_rest FROM performance_schema.threads t"
         " LEFT JOIN performance_schema.events_statements_current e"
         " ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0"
-        f" WHERE t.PROCESSLIST_ID = {session_id} AND t.PROCESSLIST_COMMAND = 'Sleep'"
-        f" AND {_idle_ms(own_thread)} >= {rest})"
+        f" WHERE t.PROCESSLIST_ID IN ({wanted}) AND t.PROCESSLIST_COMMAND = 'Sleep'"
+        f" AND {_idle_ms(own_thread)} >= {rest}{_NO_TRANSACTION if transactions else ''};"
     )
 
 
-def _rests_by_second(session_id: int, idle_ms: float) -> str:
-    seconds = int(-(-idle_ms // 1000)) + 1  # TIME counts begun seconds
-    return (
-        "EXISTS (SELECT 1 FROM information_schema.PROCESSLIST"
-        f" WHERE ID = {session_id} AND COMMAND = 'Sleep' AND TIME >= {seconds})"
-    )
+_NO_TRANSACTION = (
+    " AND NOT EXISTS (SELECT 1 FROM performance_schema.events_transactions_current x"
+    " WHERE x.THREAD_ID = t.THREAD_ID AND x.STATE = 'ACTIVE')"
+)
+
+
+def _parts(ids: Sequence[int]) -> list[list[int]]:
+    whole = [int(i) for i in ids]
+    return [whole[at : at + LOOKED_AT_ONCE] for at in range(0, len(whole), LOOKED_AT_ONCE)]
