@@ -15,6 +15,7 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from slackwater.errors import ConfigError
+from slackwater.facts.destination import Destination
 from slackwater.outside.secrets import read_password
 
 # What to write for a key that is missing.
@@ -69,6 +70,11 @@ def _variable(text: str) -> str:
     return text
 
 
+def _destination(text: str) -> str:
+    Destination.parse(text)
+    return text
+
+
 def _file(path: Path) -> Path:
     path = path.expanduser()
     if not path.is_absolute():
@@ -79,6 +85,7 @@ def _file(path: Path) -> Path:
 Address = Annotated[str, AfterValidator(_address)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Name = Annotated[str, AfterValidator(_name)]
+SshDestination = Annotated[str, AfterValidator(_destination)]
 Variable = Annotated[str, AfterValidator(_variable)]
 File = Annotated[Path, AfterValidator(_file)]
 # TOML has types: true is not a number, and "5" is not 5.
@@ -133,6 +140,7 @@ class BalancerTable(_Table):
     # max_connections (MySQL's own default is 151), all balancers together.
     maxconn: Annotated[int, Field(ge=1, strict=True)] = 140
     main_config: File = Path("/etc/haproxy/haproxy.cfg")
+    ssh: SshDestination | None = None  # where these files are; without it, on this machine
 
 
 class PairTable(_Table):

@@ -14,6 +14,7 @@ from slackwater.facts.balancer import BalancerAddress
 from slackwater.facts.server import ServerAddress
 from slackwater.outside import mysql_server
 from slackwater.outside.haproxy import HAProxy
+from slackwater.outside.host import Host
 from slackwater.outside.mysql_session import Session
 from slackwater.plan.journal import Journal
 
@@ -91,6 +92,7 @@ class PairWorld:
         self.balancers = {
             name: HAProxy(balancer_address(config, name)) for name in table.balancers
         }
+        self.hosts = {name: Host(self.config.balancers[name].ssh) for name in table.balancers}
         self.figures: dict[str, Any] = {}
         self.notes: dict[str, Any] = {}
         self.journal: Journal | None = None
@@ -112,7 +114,9 @@ class PairWorld:
 
     async def close(self) -> None:
         """Give everything back; never raises, never takes long."""
-        handles: list[Server | HAProxy] = [*self.servers.values(), *self.balancers.values()]
+        handles: list[Server | HAProxy | Host] = [
+            *self.servers.values(), *self.balancers.values(), *self.hosts.values(),
+        ]
         for handle in handles:
             try:
                 async with asyncio.timeout(1):
