@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from slackwater import clock
-from slackwater.errors import StepFailed
+from slackwater.errors import Refused, StepFailed
 from slackwater.operations import canary
 from slackwater.operations.pair_world import SESSION_WAIT_TIMEOUT_S, PairWorld
 from slackwater.operations.reopen import reopen_old
@@ -28,12 +28,18 @@ class TakeLocks(Step[PairWorld]):
             server = world.servers[name]
             await server.open()
             if not await mysql_server.take_lock(await server.session(), lock_name(world)):
-                raise StepFailed(f"another slackwater works on this pair (its lock is on {name})")
+                raise Refused("cannot begin", [
+                    f"another slackwater works on this pair (its lock is on {name})"
+                ])
         # The plan was made before the locks were ours: somebody may have switched over since.
         old_writable, new_writable = [await world.writable(n) for n in (self.old, self.new)]
-        if old_writable is not True or new_writable is not False:
-            raise StepFailed(f"{self.old} is no longer the one server that accepts writes: others "
-                             "were at work since the plan was made")
+        if old_writable is None or new_writable is None:
+            raise StepFailed("cannot tell which server accepts writes")
+        if not old_writable or new_writable:
+            raise Refused("cannot begin", [
+                f"{self.old} is no longer the one server that accepts writes: others were at work "
+                "since the plan was made"
+            ])
         world.note(BEGAN, True)
         # MySQL 5.7 shows open transactions live only with an instrument that is off by default.
         world.note("watching", await mysql_server.watch_transactions(await world.session(self.old)))
@@ -46,7 +52,8 @@ class TakeLocks(Step[PairWorld]):
 
     async def verify(self, world: PairWorld) -> Seen:
         owned = [await self._owned(world, name) for name in (self.old, self.new)]
-        return Seen.DONE if all(owned) else Seen.NOT_DONE
+        roles = [await world.writable(name) for name in (self.old, self.new)]
+        return Seen.DONE if all(owned) and roles == [True, False] else Seen.NOT_DONE
 
     async def _owned(self, world: PairWorld, name: str) -> bool:
         session = await world.session(name)

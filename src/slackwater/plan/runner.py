@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Generic, Protocol
 
 from slackwater import clock
-from slackwater.errors import SlackwaterError
+from slackwater.errors import Refused, SlackwaterError
 from slackwater.plan.faults import Faults
 from slackwater.plan.journal import Journal, JournalError, Past
 from slackwater.plan.report import Report, StepRecord
@@ -60,6 +60,7 @@ class Runner(Generic[World]):
         self._unwinding: asyncio.Task[None] | None = None
         self._at_commit = False
         self._committed = False
+        self._declined: list[str] = []  # why a step says that the operation must not begin
         self._faults.check([s.name for s in plan.steps])
         self.records = [StepRecord(s.name, s.summary) for s in plan.steps]
         self.report = Report(
@@ -176,9 +177,13 @@ class Runner(Generic[World]):
             seen = await self._do(step)
         except asyncio.CancelledError:
             error = "interrupted"
+        except Refused as refusal:
+            error, self._declined = _words(refusal), refusal.reasons
         except Exception as failure:
             error = _words(failure)
-        if error == "interrupted" and not step.commit and not self._committed:
+        if self._declined:
+            seen = Seen.NOT_DONE  # it says so itself
+        elif error == "interrupted" and not step.commit and not self._committed:
             seen = Seen.NOT_DONE  # it will be undone, whatever a look would say
         elif seen is not Seen.DONE or self._faults.denies(step.name):
             seen = await self._look(step, step.verify)
@@ -267,6 +272,8 @@ class Runner(Generic[World]):
             for s, r in list(zip(self.plan.steps, self.records, strict=True))[: last + 1]
             if not s.no_undo and r.state != "undone"
         ]
+        if self._declined and last == 0 and not left:
+            return self._end(Outcome.REFUSED, self._declined)
         outcome = Outcome.STUCK if left else Outcome.UNDONE
         reasons += [
             f"undo of {r.name}: {r.error}" for r in self.records if r.state == "undo failed"
