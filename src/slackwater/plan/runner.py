@@ -21,6 +21,7 @@ from slackwater import clock
 from slackwater.errors import Refused, SlackwaterError
 from slackwater.plan.faults import Faults
 from slackwater.plan.journal import Journal, JournalError, Past
+from slackwater.plan.recovery import Way, recovery
 from slackwater.plan.report import Report, StepRecord
 from slackwater.plan.step import Outcome, Plan, Seen, Step, World
 
@@ -109,12 +110,12 @@ class Runner(Generic[World]):
     async def recover(self, past: Past) -> Report:
         """Finish or undo what a crash left, by the journal and by looking."""
         self.journal.write_if_possible("recovering")
-        started, commit = past.steps("started"), self.plan.commit_index()
-        last = max((i for i, s in enumerate(self.plan.steps) if s.name in started), default=-1)
-        if last < commit:
-            return await self._unwind(last, "the operation was cut off before its commit point")
+        found, commit = recovery(self.plan, past), self.plan.commit_index()
+        if found.way is Way.UNDO:
+            why = "the operation was cut off before its commit point"
+            return await self._unwind(found.last, why)
         step = self.plan.steps[commit]
-        seen = Seen.DONE if step.name in past.steps("done") else await self._passed(step)
+        seen = Seen.DONE if found.way is Way.FINISH else await self._passed(step)
         if seen is Seen.NOT_DONE:
             return await self._unwind(commit, "the operation was cut off at its commit point")
         if seen is Seen.UNKNOWN:
