@@ -30,9 +30,12 @@ from slackwater.plan.runner import Runner
 from slackwater.plan.step import Outcome, Plan
 from slackwater.rules.agreement import agreement
 
-# How each operation's plan is rebuilt from its journal.
-PLANS_AGAIN: dict[str, Callable[[dict[str, Any]], Plan[PairWorld]]] = {
-    "switchover": switchover.plan_again,
+# How each operation's plan is rebuilt from its journal; and what comes before it is recovered:
+# claiming what it works on (raises Refused, or ConfigError where the file has changed).
+PlanAgain = Callable[[dict[str, Any]], Plan[PairWorld]]
+Resume = Callable[[PairWorld, Past], Coroutine[Any, Any, None]]
+RECOVERABLE: dict[str, tuple[PlanAgain, Resume]] = {
+    "switchover": (switchover.plan_again, switchover.resume),
 }
 
 
@@ -132,21 +135,28 @@ async def _walk(
         record.close()
 
 
+def recoverable(past: Past) -> tuple[PlanAgain, Resume]:
+    """How an operation is recovered. Raises UsageError for one that nobody knows."""
+    operation = past.planned.get("operation")
+    if operation not in RECOVERABLE:
+        raise UsageError(f"this slackwater does not know the operation in {past.path}")
+    return RECOVERABLE[operation]
+
+
 async def recover_one(settings: Config, past: Past, presenter: Presenter) -> Report:
     """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn."""
     planned = past.planned
-    if planned.get("operation") not in PLANS_AGAIN:
-        raise UsageError(f"this slackwater does not know the operation in {past.path}")
-    plan = PLANS_AGAIN[planned["operation"]](planned["arguments"])
+    plan_again, resume = recoverable(past)
+    plan = plan_again(planned["arguments"])
     async with opened(settings, planned["pair"]) as world:
         with interruptible() as interrupts, only_one(settings, planned["pair"]):
-            await interrupts.look(world.connect())
-            await interrupts.look(switchover.claim(world))
             record = Journal.reopen(past.path)
-            world.notes.update(past.notes)
-            world.journal = record
-            runner = Runner(plan, world, record, tell=presenter.tell, faults=_faults(settings))
             try:
+                world.notes.update(past.notes)
+                world.journal = record
+                await interrupts.look(world.connect())
+                await interrupts.look(resume(world, past))
+                runner = Runner(plan, world, record, tell=presenter.tell, faults=_faults(settings))
                 interrupts.hand_over(runner)
                 report = await runner.recover(past)
                 if report.outcome is Outcome.STUCK:

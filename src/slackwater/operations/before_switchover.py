@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from slackwater import clock
 from slackwater.errors import Refused, StepFailed
-from slackwater.operations import canary
+from slackwater.operations import canary, pair_lock
 from slackwater.operations.pair_world import SESSION_WAIT_TIMEOUT_S, PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.outside import mysql_server
@@ -27,7 +27,7 @@ class TakeLocks(Step[PairWorld]):
         for name in (self.old, self.new):
             server = world.servers[name]
             await server.open()
-            if not await mysql_server.take_lock(await server.session(), lock_name(world)):
+            if not await pair_lock.take(world, name):
                 raise Refused("cannot begin", [
                     f"another slackwater works on this pair (its lock is on {name})"
                 ])
@@ -51,26 +51,20 @@ class TakeLocks(Step[PairWorld]):
         )
 
     async def verify(self, world: PairWorld) -> Seen:
-        owned = [await self._owned(world, name) for name in (self.old, self.new)]
+        owned = [await pair_lock.owned(world, name) for name in (self.old, self.new)]
         roles = [await world.writable(name) for name in (self.old, self.new)]
         return Seen.DONE if all(owned) and roles == [True, False] else Seen.NOT_DONE
-
-    async def _owned(self, world: PairWorld, name: str) -> bool:
-        session = await world.session(name)
-        return await mysql_server.lock_owner(session, lock_name(world)) == session.connection_id
 
     async def undo(self, world: PairWorld) -> None:
         # The old server accepted writes when we began. One that died since comes back read-only,
         # and "undone" would not be true. Without our lock, somebody else may be at work on it.
         if BEGAN in world.notes and not await world.writable(self.old):
-            if not await self._owned(world, self.old):
+            if not await pair_lock.owned(world, self.old):
                 raise StepFailed(f"{self.old} does not accept writes, and our lock on it is lost")
             await reopen_old(world, self.old, self.new)
         await stop_watching(world, self.old)
         for name in (self.old, self.new):
-            control = world.servers[name].control
-            if control is not None and not control.broken:
-                await mysql_server.release_lock(control, lock_name(world))
+            await pair_lock.release(world, name)
 
 
 @dataclass(frozen=True)
@@ -130,8 +124,3 @@ async def stop_watching(world: PairWorld, old: str) -> None:
     """Switch off again what TakeLocks switched on in Performance Schema; a restart does too."""
     if world.notes.get("watching"):
         await mysql_server.unwatch_transactions(await world.session(old))
-
-
-def lock_name(world: PairWorld) -> str:
-    """The name of the advisory lock (GET_LOCK) that keeps two slackwaters apart."""
-    return f"slackwater:{world.name}"[:64]

@@ -1,10 +1,9 @@
-"""The way back: end our sessions on a server, and let the old server accept writes again."""
+"""The way back: free the lock, and let the old server accept writes again."""
 
 from __future__ import annotations
 
-import asyncio
-
 from slackwater.errors import StepFailed
+from slackwater.operations.pair_lock import claim_late
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
 
@@ -16,19 +15,8 @@ async def unlock(world: PairWorld, old: str) -> None:
     server = world.servers[old]
     lock, server.lock = server.lock, None
     if lock is not None:
-        await end_session(world, old, lock.connection_id)
+        await world.end_session(old, lock.connection_id)
         await lock.close()
-
-
-async def end_session(world: PairWorld, server: str, session_id: int) -> None:
-    """Kill one of our sessions and wait until the server no longer has it."""
-    fresh = await world.servers[server].fresh()
-    try:
-        async with asyncio.timeout(3):
-            while await mysql_server.end_session(fresh, session_id):
-                await asyncio.sleep(0.002)
-    finally:
-        await fresh.close()
 
 
 async def reopen_old(world: PairWorld, old: str, new: str) -> None:
@@ -38,6 +26,7 @@ async def reopen_old(world: PairWorld, old: str, new: str) -> None:
     """
     if await world.writable(old):
         return
+    await claim_late(world)
     new_writable = await world.writable(new)
     if new_writable or (new_writable is None and PROMOTING in world.notes):
         raise StepFailed(f"{new} may be accepting writes, so {old} stays read-only")
