@@ -15,7 +15,7 @@ from tests.servers.command import slackwater
 from slackwater import config
 from slackwater.errors import Refused
 from slackwater.lab.facts import LabFacts
-from slackwater.operations.pair_lock import lock_name
+from slackwater.operations.pair_lock import lock_name, mark_name
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.operations.switchover import PromoteNew
@@ -54,15 +54,21 @@ def test_a_second_operation_is_refused(lab: LabFacts) -> None:
 def test_recover_ends_the_sessions_of_its_own_dead_process_and_no_others(lab: LabFacts) -> None:
     assert slackwater(lab, "switchover", inject="kill:HoldClients").code == -9
     journal = next((Path(lab.config).parent / "state").glob("*.jsonl")).stem
-    with locked(lab, "b", "slackwater:lab"):  # somebody else's
+    lock = "slackwater:lab"
+    with locked(lab, "b", lock):  # somebody else's
         said = slackwater(lab, "recover")
         assert (said.report["outcome"], said.code) == ("refused", 1)
         assert "another slackwater holds the lock on b" in said.report["reasons"][0]
-    with locked(lab, "b", f"slackwater/{journal}", "slackwater:lab") as dead:
+    with (
+        locked(lab, "b", mark_name(journal, "control"), lock) as control,
+        locked(lab, "b", mark_name(journal, "spare")) as spare,
+        locked(lab, "a", mark_name(journal, "lock")) as fence,
+    ):
         said = slackwater(lab, "recover")
         assert (said.report["outcome"], said.code) == ("undone", 0), said
-        with pytest.raises(pymysql.err.OperationalError):
-            dead.ping(reconnect=False)
+        for dead in (control, spare, fence):
+            with pytest.raises(pymysql.err.OperationalError):
+                dead.ping(reconnect=False)
     assert (said.report["from"], said.report["to"]) == ("a", "b")
 
 

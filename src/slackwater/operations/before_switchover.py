@@ -25,8 +25,6 @@ class TakeLocks(Step[PairWorld]):
 
     async def do(self, world: PairWorld) -> None:
         for name in (self.old, self.new):
-            server = world.servers[name]
-            await server.open()
             if not await pair_lock.take(world, name):
                 raise Refused("cannot begin", [
                     f"another slackwater works on this pair (its lock is on {name})"
@@ -49,6 +47,7 @@ class TakeLocks(Step[PairWorld]):
         await mysql_server.prepare_lock(
             old.lock, wait_timeout_s=SESSION_WAIT_TIMEOUT_S, lock_wait_timeout_s=1
         )
+        await pair_lock.mark(world, old.lock, "lock")
 
     async def verify(self, world: PairWorld) -> Seen:
         owned = [await pair_lock.owned(world, name) for name in (self.old, self.new)]

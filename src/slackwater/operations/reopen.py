@@ -13,9 +13,10 @@ PROMOTING = "promoting"  # noted on disk right before the new server is told to 
 async def unlock(world: PairWorld, old: str) -> None:
     """End the session that holds the lock; the server frees the lock with it."""
     server = world.servers[old]
-    lock, server.lock = server.lock, None
+    lock = server.lock
     if lock is not None:
         await world.end_session(old, lock.connection_id)
+        server.lock = None  # not before: until then a late statement of it may still be executed
         await lock.close()
 
 
