@@ -232,6 +232,25 @@ def test_a_lock_that_fails_leaves_nothing(running: Instance) -> None:
     with_sessions(running, test)
 
 
+def test_sees_a_lock_on_everything_while_read_only(running: Instance) -> None:
+    async def test() -> list[bool]:
+        at = root(running)
+        async with await Session.open(at) as one, await Session.open(at) as other:
+            await server.set_read_only(one, True)
+            try:
+                seen = [await server.commits_held_up(one, "t.x")]
+                await other.run("FLUSH TABLES WITH READ LOCK")
+                seen.append(await server.commits_held_up(one, "t.x"))
+                await other.run("UNLOCK TABLES")
+                seen.append(await server.commits_held_up(one, "t.x"))
+            finally:
+                await server.set_read_only(one, False)
+            await other.run(INSERT)  # nothing of ours is left locked
+            return [*seen, await server.commits_held_up(one, "t.x")]
+
+    assert asyncio.run(test()) == [False, True, False, False]
+
+
 def test_sees_clients_and_how_long_they_rest(running: Instance) -> None:
     async def test(control: Session, client: Session) -> None:
         async def seen() -> object:

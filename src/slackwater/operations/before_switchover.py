@@ -108,6 +108,8 @@ class RehearseCatchUp(Step[PairWorld]):
             )
         # MariaDB counts a transaction as executed a moment before its rows can be seen.
         await canary.expect(new, "rehearsal", number, at=self.new, limit_s=self.lag_s)
+        if await mysql_server.commits_held_up(new, canary.TABLE):
+            raise StepFailed(f"somebody locks all tables on {self.new}; nothing was held")
         world.figures["rehearsal_ms"] = round((clock.mono() - begun) * 1000, 2)
 
     async def verify(self, world: PairWorld) -> Seen:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from slackwater import clock
 from slackwater.errors import ConfigError, OutsideError, StepFailed
+from slackwater.operations import canary
 from slackwater.operations.after_switchover import CloseLeftovers, FollowNew, Persist, ProveIt
 from slackwater.operations.before_switchover import (
     MakeCanary,
@@ -234,10 +236,16 @@ class PromoteNew(Step[PairWorld]):
     async def do(self, world: PairWorld) -> None:
         await claim_late(world)
         # Looked at again, because after a crash others may have been here.
-        if await world.writable(self.old) is not False:
-            raise StepFailed(f"{self.old} is not surely read-only, so {self.new} stays read-only")
-        world.note(PROMOTING, self.new)
         session = await world.session(self.new)
+        async with asyncio.TaskGroup() as both:
+            closed = both.create_task(world.writable(self.old))
+            held_up = both.create_task(mysql_server.commits_held_up(session, canary.TABLE))
+        if closed.result() is not False:
+            raise StepFailed(f"{self.old} is not surely read-only, so {self.new} stays read-only")
+        if held_up.result():
+            raise StepFailed(f"somebody locks all tables on {self.new} (FLUSH TABLES WITH READ "
+                             "LOCK, a backup): clients would wait there for its end")
+        world.note(PROMOTING, self.new)
         await mysql_server.set_read_only(session, False)
 
     async def verify(self, world: PairWorld) -> Seen:
@@ -254,6 +262,8 @@ class PromoteNew(Step[PairWorld]):
         writable = await world.writable(self.new)
         if writable:
             return Seen.DONE
+        if PROMOTING not in world.notes:
+            return Seen.NOT_DONE  # it was never told to
         if writable is None or world.hold_left_s() <= 0:
             return Seen.UNKNOWN  # past the hold, clients may have been let in to it
         return Seen.NOT_DONE
