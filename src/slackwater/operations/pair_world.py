@@ -111,7 +111,12 @@ class PairWorld:
         await asyncio.gather(*(reach(s) for s in self.servers.values()))
 
     async def close(self) -> None:
-        """Give everything back; never raises, never takes long."""
+        """Give everything back; never raises.
+
+        What we still hold ends at its deadline, and our pins with it: sooner, and clients would
+        come one by one to the server that was active, which may be read-only by now.
+        """
+        await asyncio.sleep(max((b.held_for_s() for b in self.balancers.values()), default=0.0))
         handles: list[Server | HAProxy] = [*self.servers.values(), *self.balancers.values()]
         for handle in handles:
             try:

@@ -21,16 +21,11 @@ async def unlock(world: PairWorld, old: str) -> None:
 
 
 async def reopen_old(world: PairWorld, old: str, new: str) -> None:
-    """Let the old server accept writes again, only if the new one surely does not.
-
-    A new server that cannot be asked is still read-only if we never began to promote it.
-    """
+    """Let the old server accept writes again, only if the new one surely does not."""
     if await world.writable(old):
         return
     await claim_late(world)
-    new_writable = await world.writable(new)
-    if new_writable or (new_writable is None and PROMOTING in world.notes):
-        raise StepFailed(f"{new} may be accepting writes, so {old} stays read-only")
+    await surely_read_only(world, new)
     lock = world.servers[old].lock
     if lock is not None and lock.broken:
         await unlock(world, old)  # a late read_only of ours must not undo what follows
@@ -38,3 +33,13 @@ async def reopen_old(world: PairWorld, old: str, new: str) -> None:
     await mysql_server.set_read_only(session, False)
     if not await world.writable(old):
         raise StepFailed(f"{old} is still read-only")
+
+
+async def surely_read_only(world: PairWorld, new: str) -> None:
+    """Raises StepFailed if the new server may be accepting writes: then nothing leads back.
+
+    One that cannot be asked is still read-only if we never began to promote it.
+    """
+    writable = await world.writable(new)
+    if writable or (writable is None and PROMOTING in world.notes):
+        raise StepFailed(f"{new} may be accepting writes: nothing is sent back to the other server")

@@ -18,7 +18,7 @@ from slackwater.operations.before_switchover import (
 )
 from slackwater.operations.pair_lock import claim, claim_late
 from slackwater.operations.pair_world import PairWorld
-from slackwater.operations.reopen import PROMOTING, reopen_old, unlock
+from slackwater.operations.reopen import PROMOTING, reopen_old, surely_read_only, unlock
 from slackwater.operations.settle_sessions import SettleSessions
 from slackwater.outside import mysql_server
 from slackwater.outside.haproxy import HAProxy
@@ -215,6 +215,8 @@ class AimHold(Step[PairWorld]):
         return Seen.DONE if aimed else Seen.NOT_DONE
 
     async def undo(self, world: PairWorld) -> None:
+        await surely_read_only(world, self.new)
+
         async def aim_back(balancer: HAProxy) -> None:
             # A hold that ended by itself, or that a killed slackwater put, is no longer aimed by
             # anybody: what follows here reopens the old server and sends clients there.
