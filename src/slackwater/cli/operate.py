@@ -7,8 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +15,7 @@ from typing import IO, Any
 import typer
 
 from slackwater import clock, config
+from slackwater.cli.interrupts import Interrupts, interruptible
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
@@ -30,9 +30,12 @@ from slackwater.plan.runner import Runner
 from slackwater.plan.step import Outcome, Plan
 from slackwater.rules.agreement import agreement
 
-# How each operation's plan is rebuilt from its journal.
-PLANS_AGAIN: dict[str, Callable[[dict[str, Any]], Plan[PairWorld]]] = {
-    "switchover": switchover.plan_again,
+# How each operation's plan is rebuilt from its journal; and what comes before it is recovered:
+# claiming what it works on (raises Refused, or ConfigError where the file has changed).
+PlanAgain = Callable[[dict[str, Any]], Plan[PairWorld]]
+Resume = Callable[[PairWorld, Past], Coroutine[Any, Any, None]]
+RECOVERABLE: dict[str, tuple[PlanAgain, Resume]] = {
+    "switchover": (switchover.plan_again, switchover.resume),
 }
 
 
@@ -44,7 +47,7 @@ class Proposal:
     reasons: list[str]
 
 
-Propose = Callable[[PairWorld], Awaitable[Proposal]]
+Propose = Callable[[PairWorld], Coroutine[Any, Any, Proposal]]
 
 
 def operate(
@@ -76,29 +79,33 @@ async def _operate(
     operation: str, settings: Config, pair: str, propose: Propose, *,
     plan_only: bool, as_json: bool,
 ) -> int:
-    async with opened(settings, pair) as world:
-        if plan_only:
-            return _print_plan(operation, await propose(world), as_json=as_json)
-        faults = _faults(settings)
-        with only_one(settings, pair):
-            left = unfinished(settings, pair)
-            if left:
-                raise Refused(
-                    f"cannot begin a {operation}",
-                    [f"operation {p.id} is unfinished" for p in left],
-                    hint="`slackwater recover` finishes or undoes it",
+    with interruptible() as interrupts:
+        async with opened(settings, pair) as world:
+            if plan_only:
+                proposal = await interrupts.look(propose(world))
+                return _print_plan(operation, proposal, as_json=as_json)
+            faults = _faults(settings)
+            with only_one(settings, pair):
+                left = unfinished(settings, pair)
+                if left:
+                    raise Refused(
+                        f"cannot begin a {operation}",
+                        [f"operation {p.id} is unfinished" for p in left],
+                        hint="`slackwater recover` finishes or undoes it",
+                    )
+                proposal = await interrupts.look(propose(world))
+                presenter = Presenter(as_json=as_json)
+                report = await _walk(
+                    operation, settings, world, proposal, faults, presenter, interrupts
                 )
-            presenter = Presenter(as_json=as_json)
-            report = await _walk(operation, settings, world, propose, faults, presenter)
-            presenter.finish()
-    return finish(report, as_json=as_json)
+                presenter.finish()
+        return finish(report, as_json=as_json)
 
 
 async def _walk(
-    operation: str, settings: Config, world: PairWorld, propose: Propose,
-    faults: Faults, presenter: Presenter,
+    operation: str, settings: Config, world: PairWorld, proposal: Proposal,
+    faults: Faults, presenter: Presenter, interrupts: Interrupts,
 ) -> Report:
-    proposal = await propose(world)
     plan = proposal.plan
     begun = clock.unix()
     try:
@@ -122,29 +129,36 @@ async def _walk(
         async def guard() -> list[str]:
             return proposal.reasons
 
-        with interruptible(runner):
-            return await runner.run(guard)
+        interrupts.hand_over(runner)
+        return await runner.run(guard)
     finally:
         record.close()
+
+
+def recoverable(past: Past) -> tuple[PlanAgain, Resume]:
+    """How an operation is recovered. Raises UsageError for one that nobody knows."""
+    operation = past.planned.get("operation")
+    if operation not in RECOVERABLE:
+        raise UsageError(f"this slackwater does not know the operation in {past.path}")
+    return RECOVERABLE[operation]
 
 
 async def recover_one(settings: Config, past: Past, presenter: Presenter) -> Report:
     """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn."""
     planned = past.planned
-    if planned.get("operation") not in PLANS_AGAIN:
-        raise UsageError(f"this slackwater does not know the operation in {past.path}")
-    plan = PLANS_AGAIN[planned["operation"]](planned["arguments"])
+    plan_again, resume = recoverable(past)
+    plan = plan_again(planned["arguments"])
     async with opened(settings, planned["pair"]) as world:
-        with only_one(settings, planned["pair"]):
-            await world.connect()
-            await switchover.claim(world)
+        with interruptible() as interrupts, only_one(settings, planned["pair"]):
             record = Journal.reopen(past.path)
-            world.notes.update(past.notes)
-            world.journal = record
-            runner = Runner(plan, world, record, tell=presenter.tell, faults=_faults(settings))
             try:
-                with interruptible(runner):
-                    report = await runner.recover(past)
+                world.notes.update(past.notes)
+                world.journal = record
+                await interrupts.look(world.connect())
+                await interrupts.look(resume(world, past))
+                runner = Runner(plan, world, record, tell=presenter.tell, faults=_faults(settings))
+                interrupts.hand_over(runner)
+                report = await runner.recover(past)
                 if report.outcome is Outcome.STUCK:
                     await _settled_by_others(world, plan, report, record)
                 return report
@@ -204,20 +218,6 @@ def only_one(settings: Config, pair: str) -> Iterator[None]:
             # Past the file's buffer: on a full disk that would fail again when it is closed.
             os.write(file.fileno(), str(os.getpid()).encode())
         yield
-
-
-@contextlib.contextmanager
-def interruptible(runner: Runner[PairWorld]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal stop and undo; a second one stops the undoing."""
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in signals:
-        loop.add_signal_handler(number, runner.interrupt)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 def unfinished(settings: Config, pair: str | None) -> list[Past]:

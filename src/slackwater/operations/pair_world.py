@@ -113,7 +113,12 @@ class PairWorld:
         await asyncio.gather(*(reach(s) for s in self.servers.values()))
 
     async def close(self) -> None:
-        """Give everything back; never raises, never takes long."""
+        """Give everything back; never raises.
+
+        What we still hold ends at its deadline, and our pins with it: sooner, and clients would
+        come one by one to the server that was active, which may be read-only by now.
+        """
+        await asyncio.sleep(max((b.held_for_s() for b in self.balancers.values()), default=0.0))
         handles: list[Server | HAProxy | Host] = [
             *self.servers.values(), *self.balancers.values(), *self.hosts.values(),
         ]
@@ -142,6 +147,16 @@ class PairWorld:
     async def session(self, server: str) -> Session:
         """A usable session to that server; raises OutsideError when it cannot be reached."""
         return await self.servers[server].session()
+
+    async def end_session(self, server: str, session_id: int) -> None:
+        """Kill one of our sessions and wait until the server no longer has it."""
+        fresh = await self.servers[server].fresh()
+        try:
+            async with asyncio.timeout(3):
+                while await mysql_server.end_session(fresh, session_id):
+                    await asyncio.sleep(0.002)
+        finally:
+            await fresh.close()
 
     async def writable(self, server: str) -> bool | None:
         """Whether a server accepts writes; None when nobody can tell now.

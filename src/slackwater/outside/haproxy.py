@@ -54,6 +54,7 @@ class HAProxy:
         self._pin: Pin | None = None
         self._hold_id = ""  # of the hold that this object put
         self._hold_ttl_ms = 0
+        self._held_until = 0.0  # time.monotonic()
         self._addresses: dict[str, str] = {}  # server name -> host:port, `hold` not among them
 
     # Looking
@@ -100,6 +101,12 @@ class HAProxy:
         """
         mine = state.hold is not None and state.hold.id == self._hold_id
         return mine and state.holding and self.pinned
+
+    def held_for_s(self) -> float:
+        """Seconds for which the hold that THIS object put may still be in force: it was neither
+        released, nor has its deadline passed, nor was its pin lost."""
+        left = self._held_until - time.monotonic()
+        return left if self._hold_id and self.pinned and left > 0 else 0.0
 
     async def outgoing(self) -> frozenset[str]:
         """`host:port` of its own end of each connection to a server of the backend.
@@ -163,6 +170,7 @@ class HAProxy:
         if not 0 < ttl_ms <= LONGEST_HOLD_S * 1000:
             self._fail(f"a hold of {ttl_ms} ms: want 1 to {LONGEST_HOLD_S:g} s", sent=False)
         self._hold_id, self._hold_ttl_ms = secrets.token_hex(6), ttl_ms
+        self._held_until = time.monotonic() + ttl_ms / 1000
         backend, map_ = self.at.backend, self.at.holds_map
         servers = await self._change(
             f"del map {map_} {backend}",
