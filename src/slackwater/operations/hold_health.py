@@ -11,6 +11,7 @@ from slackwater import clock
 from slackwater.errors import SlackwaterError, StepFailed
 from slackwater.facts.health import Before
 from slackwater.facts.server import ServerFacts
+from slackwater.operations.before_switchover import lock_name
 from slackwater.operations.hold_command import STARTING
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.outside import mysql_server
@@ -75,6 +76,8 @@ class ProveHealth(Step[HoldWorld]):
             look, lambda wrong: not wrong, what=f"{name} is healthy", every_s=LOOK_EVERY_S,
             limit_s=self.limit_back_s,
         )
+        await world.servers[name].renew()
+        await mysql_server.take_lock(await world.session(name), lock_name(world))
 
     async def _wrong(self, world: HoldWorld, name: str) -> list[str]:
         """Everything that is not well now; puts read_only back."""
