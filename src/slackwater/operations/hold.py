@@ -95,7 +95,7 @@ def steps(asked: Asked) -> tuple[Step[HoldWorld], ...]:
         FinishCommand(asked.command_limit_s),
         ProveHealth(servers, asked.same_version, asked.must_restart, asked.back_limit_s),
         *((OpenGate(ports),) if gated else ()),
-        FollowAgain(servers, others, FOLLOW_LIMIT_S),
+        *((FollowAgain(servers, others, FOLLOW_LIMIT_S),) if others else ()),
     )
 
 

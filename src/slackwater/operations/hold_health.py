@@ -51,7 +51,7 @@ class Remember(Step[HoldWorld]):
 
 @dataclass(frozen=True)
 class ProveHealth(Step[HoldWorld]):
-    """Wait until {servers} answer a login and a query again and are as before"""
+    """Log in to {servers} and ask, until version, replication and read_only are as before"""
 
     servers: tuple[str, ...]
     same_version: bool
