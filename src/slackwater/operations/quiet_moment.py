@@ -87,7 +87,6 @@ async def wait_for_quiet(
         )
         connected = await still() if still is not None and not found else 0
         empty = 0 if found or connected else empty + 1
-        print("DBG", round(clock.mono()-begun,3), [str(f) for f in found], connected, file=__import__("sys").stderr)
         waited = clock.mono() - begun
         if empty >= (LOOKS if clients_gone else 1):
             return Quiet((), waited)
