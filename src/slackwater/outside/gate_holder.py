@@ -30,11 +30,11 @@ from typing import Any
 
 from slackwater.outside import gate_rules
 from slackwater.outside.gate_netlink import KernelRefused, Netfilter
-from slackwater.outside.gate_queue import Queue, listeners, waiting_anywhere
+from slackwater.outside.gate_queue import Listeners, Queue, waiting_anywhere
 
 REFRESH_S = 0.8
 BEAT_S = 0.25
-_BACKLOG = 16  # not yet accepted connections up to which more are let through
+_PORTION_S = 0.001
 _PACE_LIMIT_S = 2.0  # then all go on, whether the server accepts or not
 _QUIET_S = 0.03
 _CLEAN_LIMIT_S = 1.0
@@ -68,6 +68,7 @@ class Holder:
         self.queue: Queue | None = None
         if order["way"] != "drop":
             self.queue = Queue(int(order.get("queue_length", 8192)))
+        self.listeners = Listeners()
         self._lines = b""
 
     def run(self) -> None:
@@ -118,7 +119,7 @@ class Holder:
             if now >= beat:
                 beat = now + BEAT_S
                 self.say("beat", held=self.queue.clients if self.queue else 0)
-                if self.orphaned and set(self.ports) <= set(listeners()):
+                if self.orphaned and set(self.ports) <= set(self.listeners.ports()):
                     return "orphaned"
             if self._next_line(min(cap, beat) - now) == "open":
                 return "asked"
@@ -159,19 +160,19 @@ class Holder:
         self.say("done", **self.figures(why, lag_s, asked - began))
 
     def _accept_all(self, queue: Queue) -> None:
-        """In portions, so that a listener's backlog is not overrun: what is too much for it
-        would be dropped, and that client's next try comes after a second."""
+        """In portions of what the slowest listener's backlog has room for. What is too much for
+        a backlog is dropped by the kernel, and that client's next try comes after a second."""
         limit = time.monotonic() + _PACE_LIMIT_S
         queue.take()
         while queue.waiting:
-            open_here = listeners()
-            behind = max((open_here.get(p, -1) for p in self.ports), default=-1)
-            if behind < 0 or time.monotonic() > limit:
-                queue.accept(1 << 30)
-            elif behind <= _BACKLOG:
-                queue.accept(_BACKLOG)
+            there = self.listeners.ports()
+            room = [there[p][1] // 2 - there[p][0] for p in self.ports if p in there]
+            if len(room) < len(self.ports) or time.monotonic() > limit:
+                queue.accept(1 << 30)  # nobody to spare
             else:
-                time.sleep(0.0005)
+                queue.accept(max(0, min(room)))
+                if queue.waiting:
+                    time.sleep(_PORTION_S)  # the handshakes of this portion take that long
             queue.take()
 
     def figures(self, why: str, lag_s: float, shut_s: float = 0.0) -> dict[str, Any]:
