@@ -13,7 +13,8 @@ from slackwater.config import Config
 from slackwater.errors import StepFailed
 from slackwater.operations.hold_clients import LockServers, WaitForCalm, WaitForClients
 from slackwater.operations.hold_command import FinishCommand, StartCommand
-from slackwater.operations.hold_health import BEFORE, FollowAgain, ProveHealth, Remember
+from slackwater.operations.hold_health import BEFORE, ProveHealth, Remember
+from slackwater.operations.hold_replicas import FollowAgain, LetReplicasGo
 from slackwater.operations.hold_world import HoldWorld, Scope
 from slackwater.outside import gate, tcp_table
 from slackwater.plan.journal import Past
@@ -91,6 +92,7 @@ def steps(asked: Asked) -> tuple[Step[HoldWorld], ...]:
         WaitForCalm(servers, asked.older_than_s, CALM_LIMIT_S),
         *((ShutGate(ports, servers, asked.hold_s),) if gated else ()),
         WaitForClients(servers, ports, asked.quiet_s, asked.close_stragglers),
+        *((LetReplicasGo(servers, others),) if others else ()),
         StartCommand(asked.command, asked.needs_s),
         FinishCommand(asked.command_limit_s),
         ProveHealth(servers, asked.same_version, asked.must_restart, asked.back_limit_s),
