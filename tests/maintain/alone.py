@@ -98,7 +98,8 @@ def summary(report: LoadReport) -> dict[str, Any]:
     said = report.as_json(None)
     seen = report.verification
     return {
-        "acked": report.acked, "errors": said["errors_by_kind"], "lost": seen.lost if seen else None,
+        "acked": report.acked, "errors": said["errors_by_kind"],
+        "lost": seen.lost if seen else None,
         "duplicated": seen.duplicated if seen else None,
         "longest_ms": said["latency_ms"]["request"]["max"],
         "longest_gap_ms": said["longest_gap_ms"],

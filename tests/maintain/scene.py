@@ -27,6 +27,7 @@ from slackwater.lab.load_target import lab_target
 from slackwater.lab.up import up
 
 RATE = 150
+PACKAGE = "mariadb-server-core"
 MOST_S = 60 * PATIENCE  # a load ends with its scene, long before
 
 
@@ -52,6 +53,11 @@ def closed(program: Program, place: Path) -> dict[str, Any]:
                    tested=2)
 
 
+def package(program: Program, place: Path) -> dict[str, Any]:
+    """The distribution's server package is installed again below a server that runs from it."""
+    return _on_one(program, place, "upgrade", "s", PACKAGE, "--reinstall")
+
+
 def pair(program: Program, place: Path) -> dict[str, Any]:
     """Both servers of a loaded pair are restarted, one after the other, behind HAProxy."""
     try:
@@ -65,7 +71,8 @@ def pair(program: Program, place: Path) -> dict[str, Any]:
         new = {n: made.instance(n).pid for n in made.servers}
         return {
             "code": done.returncode, "said": _last_json(done.stdout), "err": done.stderr[-3000:],
-            "load": alone.summary(load.report), "restarted": [n for n in new if new[n] != uptimes[n]],
+            "load": alone.summary(load.report),
+            "restarted": [n for n in new if new[n] != uptimes[n]],
         }
     finally:
         end(place / "lab")
@@ -130,7 +137,7 @@ def _last_json(text: str) -> dict[str, Any]:
 
 
 SCENES: dict[str, Callable[[Program, Path], dict[str, Any]]] = {
-    f.__name__: f for f in (restart, failing, straggler, closed, pair)
+    f.__name__: f for f in (restart, failing, straggler, closed, package, pair)
 }
 
 

@@ -28,6 +28,7 @@ app.command("recover")(switch.recover)
 app.command("switchover")(switch.switchover)
 app.command("hold")(maintain.hold)
 app.command("restart")(maintain.restart)
+app.command("upgrade")(maintain.upgrade)
 
 
 def _version(asked: bool) -> None:

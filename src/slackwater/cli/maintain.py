@@ -1,4 +1,4 @@
-"""`slackwater hold` and `slackwater restart`."""
+"""`slackwater hold`, `slackwater restart` and `slackwater upgrade`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from slackwater.cli.operate import Proposal, finish, operate, refused, say
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.rolling import Part, print_parts, roll
 from slackwater.config import Config
-from slackwater.errors import Refused, UsageError
+from slackwater.errors import Refused, SlackwaterError, UsageError
 from slackwater.operations import hold as holding
 from slackwater.operations import restart as restarting
+from slackwater.operations import upgrade as upgrading
 from slackwater.operations.hold_world import HoldWorld, Scope, scope_of
-from slackwater.outside import mysql_server
+from slackwater.outside import apt, mysql_server
 from slackwater.plan import journal
+from slackwater.rules import upgrade as rules
 
 # What clients wait for a connection: PyMySQL and libmysqlclient 10 s, others 15 s or more.
 CONNECT_TIMEOUT_S = 10.0
@@ -218,3 +220,86 @@ def _warn(limit: float) -> None:
         print(f"slackwater: many clients give up connecting after {CONNECT_TIMEOUT_S:g} s, and "
               f"may be held for {limit:g} s", file=sys.stderr)
 
+
+
+def upgrade(
+    server: Annotated[str | None, typer.Argument(help="Which server.")] = None,
+    packages: Annotated[
+        list[str] | None,
+        typer.Argument(help="Which packages [default: the database server's that are installed]."),
+    ] = None,
+    reinstall: Annotated[
+        bool, typer.Option("--reinstall", help="Install the same version again.")
+    ] = False,
+    port: PortOption = None,
+    limit: LimitOption = holding.HOLD_S,
+    quiet_limit: QuietOption = 3.0,
+    close_stragglers: CloseOption = False,
+    command_limit: RunOption = 600.0,
+    plan: PlanOption = False,
+    file: ConfigOption = None,
+    pair: PairOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Upgrade the packages of one server while its clients wait; with --pair alone, of both.
+
+    On the server's own machine (Debian, Ubuntu), as root. Packages are downloaded before anybody
+    waits, and only the server's own are installed. For a pair on two machines: upgrade the
+    passive there, `slackwater switchover`, upgrade the other there.
+
+    Examples:
+
+      slackwater upgrade db1 --plan     what would be done, step by step
+
+      slackwater upgrade db1            the installed server packages
+
+      slackwater upgrade db1 mariadb-server-core --reinstall
+    """
+    _warn(limit)
+
+    async def propose(world: HoldWorld) -> Proposal[HoldWorld]:
+        ports = tuple(port or ()) or await own_ports(world)
+        common = _asked(world, ports, (), limit, quiet_limit, close_stragglers, command_limit)
+        return await _upgrade(world, common, tuple(packages or ()), reinstall)
+
+    settings = config.load(config.find(file))
+    if server is None and pair is not None:
+        rolling(settings, pair, Part("upgrade", propose), plan_only=plan, as_json=as_json)
+        return
+    if server is None and len(settings.servers) > 1:
+        raise UsageError(f"say which server ({', '.join(settings.servers)})",
+                         hint="or --pair NAME for both of a pair, one after the other")
+
+    def make(found: Config) -> HoldWorld:
+        return HoldWorld(found, scope_of(found, pair, server))
+
+    operate("upgrade", file, make, propose, plan_only=plan, as_json=as_json)
+
+
+async def _upgrade(
+    world: HoldWorld, common: holding.Asked, packages: tuple[str, ...], reinstall: bool
+) -> Proposal[HoldWorld]:
+    """Look, and make the plan of an upgrade."""
+    if why := apt.missing():
+        return Proposal(None, [why])
+    name = world.scope.servers[0]
+    try:
+        await world.connect()
+        packages = packages or await apt.installed_servers()
+        wish = await upgrading.look(
+            world, packages, held=bool(common.ports), reinstall=reinstall)
+        held = await apt.held() & set(packages)
+    except SlackwaterError as error:
+        return Proposal(None, [str(error)])
+    reasons = rules.refusals(wish)
+    if not packages:
+        reasons = [f"no package of a database server is installed here; is {name} on another "
+                   "machine? Run it there, or name the packages"]
+    asked = upgrading.Asked(
+        **{**common.arguments(), "command": apt.install(packages, reinstall=reinstall)},
+        packages=packages, held=tuple(sorted(held)), reinstall=reinstall,
+        slow=rules.is_major(wish), restart=restarting.command(world.config, name),
+    )
+    past = journal.read_all(world.config.state_directory)
+    asked = dataclasses.replace(asked, needs_s=holding.took_s(asked, "upgrade", past))
+    return Proposal(upgrading.plan(asked), reasons + holding.too_long(asked))

@@ -19,7 +19,7 @@ from slackwater import clock, config
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
-from slackwater.operations import hold, hold_clients, restart, switchover
+from slackwater.operations import hold, hold_clients, restart, switchover, upgrade
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
@@ -208,6 +208,7 @@ KINDS: dict[str, Kind[Any]] = {
     "switchover": Kind(switchover.plan_again, _pair_of, switchover.claim, _agreed),
     "hold": Kind(hold.plan_again, _held, hold_clients.claim, hold.settled),
     "restart": Kind(restart.plan_again, _held, hold_clients.claim, hold.settled),
+    "upgrade": Kind(upgrade.plan_again, _held, hold_clients.claim, hold.settled),
 }
 
 

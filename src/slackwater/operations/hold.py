@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from slackwater import clock
 from slackwater.config import Config
@@ -58,7 +58,7 @@ class Asked:
         return asdict(self)
 
     @classmethod
-    def read(cls, arguments: dict[str, Any]) -> Asked:
+    def read(cls, arguments: dict[str, Any]) -> Self:
         """From a journal; what is not ours is left out."""
         ours = {f.name for f in dataclasses.fields(cls)}
         values: dict[str, Any] = {k: _frozen(v) for k, v in arguments.items() if k in ours}
@@ -199,7 +199,8 @@ def took_s(asked: Asked, operation: str, past: Sequence[Past]) -> float:
             continue
         if ended[-1]["outcome"] == Outcome.DONE:
             ms = {s["name"]: s["ms"] for s in ended[-1]["steps"]}
-            times.append((ms.get("FinishCommand", 0.0) + ms.get("ProveHealth", 0.0)) / 1000)
+            away = ("FinishCommand", "RestartAfter", "ProveHealth")
+            times.append(sum(ms.get(name, 0.0) for name in away) / 1000)
     return round(max(times[-5:], default=0.0), 2)
 
 

@@ -89,7 +89,8 @@ class FinishCommand(Step[HoldWorld]):
             raise StepFailed("the command was killed, or ended without telling how; its output is "
                              f"in {running.output}")
         if code != 0:
-            raise StepFailed(f"the command ended with exit code {code}; its last words: {_last(running.tail())}")
+            last = _last(running.tail())
+            raise StepFailed(f"the command ended with exit code {code}; its last words: {last}")
         return Seen.DONE
 
     async def verify(self, world: HoldWorld) -> Seen:
