@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from slackwater import clock
 from slackwater.cli.operate import Proposal, closing, print_plan, walk
