@@ -164,6 +164,35 @@ async def test_refreshing_moves_the_deadline_and_aim_does_not():
         await balancer.release(to="b")
 
 
+@async_test
+async def test_a_hold_that_a_hung_balancer_finds_too_late_ends_at_once():
+    async with lab() as it:
+        at = it.pairs["pair"]
+        balancer = HAProxy(at, limit_s=0.3)
+        await balancer.prepare_hold(active="a")
+        it.process.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(OutsideError, match="no reply within"):
+                await balancer.hold(active="a", back="a", deadline=in_seconds(60))
+            given_up = int(balancer._hold_by.removeprefix("/"))
+
+            async def past() -> bool:
+                return time.time() > given_up + 1
+
+            await until(past)
+        finally:
+            it.process.send_signal(signal.SIGCONT)
+
+        async def ended() -> bool:
+            seen = await HAProxy(at).look()
+            return seen.switch.expired.get("pair", ("", ""))[1] == "it came too late"
+
+        await until(ended)
+        state = await balancer.look()
+        assert state.active == "a" and state.hold is None and not state.holding
+        await balancer.close()
+
+
 HOLDER = """
 import asyncio, sys, time
 from slackwater.facts.balancer import BalancerAddress
