@@ -53,9 +53,9 @@ def nothing_left(seen: dict[str, Any]) -> None:
     assert seen["alive"]
 
 
-@pytest.mark.parametrize("program", ["mariadb-10.11", "mysql-9.7"])
-def test_a_loaded_server_is_restarted_and_nobody_fails(program: str) -> None:
-    seen = play("restart", program)
+@pytest.mark.parametrize("which", ["mariadb-10.11", "mysql-9.7"])
+def test_a_loaded_server_is_restarted_and_nobody_fails(which: str) -> None:
+    seen = play("restart", which)
     assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
     nobody_failed(seen)
     nothing_left(seen)
@@ -64,9 +64,9 @@ def test_a_loaded_server_is_restarted_and_nobody_fails(program: str) -> None:
     assert seen["said"]["gate"]["ended_by"] == "asked"
 
 
-@pytest.mark.parametrize("program", ["mariadb-10.11", "mysql-9.7"])
-def test_a_loaded_pair_is_restarted_in_turn_and_nobody_fails(program: str) -> None:
-    seen = play("pair", program)
+@pytest.mark.parametrize("which", ["mariadb-10.11", "mysql-9.7"])
+def test_a_loaded_pair_is_restarted_in_turn_and_nobody_fails(which: str) -> None:
+    seen = play("pair", which)
     assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
     nobody_failed(seen)
     assert seen["restarted"] == ["a", "b"]

@@ -75,7 +75,7 @@ async def look(
             continue  # which another check says
     return rules.Wish(
         server, session.flavour, writable, held, changes, replicas,
-        busy=apt.busy(), unfinished=await apt.unfinished(), frozen=apt.FROZEN.exists(), reinstall=reinstall,
+        busy=apt.busy(), unfinished=await apt.unfinished(), frozen=apt.FROZEN.exists(),
     )
 
 

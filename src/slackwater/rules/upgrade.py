@@ -26,7 +26,6 @@ class Wish:
     busy: str = ""
     unfinished: str = ""  # what dpkg has left to do from before
     frozen: bool = False
-    reinstall: bool = False
 
 
 def refusals(wish: Wish) -> list[str]:
