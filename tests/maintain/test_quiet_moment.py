@@ -91,6 +91,7 @@ def test_our_own_sessions_and_account_do_not_count(server: Instance) -> None:
     assert asyncio.run(ask()) == (1, 0, 0)
 
 
+@pytest.mark.one_flavour
 def test_replication_does_not_count(pair: tuple[Instance, Instance]) -> None:
     """A source's dump threads and a replica's own threads are no clients."""
     a, b = pair
