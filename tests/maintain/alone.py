@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -84,13 +85,32 @@ class Loaded:
         self._thread.join()
 
 
-def slackwater(*words: str | Path, timeout: float = 180.0) -> subprocess.CompletedProcess[str]:
-    """Run the command as a person would."""
-    command = [sys.executable, "-m", "slackwater", *map(str, words)]
+def command(*words: str | Path) -> list[str]:
+    """slackwater's command line."""
+    return [sys.executable, "-m", "slackwater", *map(str, words)]
+
+
+def slackwater(
+    *words: str | Path, before: tuple[str, ...] = (), timeout: float = 180.0
+) -> subprocess.CompletedProcess[str]:
+    """Run it as a person would; `before`: a program that runs it."""
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, check=False,
+        [*before, *command(*words)], capture_output=True, text=True, timeout=timeout, check=False,
         env={**os.environ, "COLUMNS": "120"},
     )
+
+
+def until_step(name: str, *words: str | Path) -> subprocess.Popen[str]:
+    """Begin it (with --json among the words) and return once that step has begun."""
+    process = subprocess.Popen(
+        command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        event = json.loads(line) if line.startswith("{") else {}
+        if event.get("event") == "started" and event.get("step") == name:
+            return process
+    raise AssertionError(f"{name} was never begun")
 
 
 def summary(report: LoadReport) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,42 @@ def closed(program: Program, place: Path) -> dict[str, Any]:
                    tested=2)
 
 
+def killed(program: Program, place: Path) -> dict[str, Any]:
+    """slackwater is killed while the server is down; then recover."""
+    server = _server(program, place)
+    words = ("restart", "s", "--json", "--config", alone.config(place))
+    with alone.Loaded(alone.target(server), _plan()) as load:
+        _under_way(load)
+        process = alone.until_step("FinishCommand", *words)
+        process.kill()
+        process.communicate()
+        _goes_on(load)
+        done = alone.slackwater("recover", "--json", "--config", alone.config(place))
+        again = alone.slackwater("recover", "--json", "--config", alone.config(place))
+        _goes_on(load)
+    return _seen(done, load, place) | {"again": again.returncode}
+
+
+def interrupted(program: Program, place: Path) -> dict[str, Any]:
+    """Ctrl-C while clients wait at the gate for a pool that does not leave."""
+    server = _server(program, place)
+    words = ("restart", "s", "--quiet-limit", "20", "--limit", "25", "--json")
+    with alone.Loaded(alone.target(server), _plan(pooled=1)) as load:
+        _under_way(load)
+        process = alone.until_step(
+            "WaitForClients", *words, "--config", alone.config(place))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=MOST_S)
+        _goes_on(load)
+    return _seen(subprocess.CompletedProcess(words, process.returncode, out, err), load, place)
+
+
+def powerless(program: Program, place: Path) -> dict[str, Any]:
+    """Root in a container without CAP_NET_ADMIN: refused, with what is missing."""
+    before = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
+    return _on_one(program, place, "restart", "s", before=before)
+
+
 def package(program: Program, place: Path) -> dict[str, Any]:
     """The distribution's server package is installed again below a server that runs from it."""
     return _on_one(program, place, "upgrade", "s", PACKAGE, "--reinstall")
@@ -79,7 +116,8 @@ def pair(program: Program, place: Path) -> dict[str, Any]:
 
 
 def _on_one(
-    program: Program, place: Path, *words: str, pooled: int = 0, tested: int = 0
+    program: Program, place: Path, *words: str, pooled: int = 0, tested: int = 0,
+    before: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     server = _server(program, place)
     pid = server.pid
@@ -87,15 +125,21 @@ def _on_one(
         _under_way(load)
         front, dashes, command = _split(words)
         done = alone.slackwater(
-            *front, "--json", "--config", alone.config(place), *dashes, *command)
+            *front, "--json", "--config", alone.config(place), *dashes, *command, before=before)
         _goes_on(load)
+    return _seen(done, load, place) | {"restarted": Instance.load(place / "s").pid != pid}
+
+
+def _seen(
+    done: subprocess.CompletedProcess[str], load: alone.Loaded, place: Path
+) -> dict[str, Any]:
     assert load.report is not None
+    rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True,
+                           check=False, timeout=10)
     return {
         "code": done.returncode, "said": _last_json(done.stdout), "err": done.stderr[-3000:],
-        "load": alone.summary(load.report),
-        "restarted": Instance.load(place / "s").pid != pid,
-        "rules": subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True,
-                                check=False, timeout=10).stdout,
+        "load": alone.summary(load.report), "rules": rules.stdout,
+        "alive": Instance.load(place / "s").alive,
     }
 
 
@@ -137,7 +181,9 @@ def _last_json(text: str) -> dict[str, Any]:
 
 
 SCENES: dict[str, Callable[[Program, Path], dict[str, Any]]] = {
-    f.__name__: f for f in (restart, failing, straggler, closed, package, pair)
+    f.__name__: f for f in (
+        restart, failing, straggler, closed, killed, interrupted, powerless, package, pair
+    )
 }
 
 

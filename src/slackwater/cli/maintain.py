@@ -295,9 +295,10 @@ async def _upgrade(
     if not packages:
         reasons = [f"no package of a database server is installed here; is {name} on another "
                    "machine? Run it there, or name the packages"]
+    files = apt.files(wish.changes)
     asked = upgrading.Asked(
-        **{**common.arguments(), "command": apt.install(packages, reinstall=reinstall)},
-        packages=packages, held=tuple(sorted(held)), reinstall=reinstall,
+        **{**common.arguments(), "command": apt.install(files)},
+        packages=packages, files=files, held=tuple(sorted(held)), reinstall=reinstall,
         slow=rules.is_major(wish), restart=restarting.command(world.config, name),
     )
     past = journal.read_all(world.config.state_directory)

@@ -337,6 +337,7 @@ def held_text(figures: dict[str, Any]) -> str:
 
 
 def print_plan(operation: str, proposal: Proposal[Any], *, as_json: bool) -> int:
+    """Print a plan and why it would be refused; returns the exit code."""
     if as_json:
         print(json.dumps({
             "operation": operation,

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from slackwater import clock
@@ -77,10 +78,20 @@ def roll(settings: Config, pair: str, part: Part, *, as_json: bool) -> list[Repo
         world = HoldWorld(settings, scope_of(settings, pair, server))
         return walk(part.operation, settings, world, part.propose, as_json=as_json)
 
-    if tell(one(new)) and tell(
-        walk("switchover", settings, PairWorld(settings, pair), switch, as_json=as_json)
-    ):
-        tell(one(old))
+    def over() -> Report:
+        return walk("switchover", settings, PairWorld(settings, pair), switch, as_json=as_json)
+
+    parts: list[tuple[str, Callable[[], Report]]] = [
+        (f"{part.operation} {new}", partial(one, new)), (f"switchover to {new}", over),
+        (f"{part.operation} {old}", partial(one, old)),
+    ]
+    for number, (_, act) in enumerate(parts):
+        if not tell(act()):
+            last = reports[-1]
+            last.left += [f"then: {name}" for name, _ in parts[number + 1:]]
+            if number and last.outcome is Outcome.REFUSED:
+                last.outcome = Outcome.STUCK  # this part touched nothing, but those before did
+            break
     return reports
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from slackwater.facts.flavour import Flavour, Vendor
 
-_INST = re.compile(r"^Inst (\S+)(?: \[([^\]]+)\])? \((\S+)")
+_INST = re.compile(r"^Inst (\S+)(?: \[([^\]]+)\])? \((\S+)(?:.*\[(\w+)\]\))?")
 _REMV = re.compile(r"^(?:Remv|Purg) (\S+)(?: \[([^\]]+)\])?")
 _NUMBER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 # Packages that belong to a database server; anything else lengthens the outage for nothing.
 _FAMILY = re.compile(r"^(mariadb|mysql|percona|galera|libmariadb|libmysql|libperconaserver)")
+
+_SERVER = re.compile(r"^(mariadb|mysql|percona)\S*server")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,12 @@ class Change:
     name: str
     old: str
     new: str
+    architecture: str = ""
+
+    @property
+    def file(self) -> str:
+        """The name of its file in the package manager's cache."""
+        return f"{self.name}_{self.new.replace(':', '%3a')}_{self.architecture}.deb"
 
     @property
     def of_the_server(self) -> bool:
@@ -36,7 +44,7 @@ def parse_simulation(text: str) -> tuple[Change, ...]:
     found = []
     for line in text.splitlines():
         if inst := _INST.match(line):
-            found.append(Change(inst[1], inst[2] or "", inst[3]))
+            found.append(Change(inst[1], inst[2] or "", inst[3], inst[4] or ""))
         elif removed := _REMV.match(line):
             found.append(Change(removed[1], removed[2] or "", ""))
     return tuple(found)
@@ -53,7 +61,7 @@ def flavour_of(change: Change) -> Flavour | None:
 
 def server_of(changes: tuple[Change, ...]) -> Change | None:
     """The package among them that has the server's program, or its number."""
-    servers = [c for c in changes if c.new and re.match(r"(mariadb|mysql|percona)\S*server", c.name)]
+    servers = [c for c in changes if c.new and _SERVER.match(c.name)]
     return next((c for c in servers if "core" in c.name), servers[0] if servers else None)
 
 

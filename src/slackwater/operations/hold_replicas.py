@@ -66,6 +66,9 @@ class FollowAgain(Step[HoldWorld]):
         return 2 * self.limit_follow_s + 10.0
 
     async def do(self, world: HoldWorld) -> None:
+        for other in self.others:
+            if other in world.notes[BEFORE]:
+                await world.servers[other].renew()  # they may have idled out meanwhile
         for other in world.notes.get(LET_GO, []):
             await mysql_server.start_replica(await world.session(other))
         for name in (*self.servers, *self.others):

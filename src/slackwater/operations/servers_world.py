@@ -47,10 +47,10 @@ class Server:
         return self.control
 
     async def renew(self) -> None:
-        """Open new sessions in place of those that a restart has cut."""
+        """Open new sessions in place of those that a restart, or a long wait, may have cut."""
         for session in (self.control, self.spare):
             if session is not None:
-                session.drop("the server was restarted")
+                session.drop("replaced by a new one")
         await self.open()
 
     async def fresh(self, limit_s: float = CONNECT_LIMIT_S) -> Session:

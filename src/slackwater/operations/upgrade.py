@@ -27,6 +27,7 @@ class Asked(hold.Asked):
     wants innodb_fast_shutdown = 0; `restart`: the command that restarts the server."""
 
     packages: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()  # the packages' files, once downloaded
     held: tuple[str, ...] = ()
     reinstall: bool = False
     slow: bool = False
@@ -36,7 +37,7 @@ class Asked(hold.Asked):
 def plan(asked: Asked) -> Plan[HoldWorld]:
     """The list of steps: those of a hold, with the packages' own before and behind."""
     server = asked.servers[0]
-    steps: list[Step[HoldWorld]] = [Download(asked.packages, asked.reinstall)]
+    steps: list[Step[HoldWorld]] = [Download(asked.packages, asked.files, asked.reinstall)]
     for step in hold.steps(asked):
         if isinstance(step, WaitForCalm):
             if asked.held:
@@ -46,6 +47,7 @@ def plan(asked: Asked) -> Plan[HoldWorld]:
         steps.append(step)
         if isinstance(step, FinishCommand):
             steps.append(RestartAfter(server, asked.restart, asked.command_limit_s))
+    steps.append(RunTriggers(asked.packages))
     if asked.held:
         steps.append(HoldAgain(asked.held))
     title = f"upgrade {server}: {', '.join(asked.packages)}"
@@ -73,7 +75,7 @@ async def look(
             continue  # which another check says
     return rules.Wish(
         server, session.flavour, writable, held, changes, replicas,
-        busy=apt.busy(), frozen=apt.FROZEN.exists(), reinstall=reinstall,
+        busy=apt.busy(), unfinished=await apt.unfinished(), frozen=apt.FROZEN.exists(),
     )
 
 
@@ -82,6 +84,7 @@ class Download(Step[HoldWorld]):
     """Download {packages}, while clients are still served"""
 
     packages: tuple[str, ...]
+    files: tuple[str, ...]
     reinstall: bool
     limit_s: ClassVar[float] = DOWNLOAD_LIMIT_S
     no_undo: ClassVar[str] = "files in the package manager's cache"
@@ -92,7 +95,9 @@ class Download(Step[HoldWorld]):
         return [why] if why else []
 
     async def do(self, world: HoldWorld) -> Seen:
-        await apt.download(self.packages, reinstall=self.reinstall, limit_s=DOWNLOAD_LIMIT_S)
+        await apt.download(
+            self.packages, reinstall=self.reinstall, files=self.files, limit_s=DOWNLOAD_LIMIT_S
+        )
         return Seen.DONE
 
     async def verify(self, world: HoldWorld) -> Seen:
@@ -130,6 +135,23 @@ class HoldAgain(Step[HoldWorld]):
 
     async def verify(self, world: HoldWorld) -> Seen:
         return Seen.DONE if set(self.packages) <= await apt.held() else Seen.NOT_DONE
+
+
+@dataclass(frozen=True)
+class RunTriggers(Step[HoldWorld]):
+    """Run the triggers of {packages}, which were put off while clients waited"""
+
+    packages: tuple[str, ...]
+    limit_s: ClassVar[float] = 300.0
+    forward_tries: ClassVar[int] = 1
+    no_undo: ClassVar[str] = "only forward"
+
+    async def do(self, world: HoldWorld) -> Seen:
+        await apt.run_triggers(self.limit_s)
+        return Seen.DONE
+
+    async def verify(self, world: HoldWorld) -> Seen:
+        return Seen.DONE if await apt.configured(self.packages) else Seen.NOT_DONE
 
 
 @dataclass(frozen=True)

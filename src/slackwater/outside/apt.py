@@ -14,16 +14,13 @@ from slackwater.facts.packages import Change, parse_simulation
 from slackwater.outside.command import run
 
 LOCK = Path("/var/lib/dpkg/lock-frontend")
+ARCHIVES = Path("/var/cache/apt/archives")
 FROZEN = Path("/etc/mysql/FROZEN")
 # What holds the server's program and starts it; libraries and clients may wait for another day.
 _SERVERS = re.compile(r"^(mariadb|mysql|mysql-community|percona)-server(-core)?(-[\d.]+)?$")
 _WORKERS = ("unattended-upgr", "apt-get", "apt", "dpkg", "aptitude", "packagekitd")
 _QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-# Keep the administrator's configuration files; do not wait for others' locks; ask nobody.
-OPTIONS = (
-    "-y", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold",
-    "-o", "DPkg::Lock::Timeout=2", "--no-install-recommends",
-)
+OPTIONS = ("-y", "-o", "DPkg::Lock::Timeout=2", "--no-install-recommends")
 
 
 def missing() -> str:
@@ -58,19 +55,53 @@ async def simulate(packages: Sequence[str], *, reinstall: bool) -> tuple[Change,
     return parse_simulation(said)
 
 
-async def download(packages: Sequence[str], *, reinstall: bool, limit_s: float) -> None:
-    """Fetch the packages, install nothing. Raises StepFailed."""
+async def download(
+    packages: Sequence[str], *, reinstall: bool, files: Sequence[str], limit_s: float
+) -> None:
+    """Fetch the packages, install nothing. Raises StepFailed, also if a file is not there then."""
     command = ["apt-get", "--download-only", "--allow-change-held-packages", *OPTIONS,
                *words(packages, reinstall=reinstall)]
     code, said = await run(command, limit_s=limit_s, environment=_QUIET)
     if code:
         last = " / ".join(said.strip().splitlines()[-3:])
         raise StepFailed(f"the packages could not be downloaded: {last}")
+    if absent := [file for file in files if not Path(file).exists()]:
+        raise StepFailed(f"downloaded, but not in the cache: {', '.join(absent)}")
 
 
-def install(packages: Sequence[str], *, reinstall: bool) -> tuple[str, ...]:
-    """The command that installs what was downloaded, and nothing that was not."""
-    return ("apt-get", "--no-download", *OPTIONS, *words(packages, reinstall=reinstall))
+def files(changes: Sequence[Change]) -> tuple[str, ...]:
+    """Where their files are once they are downloaded."""
+    return tuple(str(ARCHIVES / change.file) for change in changes)
+
+
+def install(files: Sequence[str]) -> tuple[str, ...]:
+    """The command that unpacks and configures these files and does nothing else.
+
+    dpkg itself, since apt-get reads all its lists first, and runs triggers (the manual pages'
+    index alone takes seconds) and hooks before it ends: the server would be away for all of them.
+    """
+    return ("dpkg", "--force-confdef", "--force-confold", "--no-triggers", "--install", *files)
+
+
+async def run_triggers(limit_s: float) -> None:
+    """Run the triggers that `install` has put off. Raises StepFailed."""
+    code, said = await run(["dpkg", "--configure", "--pending"], limit_s=limit_s,
+                           environment=_QUIET)
+    if code:
+        raise StepFailed(f"dpkg --configure --pending: {said.strip()[-300:]}")
+
+
+async def configured(packages: Sequence[str]) -> bool:
+    """Whether all of these are installed and configured."""
+    show = "${db:Status-Status}\n"
+    code, said = await run(["dpkg-query", "-W", "-f", show, *packages], limit_s=20)
+    return not code and set(said.split()) <= {"installed"}
+
+
+async def unfinished() -> str:
+    """What dpkg has left to do from before, in its words; "" for nothing."""
+    _, said = await run(["dpkg", "--audit"], limit_s=30)
+    return " ".join(said.split())
 
 
 async def held() -> frozenset[str]:

@@ -29,12 +29,14 @@ import time
 from typing import Any
 
 from slackwater.outside import gate_rules
+from slackwater.outside.gate_listeners import Listeners
 from slackwater.outside.gate_netlink import KernelRefused, Netfilter
-from slackwater.outside.gate_queue import Listeners, Queue, waiting_anywhere
+from slackwater.outside.gate_queue import Queue, waiting_anywhere
 
 REFRESH_S = 0.8
 BEAT_S = 0.25
-_PORTION_S = 0.001
+_HANDSHAKE_S = 0.5  # one that takes longer has a client that is gone
+_PORTION = 64
 _PACE_LIMIT_S = 2.0  # then all go on, whether the server accepts or not
 _QUIET_S = 0.03
 _CLEAN_LIMIT_S = 1.0
@@ -160,19 +162,23 @@ class Holder:
         self.say("done", **self.figures(why, lag_s, asked - began))
 
     def _accept_all(self, queue: Queue) -> None:
-        """In portions of what the slowest listener's backlog has room for. What is too much for
-        a backlog is dropped by the kernel, and that client's next try comes after a second."""
+        """In portions for which the listeners' backlogs have room, counting what is let through
+        and has not finished its handshake."""
         limit = time.monotonic() + _PACE_LIMIT_S
+        under_way: dict[bytes, float] = {}
         queue.take()
         while queue.waiting:
+            now = time.monotonic()
+            young = [client for client, at in under_way.items() if now - at < _HANDSHAKE_S]
+            under_way = {c: under_way[c] for c in self.listeners.unfinished(young)}
             there = self.listeners.ports()
-            room = [there[p][1] // 2 - there[p][0] for p in self.ports if p in there]
-            if len(room) < len(self.ports) or time.monotonic() > limit:
+            room = [there[p][1] * 3 // 4 - there[p][0] for p in self.ports if p in there]
+            if len(room) < len(self.ports) or now > limit:
                 queue.accept(1 << 30)  # nobody to spare
+            elif (most := min(min(room) - len(under_way), _PORTION)) > 0:
+                under_way.update(dict.fromkeys(queue.accept(most), time.monotonic()))
             else:
-                queue.accept(max(0, min(room)))
-                if queue.waiting:
-                    time.sleep(_PORTION_S)  # the handshakes of this portion take that long
+                time.sleep(0.0005)
             queue.take()
 
     def figures(self, why: str, lag_s: float, shut_s: float = 0.0) -> dict[str, Any]:

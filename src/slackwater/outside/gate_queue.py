@@ -1,4 +1,4 @@
-"""The queue where held connection requests wait (nfnetlink_queue), and who listens on a port.
+"""The queue where held connection requests wait (nfnetlink_queue).
 
 Sent to other hosts: standard library and `gate_` modules only.
 """
@@ -13,11 +13,9 @@ import struct
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Dict, Tuple  # noqa: UP035  (Python 3.8)
 
 from slackwater.outside.gate_netlink import (
     ACK,
-    DUMP,
     REQUEST,
     attr,
     attributes,
@@ -32,9 +30,6 @@ _SUBSYSTEM = 3 << 8
 _VERDICT, _CONFIG, _VERDICTS = 1, 2, 3
 _ACCEPT, _DROP = 1, 0
 _RECEIVE_BUFFER = 8 << 20
-_SMALL_BACKLOG = 64
-Listening = Dict[int, Tuple[int, int]]  # noqa: UP006
-_SOCK_DIAG, _LISTEN = 4, 10
 _COPY = 80  # bytes of each packet: addresses, ports and sequence number
 QUEUES = Path("/proc/net/netfilter/nfnetlink_queue")
 
@@ -114,8 +109,8 @@ class Queue:
             self.waiting[client] = number, now
             self.clients += 1
 
-    def accept(self, most: int) -> int:
-        """Let up to `most` clients go on, the first that came first; returns how many."""
+    def accept(self, most: int) -> list[bytes]:
+        """Let up to `most` clients go on, the first that came first; returns them."""
         batch = []
         for client in self.waiting:
             batch.append(client)
@@ -128,7 +123,7 @@ class Queue:
             self.longest_s = max(self.longest_s, now - self.waiting[batch[0]][1])
             for client in batch:
                 del self.waiting[client]
-        return len(batch)
+        return batch
 
     def _answer(self, kind: int, verdict: int, packet: int) -> None:
         body = header(0, self.number) + attr(2, struct.pack(">II", verdict, packet))
@@ -136,7 +131,8 @@ class Queue:
 
 
 def _client(packet: bytes) -> bytes:
-    """Addresses, ports and sequence number of a TCP packet: the same again when it is repeated."""
+    """Source, destination, their ports and the sequence number of a TCP packet: the same again
+    when it is repeated. 16 bytes by IPv4, 40 by IPv6."""
     version = packet[0] >> 4 if packet else 0
     if version == 4:
         start = (packet[0] & 15) * 4
@@ -158,61 +154,3 @@ def _lines(path: Path) -> Iterable[str]:
         return path.read_text().splitlines()
     except OSError:
         return ()
-
-
-class Listeners:
-    """Who listens in this network namespace, and how far behind its listener is.
-
-    Asks sock_diag: some 50 us. /proc/net/tcp costs 15 to 40 ms (the kernel walks its whole
-    table of connections); it is read only where the kernel has no sock_diag.
-    """
-
-    def __init__(self) -> None:
-        self._sock: socket.socket | None = None
-        with contextlib.suppress(OSError):
-            self._sock = open_socket(_SOCK_DIAG)
-
-    def close(self) -> None:
-        """Give the socket up."""
-        if self._sock is not None:
-            self._sock.close()
-
-    def ports(self) -> Listening:
-        """Port -> (connections not accepted yet, how many may be), for each with a listener."""
-        if self._sock is not None:
-            try:
-                return self._ask(socket.AF_INET, self._ask(socket.AF_INET6, {}))
-            except OSError:
-                self.close()
-                self._sock = None
-        return _listeners_of_proc()
-
-    def _ask(self, family: int, found: Listening) -> Listening:
-        assert self._sock is not None
-        # inet_diag_req_v2: family, protocol, extensions, states, the id of a socket (any)
-        ask = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 1 << _LISTEN) + bytes(48)
-        self._sock.send(message(20, REQUEST | DUMP, family, ask))
-        while True:
-            for kind, seq, body in messages(self._sock.recv(1 << 18)):
-                if seq != family:
-                    continue
-                if kind == 2:
-                    raise OSError(-struct.unpack_from("=i", body)[0], "sock_diag refused")
-                if kind == 3:
-                    return found
-                port = struct.unpack_from(">H", body, 4)[0]
-                behind, limit = struct.unpack_from("=II", body, 56)
-                before = found.get(port, (0, 0))
-                found[port] = before[0] + behind, before[1] + limit
-
-
-def _listeners_of_proc() -> Listening:
-    found: Listening = {}
-    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in list(_lines(Path(path)))[1:]:
-            words = line.split()
-            if int(words[3], 16) == _LISTEN:
-                port = int(words[1].rpartition(":")[2], 16)
-                behind = found.get(port, (0, 0))[0] + int(words[4].partition(":")[2], 16)
-                found[port] = behind, _SMALL_BACKLOG  # it is not told
-    return found

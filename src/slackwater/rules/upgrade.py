@@ -24,8 +24,8 @@ class Wish:
     changes: tuple[Change, ...]
     replicas: Mapping[str, Flavour]
     busy: str = ""
+    unfinished: str = ""  # what dpkg has left to do from before
     frozen: bool = False
-    reinstall: bool = False
 
 
 def refusals(wish: Wish) -> list[str]:
@@ -34,6 +34,9 @@ def refusals(wish: Wish) -> list[str]:
     if wish.busy:
         found.append(f"the package manager is busy: {wish.busy}; let it finish first (for "
                      "unattended-upgrades: `systemctl stop unattended-upgrades`)")
+    if wish.unfinished:
+        found.append(f"dpkg has not finished an earlier run: {wish.unfinished[:200]}; first run "
+                     "`dpkg --configure --pending` or `apt-get --fix-broken install`")
     if wish.frozen:
         found.append("/etc/mysql/FROZEN is there: Debian's scripts would not configure the server; "
                      "remove it first")
