@@ -194,6 +194,8 @@ def known(operation: str, world: HoldWorld, asked: holding.Asked) -> Proposal[Ho
 
 async def own_ports(world: HoldWorld) -> tuple[int, ...]:
     """The server's own port, but for the passive of a pair: no client is to be there."""
+    if world.as_passive:
+        return ()
     name = world.scope.servers[0]
     await world.connect()
     if name not in world.unreachable and world.name in world.config.pairs:

@@ -37,7 +37,8 @@ async def print_parts(settings: Config, pair: str, part: Part, *, as_json: bool)
     old, new, reasons = await roles(settings, pair)
     plans: list[Proposal[HoldWorld] | Proposal[PairWorld]] = []
     for server in (new, old):
-        async with closing(HoldWorld(settings, scope_of(settings, pair, server))) as world:
+        scope = scope_of(settings, pair, server)
+        async with closing(HoldWorld(settings, scope, as_passive=True)) as world:
             plans.append(await part.propose(world))
     async with closing(PairWorld(settings, pair)) as both:
         plans.insert(1, await proposal(both, new, both.limits))

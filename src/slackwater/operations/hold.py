@@ -103,7 +103,7 @@ def steps(asked: Asked) -> tuple[Step[HoldWorld], ...]:
 
 @dataclass(frozen=True)
 class ShutGate(Step[HoldWorld]):
-    """Let new connections to ports {ports} wait, for at most {hold_s} s"""
+    """Let new connections to TCP port {ports} wait, for at most {hold_s} s"""
 
     ports: tuple[int, ...]
     servers: tuple[str, ...]
@@ -139,7 +139,7 @@ class ShutGate(Step[HoldWorld]):
 
 @dataclass(frozen=True)
 class OpenGate(Step[HoldWorld]):
-    """Let everybody who waits at ports {ports} in"""
+    """Let in everybody who waits at TCP port {ports}"""
 
     ports: tuple[int, ...]
     no_undo: ClassVar[str] = "only forward"

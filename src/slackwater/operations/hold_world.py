@@ -48,9 +48,10 @@ def scope_of(config: Config, pair: str | None, server: str | None) -> Scope:
 class HoldWorld(ServersWorld):
     """What the steps of held maintenance act on."""
 
-    def __init__(self, config: Config, scope: Scope) -> None:
+    def __init__(self, config: Config, scope: Scope, *, as_passive: bool = False) -> None:
         super().__init__(config, scope.name, (*scope.servers, *scope.others))
         self.scope = scope
+        self.as_passive = as_passive  # it will be the passive one when its turn comes
         self.gate: Gate | None = None
         self.shut_at: float | None = None  # clock.mono() when the gate was shut
         self.command: Command | None = None
