@@ -19,7 +19,7 @@ LET_GO = "let go"  # noted: servers whose replication we stopped
 
 @dataclass(frozen=True)
 class LetReplicasGo(Step[HoldWorld]):
-    """Where it would delay the stop by 12 s: keep {others} from reading the binary log of {servers}"""
+    """Where it delays the stop by 12 s: keep {others} from reading the binary log of {servers}"""
 
     servers: tuple[str, ...]
     others: tuple[str, ...]
