@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from slackwater.errors import SlackwaterError
 from slackwater.facts.pair import BalancerSeen, PairSeen, ServerSeen
 from slackwater.facts.server import ClientSession
-from slackwater.operations.after_switchover import through
 from slackwater.operations.balancer_file import cannot_write, file_active
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.through import through
 from slackwater.outside import mysql_server
 
 BYPASS_LOOKS = 2
