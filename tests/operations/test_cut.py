@@ -32,7 +32,7 @@ def test_a_session_that_is_not_ours_to_end_is_named(server: Instance) -> None:
         app = ServerAddress("s", "app", socket=str(server.socket))
         async with await Session.open(ours) as session, await Session.open(app):
             found = await mysql_server.client_sessions(session)
-            with pytest.raises(StepFailed, match="may not end app@localhost .*SYSTEM") as told:
+            with pytest.raises(StepFailed, match="may not end app@localhost") as told:
                 await _cut(session, [s for s in found if s.user == "app"])
             return told.value.hint
 
