@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "rules": {"facts", "errors"},
     "plan": {"errors", "clock"},
     "outside": {"facts", "errors", "clock"},
-    "config": {"outside", "errors"},  # outside only for where passwords are read
+    # facts for the forms of addresses, outside for where passwords are read
+    "config": {"facts", "outside", "errors"},
     "operations": BELOW_OPERATIONS,
     "lab": ON_TOP,
     "service": ON_TOP,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from slackwater.errors import ConfigError
+from slackwater.facts.destination import Destination
 from slackwater.outside.secrets import read_password
 
 # What to write for a key that is missing.
@@ -69,6 +71,11 @@ def _variable(text: str) -> str:
     return text
 
 
+def _destination(text: str) -> str:
+    Destination.parse(text)
+    return text
+
+
 def _file(path: Path) -> Path:
     path = path.expanduser()
     if not path.is_absolute():
@@ -76,11 +83,23 @@ def _file(path: Path) -> Path:
     return path
 
 
+def _words(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"not a command line: {error}") from None
+    if not words:
+        raise ValueError('write a command, for example "systemctl restart mariadb"')
+    return text
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Name = Annotated[str, AfterValidator(_name)]
+SshDestination = Annotated[str, AfterValidator(_destination)]
 Variable = Annotated[str, AfterValidator(_variable)]
 File = Annotated[Path, AfterValidator(_file)]
+Words = Annotated[str, AfterValidator(_words)]
 # TOML has types: true is not a number, and "5" is not 5.
 Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 
@@ -94,6 +113,7 @@ class ServerTable(_Table):
 
     address: Address
     socket: File | None = None  # slackwater's own way in, where it runs on the same machine
+    restart: Words | None = None  # the command that restarts it, for `slackwater restart`
 
 
 class AccountTable(_Table):
@@ -133,6 +153,7 @@ class BalancerTable(_Table):
     # max_connections (MySQL's own default is 151), all balancers together.
     maxconn: Annotated[int, Field(ge=1, strict=True)] = 140
     main_config: File = Path("/etc/haproxy/haproxy.cfg")
+    ssh: SshDestination | None = None  # where these files are; without it, on this machine
 
 
 class PairTable(_Table):

@@ -11,6 +11,7 @@ from real_haproxy import free_port, lab
 from slackwater.errors import OutsideError
 from slackwater.outside import haproxy_config as config
 from slackwater.outside.haproxy import HAProxy
+from slackwater.outside.haproxy_capable import reasons_in_file
 from slackwater.outside.haproxy_runtime import Runtime
 
 pytestmark = pytest.mark.servers
@@ -92,7 +93,10 @@ def test_each_lack_is_told(break_it, reason):
             at = it.pairs["pair"]
             break_it(it, at)
             await it.start(alive=break_it is not stopped_task)
-            found = await HAProxy(at).capable()
+            balancer = HAProxy(at)
+            state, text = await balancer.look(), Path(at.config_file).read_text()
+            found = await balancer.capable()
+            found += reasons_in_file(at.config_file, text, state, hold_s=5)
             assert any(re.search(reason, x) for x in found), found
             wrong = dataclasses.replace(at, backend="nope")
             assert "there is no backend nope" in await HAProxy(wrong).capable()

@@ -11,6 +11,11 @@ from slackwater.errors import ConfigError, OutsideError
 from slackwater.facts.balancer import BalancerAddress
 from slackwater.outside import haproxy_config as config
 from slackwater.outside.haproxy import HAProxy
+from slackwater.outside.haproxy_capable import reasons_in_file
+from slackwater.outside.haproxy_file import install
+from slackwater.outside.host import Host
+
+HERE = Host()
 
 AT = BalancerAddress(
     name="lb1",
@@ -78,14 +83,14 @@ def test_install_checks_with_the_main_file_and_keeps_mode_and_old_text():
             path.chmod(0o640)
             before = path.read_text()
             with pytest.raises(OutsideError, match="no-such-word") as caught:
-                await config.install(before + "    no-such-word\n", path, main=[it.main])
+                await install(HERE, before + "    no-such-word\n", path, main=[it.main])
             assert caught.value.sent is False and path.read_text() == before
-            await config.install(config.with_active(before, "b"), path, main=[it.main])
+            await install(HERE, config.with_active(before, "b"), path, main=[it.main])
             assert config.read_active(path.read_text()) == "b"
             assert stat.S_IMODE(path.stat().st_mode) == 0o640
             assert not [p for p in path.parent.iterdir() if p.name.startswith(".")]
             with pytest.raises(OutsideError):
-                await config.install("x", path.parent / "none" / "x.cfg", main=[it.main])
+                await install(HERE, "x", path.parent / "none" / "x.cfg", main=[it.main])
 
     asyncio.run(test())
 
@@ -99,9 +104,11 @@ def test_a_restart_after_the_flip_finds_the_new_active():
             balancer = HAProxy(at)
             await balancer.hold(active="a", back="a", deadline=in_seconds(10))
             await balancer.release(to="b")
-            assert any("a reload would move" in reason for reason in await balancer.capable())
-            await config.install(config.with_active(path.read_text(), "b"), path, main=[it.main])
-            assert await balancer.capable() == []
+            state = await balancer.look()
+            found = reasons_in_file(str(path), path.read_text(), state, hold_s=5)
+            assert any("a reload would move" in reason for reason in found)
+            await install(HERE, config.with_active(path.read_text(), "b"), path, main=[it.main])
+            assert reasons_in_file(str(path), path.read_text(), state, hold_s=5) == []
             it.stop()
             await it.start()
             state = await balancer.look()

@@ -158,9 +158,10 @@ class Sweep:
             result.faults.append(f"recover: {first.outcome} (exit {first.code}) "
                                  f"{first.report.get('reasons') or first.errors[-400:]}")
         # Killed when all was done: then nothing is left to recover, and the journal says so.
-        # Refused for want of a journal: there is none.
-        told = [past.outcome for past in journal.read_all(state)][-1:]
-        end = (told or [None])[0] if nothing else first.outcome
+        past = journal.read_all(state)  # none when the disk was full
+        end = first.outcome
+        if nothing:
+            end = str(past[-1].outcome) if past else "refused"
         role = other(old) if end == "done" else old
         wrong = settle(self.lab, 8 * PATIENCE, active=role)
         result.faults += [f"after recover: {w}" for w in wrong]

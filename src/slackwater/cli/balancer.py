@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,8 @@ from slackwater.cli.options import ConfigOption, PairOption
 from slackwater.config import Config
 from slackwater.errors import Refused, UsageError
 from slackwater.operations.pair_world import balancer_address
-from slackwater.outside import haproxy_config
+from slackwater.outside import haproxy_config, haproxy_file
+from slackwater.outside.host import Host
 
 app = typer.Typer(
     help="The HAProxy configuration that a pair needs.", no_args_is_help=True,
@@ -45,24 +45,31 @@ def install(
 ) -> None:
     """Check the file with `haproxy -c`, then put it, the Lua file and the map in place.
 
-    Run it on the balancer's host. It reloads nothing.
+    Where the files are: on this machine, or where the balancer's `ssh` says. It reloads nothing.
     """
     settings = config.load(config.find(file))
     text = _text(settings, name, active, pair)
+    asyncio.run(_install(settings, name, text))
+
+
+async def _install(settings: Config, name: str, text: str) -> None:
     at, table = balancer_address(settings, name), settings.balancers[name]
-    path = Path(at.config_file)
-    if path.exists() and haproxy_config.MARK not in path.read_text(encoding="utf-8"):
-        raise Refused(
-            "cannot install", [f"{path} was not written by slackwater"],
-            hint="name another config_file in slackwater.toml",
-        )
-    lua, holds = haproxy_config.lua_path(at), Path(at.holds_map)
-    haproxy_config.write(lua, haproxy_config.render_lua(at))
-    if not holds.exists():
-        haproxy_config.write(holds, haproxy_config.render_map())
-    asyncio.run(haproxy_config.install(text, path, main=[table.main_config]))
-    print(f"Installed {path}, {lua} and {holds}.\nNow see that HAProxy loads them (the head of "
-          f"{path} says how), and reload it once.")
+    host, path = Host(table.ssh), table.config_file
+    try:
+        if await host.exists(path) and haproxy_config.MARK not in await host.read(path):
+            raise Refused(
+                "cannot install", [f"{path} on {host.where} was not written by slackwater"],
+                hint="name another config_file in slackwater.toml",
+            )
+        lua, holds = haproxy_config.lua_path(at), table.holds_map
+        await host.replace(lua, haproxy_config.render_lua(at))
+        if not await host.exists(holds):
+            await host.replace(holds, haproxy_config.render_map())
+        await haproxy_file.install(host, text, path, main=[table.main_config])
+    finally:
+        await host.close()
+    print(f"Installed {path}, {lua} and {holds} on {host.where}.\nNow see that HAProxy loads them "
+          f"(the head of {path} says how), and reload it once.")
 
 
 def _text(settings: Config, name: str, active: str | None, pair: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Annotated
 
 import pydantic
@@ -13,9 +14,9 @@ from slackwater import clock, config
 from slackwater.cli.operate import (
     Proposal,
     figures_text,
+    kind_of,
     operate,
     recover_one,
-    recoverable,
     refused,
     say,
     unfinished,
@@ -68,24 +69,34 @@ def switchover(
       slackwater switchover --to db2 --json
     """
 
-    async def propose(world: PairWorld) -> Proposal:
-        limits = _limits(world, hold, grace)
-        seen = await look(world)
-        roles = guardrails.roles(seen, to)
-        if isinstance(roles, list):
-            return Proposal(None, roles)
-        old, new = roles
-        wish = guardrails.Wish(
-            old, new, limits.lag, limits.oldest_transaction, settle_bypassing, limits.hold
-        )
-        asked = operation.Asked(
-            old, new, tuple(world.balancers), world.replicas,
-            limits.hold, limits.grace, limits.lag,
-        )
-        world.figures.update({"from": old, "to": new})
-        return Proposal(operation.plan(world.name, asked), guardrails.refusals(seen, wish))
+    async def propose(world: PairWorld) -> Proposal[PairWorld]:
+        return await proposal(world, to, _limits(world, hold, grace), settle_bypassing)
 
-    operate("switchover", file, pair, propose, plan_only=plan, as_json=as_json)
+    operate("switchover", file, pair_world(pair), propose, plan_only=plan, as_json=as_json)
+
+
+def pair_world(pair: str | None) -> Callable[[Config], PairWorld]:
+    """How the world of that pair, or of the only one, is made."""
+    return lambda settings: PairWorld(settings, settings.pair(pair)[0])
+
+
+async def proposal(
+    world: PairWorld, to: str | None, limits: LimitsTable, settle_bypassing: bool = False
+) -> Proposal[PairWorld]:
+    """Look at the pair; the plan of a switchover, and why not to walk it."""
+    seen = await look(world)
+    roles = guardrails.roles(seen, to)
+    if isinstance(roles, list):
+        return Proposal(None, roles)
+    old, new = roles
+    wish = guardrails.Wish(
+        old, new, limits.lag, limits.oldest_transaction, settle_bypassing, limits.hold
+    )
+    asked = operation.Asked(
+        old, new, tuple(world.balancers), world.replicas, limits.hold, limits.grace, limits.lag
+    )
+    world.figures.update({"from": old, "to": new})
+    return Proposal(operation.plan(world.name, asked), guardrails.refusals(seen, wish))
 
 
 def _limits(world: PairWorld, hold: float | None, grace: float | None) -> LimitsTable:
@@ -140,7 +151,7 @@ def _print_recovery(left: list[Past], *, as_json: bool) -> None:
     """What the journals say; the world is looked at when it is done."""
     plans = []
     for past in left:
-        plan = recoverable(past)[0](past.planned["arguments"])
+        plan = kind_of(past).plan_again(past.planned["arguments"])
         found = recovery(plan, past)
         steps = [{"act": act, "name": s.name, "summary": s.summary} for act, s in found.steps(plan)]
         plans.append({"id": past.id, "title": plan.title, "way": found.way.value, "steps": steps})

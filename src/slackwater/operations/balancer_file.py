@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
-
-from slackwater.errors import SlackwaterError
+from slackwater.facts.balancer import BalancerState
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside import haproxy_config
+from slackwater.outside import haproxy_config, haproxy_file
+from slackwater.outside.haproxy_capable import reasons_in_file
 
 
 async def write_file(world: PairWorld, balancer: str, active: str) -> None:
     """Check with HAProxy, then replace atomically. Raises OutsideError; nothing is half written."""
-    table = world.config.balancers[balancer]
-    path = Path(table.config_file)
-    text = haproxy_config.with_active(_read(path), active)
-    await haproxy_config.install(text, path, main=[table.main_config])
+    host, table = world.hosts[balancer], world.config.balancers[balancer]
+    text = haproxy_config.with_active(await host.read(table.config_file), active)
+    await haproxy_file.install(host, text, table.config_file, main=[table.main_config])
 
 
 async def file_active(world: PairWorld, balancer: str) -> str | None:
-    """The server that the file on disk makes active; raises SlackwaterError if unreadable."""
-    path = Path(world.config.balancers[balancer].config_file)
-    return haproxy_config.read_active(_read(path))
+    """The server that the file on disk makes active; raises OutsideError if unreadable."""
+    path = world.config.balancers[balancer].config_file
+    return haproxy_config.read_active(await world.hosts[balancer].read(path))
 
 
-def cannot_write(world: PairWorld, balancer: str) -> list[str]:
-    """Why `write_file` would fail, as far as that can be seen: it comes after the commit point."""
-    path = Path(world.config.balancers[balancer].config_file)
-    found = []
-    if path.exists() and not os.access(path.parent, os.W_OK):
-        found.append(f"may not write in {path.parent}, where {path.name} has to be replaced")
-    if shutil.which("haproxy") is None:
-        found.append("there is no program haproxy in PATH to check its file with (in /usr/sbin?)")
-    return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SlackwaterError(
-            f"cannot read the balancer's configuration file {path}: {error.strerror}",
-            hint="slackwater must run where it may write this file",
-        ) from error
+async def look_at_file(
+    world: PairWorld, balancer: str, state: BalancerState
+) -> tuple[str | None, list[str]]:
+    """The server that the file makes active, and what would keep a switchover from writing it:
+    that comes after the commit point. Raises OutsideError when the file cannot be read."""
+    host, path = world.hosts[balancer], world.config.balancers[balancer].config_file
+    text = await host.read(path)
+    lacks = reasons_in_file(str(path), text, state, hold_s=world.limits.hold)
+    if not await host.may_write(path.parent):
+        lacks.append(f"may not write in {path.parent} on {host.where}, where {path.name} has to be"
+                     " replaced")
+    if not await host.has("haproxy"):
+        lacks.append(f"there is no program haproxy on {host.where} to check its file with")
+    return haproxy_config.read_active(text), lacks

@@ -8,8 +8,9 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.errors import Refused, StepFailed
 from slackwater.operations import canary, pair_lock
-from slackwater.operations.pair_world import SESSION_WAIT_TIMEOUT_S, PairWorld
+from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
+from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S
 from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from slackwater.errors import SlackwaterError
 from slackwater.facts.pair import BalancerSeen, PairSeen, ServerSeen
 from slackwater.facts.server import ClientSession
-from slackwater.operations.balancer_file import cannot_write, file_active
+from slackwater.operations.balancer_file import look_at_file
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.through import through
 from slackwater.outside import mysql_server
@@ -81,13 +81,13 @@ async def _balancer(
 ) -> BalancerSeen:
     balancer = world.balancers[name]
     state = await balancer.look()
-    lacks = list(await balancer.capable(hold_s=world.limits.hold))
-    lacks += cannot_write(world, name)
+    lacks = list(await balancer.capable())
     try:
-        in_file = await file_active(world, name)
+        in_file, more = await look_at_file(world, name, state)
+        lacks += more
     except SlackwaterError as error:
         in_file = None
-        lacks.append(str(error))
+        lacks.append(f"{error} (slackwater has to read and write it there)")
     answers = None
     if knock and not state.holding:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from slackwater.errors import Refused, SlackwaterError
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.servers_world import ServersWorld
 from slackwater.outside import mysql_server
 from slackwater.outside.mysql_session import Session
 
@@ -16,7 +17,7 @@ LONGEST_NAME = 64  # MySQL's limit
 SLOTS = ("control", "spare", "lock")  # the sessions of a Server
 
 
-def lock_name(world: PairWorld) -> str:
+def lock_name(world: ServersWorld) -> str:
     """The name of the lock that keeps two slackwaters apart."""
     return f"slackwater:{world.name}"[:LONGEST_NAME]
 

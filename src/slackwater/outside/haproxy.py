@@ -31,7 +31,7 @@ from slackwater.facts.balancer import (
     parse_sessions,
     parse_state,
 )
-from slackwater.outside.haproxy_capable import local_reasons, reasons
+from slackwater.outside.haproxy_capable import reasons
 from slackwater.outside.haproxy_pin import Login, Pin
 from slackwater.outside.haproxy_runtime import Runtime
 
@@ -76,18 +76,17 @@ class HAProxy:
         self._ahead = clock - time.monotonic() if clock is not None else None
         return state
 
-    async def capable(self, *, hold_s: float = 5.0, room: int = 500) -> list[str]:
-        """Every reason why holds of `hold_s` seconds with `room` waiting clients cannot work.
+    async def capable(self, *, room: int = 500) -> list[str]:
+        """Every reason why holds with `room` waiting clients cannot work.
 
-        Touches nothing. [] means none was found. Timeouts are read from the owned file where
-        that is on this machine; HAProxy does not tell them.
+        Touches nothing. [] means none was found. HAProxy does not tell its timeouts: they are in
+        its file (haproxy_capable.reasons_in_file).
         """
         first = await self._runtime.send("show cli level", "show map")
         state = await self.look()
         lines = [line.strip() for line in first.splitlines()]
         level = next((x for x in lines if x in ("admin", "operator", "user")), "unknown")
-        found = reasons(state, self.at, level=level, maps=parse_map_files(first), room=room)
-        return [*found, *local_reasons(self.at, state, hold_s=hold_s)]
+        return reasons(state, self.at, level=level, maps=parse_map_files(first), room=room)
 
     @property
     def pinned(self) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from slackwater.facts.balancer import HOLD, OLDEST, BalancerAddress, BalancerState
 from slackwater.outside.haproxy_config import lua_path, read_active, read_timeouts
 
@@ -90,12 +88,10 @@ def _of_frontends(state: BalancerState, at: BalancerAddress, room: int) -> list[
     return found
 
 
-def local_reasons(at: BalancerAddress, state: BalancerState, *, hold_s: float) -> list[str]:
-    """Lacks in the owned file, where it is on this machine; [] where it is not."""
-    path = Path(at.config_file)
-    if not path.exists():
-        return []
-    text = path.read_text()
+def reasons_in_file(
+    path: str, text: str, state: BalancerState, *, hold_s: float
+) -> list[str]:
+    """Lacks in the owned file, at `path` and with this text."""
     found = []
     timeouts = read_timeouts(text)
     for name in ("client", "queue"):

@@ -1,4 +1,4 @@
-"""The file of HAProxy's configuration that slackwater owns: render, check, install, read.
+"""The file of HAProxy's configuration that slackwater owns: its text, made and read.
 
 It holds one pair: its frontends and backend. `global` stays the operator's; the header says
 what to add there. A reload reads this file, so the active server in it must be the active one.
@@ -6,17 +6,12 @@ what to add there. A reload reads this file, so the active server in it must be 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
 import re
-import secrets
-import stat
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from slackwater.errors import ConfigError, OutsideError
+from slackwater.errors import ConfigError
 from slackwater.facts.balancer import HOLD, BalancerAddress
 
 MARK = "# Owned by slackwater."
@@ -183,82 +178,3 @@ def read_timeouts(text: str) -> dict[str, float]:
         seconds = int(number) * _UNITS[unit]
         found[name] = min(seconds, found.get(name, seconds))
     return found
-
-
-async def validate(
-    text: str, *, main: Sequence[Path], instead_of: Path, limit_s: float = 10.0
-) -> None:
-    """Run `haproxy -c` on the main files and `text`. Raises OutsideError with what it says.
-
-    `instead_of`: where the text will be installed; the candidate is put beside it.
-    """
-    candidate = _write_beside(instead_of, text, suffix=".check")
-    files = [str(p) for p in main if p != instead_of] + [str(candidate)]
-    command = ["haproxy", "-c", *(word for file in files for word in ("-f", file))]
-    where = f"haproxy -c -f {' -f '.join(files)}"
-    process = None
-    try:
-        async with asyncio.timeout(limit_s):
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-            said, _ = await process.communicate()
-    except TimeoutError as error:
-        raise OutsideError(where, f"no answer within {limit_s:g} s", sent=False) from error
-    except OSError as error:
-        raise OutsideError(where, str(error), sent=False) from error
-    finally:
-        candidate.unlink(missing_ok=True)
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        lines = said.decode(errors="replace").splitlines()
-        alerts = [x for x in lines if "[ALERT]" in x] or lines
-        raise OutsideError(where, "; ".join(alerts)[:2000], sent=False)
-
-
-async def install(text: str, path: Path, *, main: Sequence[Path], limit_s: float = 10.0) -> None:
-    """Check `text`, then put it at `path` in one rename; owner and mode stay as they were.
-
-    Raises OutsideError; sent=False means the old file is still in place.
-    """
-    await validate(text, main=main, instead_of=path, limit_s=limit_s)
-    write(path, text)
-
-
-def write(path: Path, text: str) -> None:
-    """Put `text` at `path` atomically and durably, keeping owner and mode. No check."""
-    candidate = _write_beside(path, text, suffix=".new")
-    try:
-        candidate.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        candidate.unlink(missing_ok=True)
-        raise OutsideError(f"file {path}", str(error), sent=True) from error
-
-
-def _write_beside(path: Path, text: str, *, suffix: str) -> Path:
-    candidate = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
-    try:
-        old = path.stat() if path.exists() else None
-        with candidate.open("x") as file:
-            if old is not None:
-                os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
-                if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            candidate.unlink(missing_ok=True)
-        raise OutsideError(f"file {path}", str(error), sent=False) from error
-    return candidate

@@ -28,7 +28,6 @@ from slackwater.plan.step import Outcome, Plan, Seen, Step, World
 UNWIND_LIMIT_S = 30.0
 LOOK_LIMIT_S = 3.0
 PRECHECK_LIMIT_S = 15.0
-FORWARD_TRIES = 3
 FORWARD_PAUSE_S = 0.1  # between two tries: what hindered the first may pass; clients may be waiting
 FORWARD_LIMIT_S = 30.0  # for all tries of a step; none is begun later
 
@@ -242,7 +241,7 @@ class Runner(Generic[World]):
             record.state = "done"
             return
         until = clock.mono() + FORWARD_LIMIT_S
-        for tried in range(FORWARD_TRIES):
+        for tried in range(step.forward_tries):
             if tried:
                 if clock.mono() >= until:
                     return
