@@ -49,8 +49,8 @@ __all__ = [
     "lock_owner", "look", "missing_privileges", "open_transactions", "own_privileges",
     "prepare_lock", "prepared_xa", "privileged_users", "programs", "read_only_unset",
     "release_lock", "replica_status", "reset_replica", "server_id", "set_read_only",
-    "start_replica", "stop_replica", "stops_late_with_replicas", "take_lock", "unlock", "unwatch_transactions",
-    "wait_executed", "watch_transactions",
+    "start_replica", "stop_replica", "stops_late_with_replicas", "take_lock", "unlock",
+    "unwatch_transactions", "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
 _XA_DENIED = frozenset({1227, 1401})
