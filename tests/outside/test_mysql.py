@@ -105,6 +105,8 @@ def test_looks(running: Instance) -> None:
         privileged = await server.privileged_users(control)
         assert ("root" in privileged) == facts.flavour.mariadb and "app" not in privileged
         assert (await server.prepared_xa(control), await server.enabled_events(control)) == (0, 0)
+        told = None if running.program.name.startswith("mysql-5.7") else True
+        assert await server.read_only_unset(control) is told  # the first test of this server
 
     with_sessions(running, test)
 
@@ -230,6 +232,21 @@ def test_a_lock_that_fails_leaves_nothing(running: Instance) -> None:
         assert await client.run(INSERT, limit_s=3) == 1
 
     with_sessions(running, test)
+
+
+def test_what_cannot_be_told_is_not_told(running: Instance) -> None:
+    """Who set read_only, and XA transactions for an account that may not ask."""
+
+    async def test() -> tuple[bool | None, int | None]:
+        async with await Session.open(root(running)) as session:
+            await server.set_read_only(session, False)
+            unset = await server.read_only_unset(session)
+        async with await Session.open(app(running)) as session:
+            return unset, await server.prepared_xa(session)
+
+    unset, prepared = asyncio.run(test())
+    assert unset is (None if running.program.name.startswith("mysql-5.7") else False)
+    assert prepared == (None if running.program.name.startswith("mysql-9") else 0)
 
 
 def test_sees_a_lock_on_everything_while_read_only(running: Instance) -> None:

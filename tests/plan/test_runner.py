@@ -12,6 +12,7 @@ from tests.plan.memory_world import AFTER, BEFORE, NAMES, STEPS, World, make, no
 
 from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.plan import journal
+from slackwater.plan import runner as runner_module
 from slackwater.plan.step import Outcome, Plan, Seen, Step
 
 
@@ -172,6 +173,13 @@ def test_forward_steps_are_tried_three_times_and_do_not_stop_the_others(tmp_path
     assert stubborn.calls.count("do") == 3
     assert last.calls.count("do") == 1
     assert report.left == ["Do what a test wants"]
+
+
+def test_no_forward_try_begins_past_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner_module, "FORWARD_LIMIT_S", 0.0)
+    stubborn = Probe(seen=Seen.NOT_DONE)
+    assert walk(tmp_path, World(), steps=(ProbeCommit(), stubborn)).outcome is Outcome.STUCK
+    assert stubborn.calls.count("do") == 1
 
 
 def test_a_forward_step_that_succeeds_later_leaves_no_error(tmp_path):

@@ -90,6 +90,12 @@ CASES = [
     ("nothing_long_runs", pair(b=b(sessions=(BUSY,))),
      "b: app@10.0.0.7:53412 [session 7] has run one statement for 60 s: SELECT SLEEP(100)"),
     ("nothing_prepared", pair(a=a(prepared_xa=2)), "a has 2 prepared XA transaction(s)"),
+    ("nothing_prepared", pair(a=a(prepared_xa=None)),
+     "a: cannot tell whether XA transactions are prepared"),
+    ("pin_outlasts_the_hold", pair(a=a(**variables(connect_timeout=6))),
+     "a: connect_timeout is 6 s, too short for a hold of 5 s"),
+    ("starts_read_only", pair(a=a(read_only_unset=True)),
+     "a would accept writes after a restart: read_only = ON is not in its option file"),
     ("nobody_writes_past_read_only",
      pair(a=a(sessions=(session(user="root"),), privileged=("root", "dba"))),
      "a: root is connected and may write in spite of read_only"),
@@ -160,6 +166,16 @@ def test_every_rule_has_a_case_a_docstring_and_a_line_in_the_docs():
 def test_newer_passive_is_fine():
     assert ask("same_vendor_and_not_older", pair(b=b(version="11.8.2-MariaDB"))) == []
     assert ask("same_vendor_and_not_older", pair(b=b(version="10.11.2-MariaDB"))) == []
+
+
+def test_a_pin_that_lasts_and_a_read_only_that_somebody_set_are_fine():
+    assert ask("pin_outlasts_the_hold", pair(a=a(**variables(connect_timeout=10)))) == []
+    short = replace(WISH, hold_s=2.0)
+    assert ask("pin_outlasts_the_hold", pair(a=a(**variables(connect_timeout=5))), short) == []
+    for told in (None, False):
+        assert ask("starts_read_only", pair(a=a(read_only_unset=told))) == []
+    implied = pair(b=b(read_only_unset=True))  # by super_read_only in the file
+    assert ask("starts_read_only", implied) == []
 
 
 def test_lag_below_the_limit_is_fine():

@@ -61,7 +61,9 @@ async def _check(settings: Config, pair: str, to: str | None) -> list[str]:
         return roles
     limits = settings.limits
     return guardrails.refusals(
-        seen, guardrails.Wish(*roles, limits.lag, limits.oldest_transaction)
+        seen, guardrails.Wish(
+            *roles, limits.lag, limits.oldest_transaction, hold_s=limits.hold
+        )
     )
 
 

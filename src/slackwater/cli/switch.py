@@ -89,7 +89,9 @@ async def proposal(
     if isinstance(roles, list):
         return Proposal(None, roles)
     old, new = roles
-    wish = guardrails.Wish(old, new, limits.lag, limits.oldest_transaction, settle_bypassing)
+    wish = guardrails.Wish(
+        old, new, limits.lag, limits.oldest_transaction, settle_bypassing, limits.hold
+    )
     asked = operation.Asked(
         old, new, tuple(world.balancers), world.replicas, limits.hold, limits.grace, limits.lag
     )

@@ -17,9 +17,10 @@ class ServerSeen:
     sessions: tuple[ClientSession, ...] = ()
     transactions: Mapping[int, float] = field(default_factory=dict)
     privileged: tuple[str, ...] = ()  # accounts that may write despite read_only
-    prepared_xa: int = 0
+    prepared_xa: int | None = 0  # None: the account may not ask
     enabled_events: int = 0
     missing_privileges: tuple[str, ...] = ()
+    read_only_unset: bool | None = None  # neither a file nor anybody set it; None: not told
 
 
 @dataclass(frozen=True)

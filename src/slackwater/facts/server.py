@@ -12,7 +12,8 @@ from slackwater.facts.replication import ReplicaStatus
 
 # Settings that `look` reads; a server gives those it has.
 VARIABLES = (
-    "binlog_format", "binlog_gtid_index", "binlog_row_image", "bind_address", "datadir",
+    "binlog_format", "binlog_gtid_index", "binlog_row_image", "bind_address", "connect_timeout",
+    "datadir",
     "enforce_gtid_consistency", "event_scheduler", "extra_port", "gtid_binlog_pos",
     "gtid_binlog_state", "gtid_current_pos", "gtid_domain_id", "gtid_executed", "gtid_mode",
     "group_replication_group_name", "gtid_purged", "gtid_slave_pos", "gtid_strict_mode", "hostname",
@@ -79,6 +80,7 @@ class ServerFacts:
     flush_log_at_commit: int
     event_scheduler: str
     max_connections: int
+    connect_timeout_s: int  # for a client that does not log in, as our pin; 0: not told
     threads_connected: int
     uptime_s: int
     semi_sync_source: bool
@@ -172,6 +174,7 @@ def server_facts(
         flush_log_at_commit=int(either("innodb_flush_log_at_trx_commit", "1")),
         event_scheduler=either("event_scheduler", "OFF"),
         max_connections=int(either("max_connections", "0")),
+        connect_timeout_s=int(either("connect_timeout", "0")),
         threads_connected=int(status.get("threads_connected", "0")),
         uptime_s=int(status.get("uptime", "0")),
         semi_sync_source=enabled("rpl_semi_sync_master_enabled", "rpl_semi_sync_source_enabled"),

@@ -1,4 +1,9 @@
-"""The SQL that makes two fresh servers a pair: accounts, replication both ways, roles."""
+"""The SQL that makes two fresh servers a pair: accounts, replication both ways, roles.
+
+Here and in options.py the lab looks at versions, as only mysql_dialect may elsewhere: it speaks of
+programs that it has not started yet, of which no session could tell a flavour, and it sets up
+replication as a lab wants it (quick to notice, quick to come back), which no operation does.
+"""
 
 from __future__ import annotations
 

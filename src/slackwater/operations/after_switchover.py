@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
-from slackwater.config import host_port
 from slackwater.errors import StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations import canary
 from slackwater.operations.balancer_file import file_active, write_file
 from slackwater.operations.before_switchover import stop_watching
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.through import through
 from slackwater.outside import mysql_server
 from slackwater.outside.mysql_dialect import NOT_OURS
 from slackwater.outside.mysql_session import MysqlError, Session
@@ -70,7 +69,7 @@ class FollowNew(Step[PairWorld]):
     async def do(self, world: PairWorld) -> None:
         await mysql_server.start_replica(await world.session(self.old))
         number = await canary.send(await world.session(self.new), "follow")
-        world.notes["follow"] = number
+        world.notes[canary.key("follow")] = number
 
         async def follows(name: str) -> None:
             session = await world.session(name)
@@ -119,51 +118,33 @@ class ProveIt(Step[PairWorld]):
         await asyncio.gather(*(self._travel(world, b, expected) for b in self.balancers))
 
     async def _travel(self, world: PairWorld, balancer: str, expected: int) -> None:
+        road = canary.road(balancer)
         async with through(world, balancer) as client:
             answers = await mysql_server.server_id(client)
             if answers != expected:
                 raise StepFailed(f"behind {balancer} answers server id {answers}, not {self.new}")
-            number = await canary.send(client, balancer)
-        world.notes[balancer] = number
+            number = await canary.send(client, road)
+        world.notes[canary.key(road)] = number
         back = await world.servers[self.old].fresh()
         try:
-            await canary.expect(back, balancer, number, at=self.old, limit_s=ARRIVAL_LIMIT_S)
+            await canary.expect(back, road, number, at=self.old, limit_s=ARRIVAL_LIMIT_S)
         finally:
             await back.close()
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
         # Only a row that travelled is a proof; who sent none, or does not see it, has none.
-        proven = [await _arrived(world, self.old, b) for b in self.balancers]
+        proven = [await _arrived(world, self.old, canary.road(b)) for b in self.balancers]
         proven += [s.active == self.new for s in states.values()]
         return Seen.DONE if all(proven) and await world.writable(self.new) else Seen.NOT_DONE
 
 
 async def _arrived(world: PairWorld, server: str, road: str) -> bool:
     """Whether the canary that this process sent on that road is on that server."""
-    number = world.notes.get(road)
+    number = world.notes.get(canary.key(road))
     if number is None:
         return False
     return await canary.arrived(await world.session(server), road, number)
-
-
-class through:  # noqa: N801 - reads as a word: async with through(world, "lb1")
-    """A session of ours that comes in like a client, by a balancer's frontend."""
-
-    def __init__(self, world: PairWorld, balancer: str, *, limit_s: float = 3.0) -> None:
-        self._world, self._balancer, self._limit_s = world, balancer, limit_s
-
-    async def __aenter__(self) -> Session:
-        table = self._world.config.balancers[self._balancer]
-        like = self._world.servers[self._world.pair[0]].at
-        host, port = host_port(table.frontend)
-        name = f"behind balancer {self._balancer}"
-        at = dataclasses.replace(like, name=name, host=host, port=port, socket="")
-        self._session = await Session.open(at, limit_s=self._limit_s)
-        return self._session
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
 
 
 async def _ended(session: Session, found: ClientSession) -> bool:

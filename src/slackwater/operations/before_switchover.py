@@ -100,7 +100,7 @@ class RehearseCatchUp(Step[PairWorld]):
     async def do(self, world: PairWorld) -> None:
         old, new = await world.session(self.old), await world.session(self.new)
         number = await canary.send(old, "rehearsal")
-        world.notes["rehearsal"] = number
+        world.notes[canary.key("rehearsal")] = number
         begun = clock.mono()
         reached = await mysql_server.executed_text(old)
         if not await mysql_server.wait_executed(new, reached, limit_s=self.lag_s):
@@ -115,7 +115,7 @@ class RehearseCatchUp(Step[PairWorld]):
 
     async def verify(self, world: PairWorld) -> Seen:
         # Its table alone proves nothing: it is there since the first switchover.
-        number = world.notes.get("rehearsal")
+        number = world.notes.get(canary.key("rehearsal"))
         if number is None:
             return Seen.NOT_DONE
         there = await canary.arrived(await world.session(self.new), "rehearsal", number)

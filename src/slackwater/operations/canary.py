@@ -1,6 +1,6 @@
 """The canary: one row of ours that proves a path by travelling it.
 
-`slackwater.canary` has one row per (road); a road is a name such as "rehearsal" or "lb1".
+`slackwater.canary` has one row per (road); a road is a name such as "rehearsal" or "through lb1".
 The row holds a number that is new each time, so an old row proves nothing.
 """
 
@@ -23,6 +23,16 @@ CREATE = (
     "server_id BIGINT UNSIGNED NOT NULL, "
     "at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)) ENGINE=InnoDB",
 )
+
+
+def road(balancer: str) -> str:
+    """The road through a balancer; no other road has such a name."""
+    return f"through {balancer}"[:64]
+
+
+def key(road: str) -> str:
+    """Where a world's notes have the number that was sent on a road."""
+    return f"canary {road}"
 
 
 async def exists(session: Session) -> bool:

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from slackwater.errors import SlackwaterError
 from slackwater.facts.pair import BalancerSeen, PairSeen, ServerSeen
 from slackwater.facts.server import ClientSession
-from slackwater.operations.after_switchover import through
 from slackwater.operations.balancer_file import look_at_file
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.through import through
 from slackwater.outside import mysql_server
 
 BYPASS_LOOKS = 2
@@ -65,6 +65,7 @@ async def _server(world: PairWorld, name: str) -> ServerSeen:
         transactions=await mysql_server.open_transactions(session),
         privileged=tuple(await mysql_server.privileged_users(session)),
         prepared_xa=await mysql_server.prepared_xa(session),
+        read_only_unset=await mysql_server.read_only_unset(session),
         enabled_events=await mysql_server.enabled_events(session),
         missing_privileges=tuple(await mysql_server.missing_privileges(session)),
     )

@@ -58,10 +58,9 @@ async def _end_dead(world: PairWorld, name: str, journal_id: str) -> None:
 
 async def release(world: PairWorld, name: str) -> None:
     """Free the pair's lock, if the session that took it can still be used."""
-    server = world.servers[name]
-    for session in (server.control, server.spare):
-        if session is not None and not session.broken:
-            await mysql_server.release_lock(session, lock_name(world))
+    control = world.servers[name].control
+    if control is not None and not control.broken:
+        await mysql_server.release_lock(control, lock_name(world))
 
 
 async def owned(world: PairWorld, name: str) -> bool:

@@ -11,8 +11,9 @@ from slackwater.errors import StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
+from slackwater.outside.mysql_dialect import NOT_OURS
 from slackwater.outside.mysql_greeting import knock
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql_session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
 from slackwater.rules import settle
 
@@ -121,8 +122,19 @@ class _Settling:
 
 async def _cut(session: Session, sessions: list[ClientSession]) -> list[ClientSession]:
     """The grace is over: close who is left, wherever they are."""
+    not_ours = []
     for left in sessions:
-        await mysql_server.kill(session, left.id)
+        try:
+            await mysql_server.kill(session, left.id)
+        except MysqlError as error:
+            if error.code != NOT_OURS:
+                raise
+            not_ours.append(left.who())
+    if not_ours:
+        raise StepFailed(
+            f"may not end {', '.join(not_ours)} (an account with SYSTEM_USER)",
+            hint="end it yourself, or GRANT SYSTEM_USER ON *.* to slackwater's account",
+        )
     for _ in range(500):
         found = await mysql_server.client_sessions(session, set())
         ids = {s.id for s in found}

@@ -58,7 +58,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
             RehearseCatchUp(old, new, asked.lag_s),
             HoldClients(balancers, old, new, asked.hold_limit_s),
             SettleSessions(old, balancers, asked.grace_s),
-            FenceWrites(old, asked.hold_limit_s),
+            FenceWrites(old),
             WaitForReplay(new, old),
             FenceForGood(old, new),
             AimHold(balancers, new, old),
@@ -123,7 +123,6 @@ class FenceWrites(Step[PairWorld]):
     """Lock all tables on {old}, in a session that the server ends by itself"""
 
     old: str
-    lock_limit_s: float
 
     async def do(self, world: PairWorld) -> Seen:
         lock = world.servers[self.old].lock
@@ -134,7 +133,7 @@ class FenceWrites(Step[PairWorld]):
             raise StepFailed(f"only {left:.2f} s are left of the hold: too late to begin")
         # Should we disappear, the server frees the lock by itself, no later than the clients.
         position = await mysql_server.lock_all(
-            lock, held_s=max(1, int(left)), limit_s=min(1.0, self.lock_limit_s)
+            lock, held_s=max(1, int(left)), limit_s=min(1.0, left)
         )
         world.notes["position"] = position  # of no use after a crash: the lock is gone then
         world.figures["position"] = position

@@ -36,6 +36,7 @@ class Dialect:
     read_only_on: str  # nobody but replication writes afterwards, as far as the server can
     read_only_off: str
     read_only: str  # one row: READ_ONLY, SUPER_READ_ONLY (NULL where there is none)
+    read_only_origin: str  # one value: who set it (COMPILED, COMPILE-TIME: nobody); "": not told
     executed: str  # one row: OWN and REPLICATED, to be put together by facts.server.union_text
     replica_status: str
     binlog_status: str
@@ -192,6 +193,10 @@ def _mariadb(flavour: Flavour) -> Dialect:
         read_only_on=f"SET GLOBAL read_only={'NO_LOCK_NO_ADMIN' if no_admin else '1'}",
         read_only_off="SET GLOBAL read_only=0",
         read_only="SELECT @@GLOBAL.read_only AS READ_ONLY, NULL AS SUPER_READ_ONLY",
+        read_only_origin=(
+            "SELECT GLOBAL_VALUE_ORIGIN FROM information_schema.SYSTEM_VARIABLES"
+            " WHERE VARIABLE_NAME = 'READ_ONLY'"
+        ),
         executed="SELECT @@GLOBAL.gtid_binlog_pos AS OWN, @@GLOBAL.gtid_slave_pos AS REPLICATED",
         replica_status="SHOW ALL SLAVES STATUS",
         binlog_status="SHOW MASTER STATUS",
@@ -210,7 +215,7 @@ def _mariadb(flavour: Flavour) -> Dialect:
 def _mysql(flavour: Flavour) -> Dialect:
     replica = "REPLICA" if flavour.min_mysql(8, 0, 22) else "SLAVE"
     dynamic = ("CONNECTION_ADMIN", "SYSTEM_VARIABLES_ADMIN", "REPLICATION_SLAVE_ADMIN")
-    needs = dynamic if flavour.min_mysql(8, 0) else ("SUPER",)
+    needs = (*dynamic, "XA_RECOVER_ADMIN") if flavour.min_mysql(8, 0) else ("SUPER",)
     return Dialect(
         flavour=flavour,
         read_only_on="SET GLOBAL super_read_only=1",  # turns read_only on with it
@@ -218,6 +223,10 @@ def _mysql(flavour: Flavour) -> Dialect:
         read_only=(
             "SELECT @@GLOBAL.read_only AS READ_ONLY, @@GLOBAL.super_read_only AS SUPER_READ_ONLY"
         ),
+        read_only_origin=(
+            "SELECT VARIABLE_SOURCE FROM performance_schema.variables_info"
+            " WHERE VARIABLE_NAME = 'read_only'"
+        ) if flavour.min_mysql(8, 0) else "",
         executed="SELECT @@GLOBAL.gtid_executed AS OWN, '' AS REPLICATED",
         replica_status=f"SHOW {replica} STATUS",
         binlog_status=(

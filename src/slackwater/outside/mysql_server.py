@@ -47,10 +47,10 @@ __all__ = [
     "close_if_idle", "commits_held_up", "dump_ports", "enabled_events", "end_session",
     "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads", "lock_all",
     "lock_owner", "look", "missing_privileges", "open_transactions", "own_privileges",
-    "prepare_lock", "prepared_xa", "privileged_users", "programs", "release_lock",
-    "replica_status", "reset_replica", "server_id", "set_read_only", "start_replica",
-    "stop_replica", "stops_late_with_replicas", "take_lock", "unlock", "unwatch_transactions",
-    "wait_executed", "watch_transactions",
+    "prepare_lock", "prepared_xa", "privileged_users", "programs", "read_only_unset",
+    "release_lock", "replica_status", "reset_replica", "server_id", "set_read_only",
+    "start_replica", "stop_replica", "stops_late_with_replicas", "take_lock", "unlock",
+    "unwatch_transactions", "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
 _XA_DENIED = frozenset({1227, 1401})
@@ -269,15 +269,31 @@ async def release_lock(session: Session, name: str, *, limit_s: float = 5.0) -> 
     return freed is not None and int(freed) == 1
 
 
-async def prepared_xa(session: Session, *, limit_s: float = 5.0) -> int:
-    """How many XA transactions are prepared. 0 also where the account may not ask (MySQL 8+
-    wants XA_RECOVER_ADMIN)."""
+async def prepared_xa(session: Session, *, limit_s: float = 5.0) -> int | None:
+    """How many XA transactions are prepared; None where the account may not ask (MySQL 8+ wants
+    XA_RECOVER_ADMIN)."""
     try:
         return len(await session.rows("XA RECOVER", limit_s=limit_s))
     except MysqlError as error:
         if error.code in _XA_DENIED:
-            return 0
+            return None
         raise
+
+
+async def read_only_unset(session: Session, *, limit_s: float = 5.0) -> bool | None:
+    """True when read_only has the server's built-in value: no option file has it, nobody set it.
+
+    None where that cannot be told: MySQL 5.7, or Performance Schema is off. Once somebody has set
+    it at run time, what the file says can no longer be seen: False then.
+    """
+    sql = dialect(session.flavour).read_only_origin
+    if not sql:
+        return None
+    try:
+        origin = await session.value(sql, limit_s=limit_s)
+    except MysqlError:
+        return None  # no such table, or not for us
+    return None if origin is None else str(origin) in ("COMPILED", "COMPILE-TIME")
 
 
 async def enabled_events(session: Session, *, limit_s: float = 5.0) -> int:

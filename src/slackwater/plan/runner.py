@@ -28,6 +28,8 @@ from slackwater.plan.step import Outcome, Plan, Seen, Step, World
 UNWIND_LIMIT_S = 30.0
 LOOK_LIMIT_S = 3.0
 PRECHECK_LIMIT_S = 15.0
+FORWARD_PAUSE_S = 0.1  # between two tries: what hindered the first may pass; clients may be waiting
+FORWARD_LIMIT_S = 30.0  # for all tries of a step; none is begun later
 
 Tell = Callable[[dict[str, Any]], None]
 Guard = Callable[[], Awaitable[list[str]]]
@@ -238,7 +240,12 @@ class Runner(Generic[World]):
         if look_first and await self._look(step, step.verify) is Seen.DONE:
             record.state = "done"
             return
-        for _ in range(step.forward_tries):
+        until = clock.mono() + FORWARD_LIMIT_S
+        for tried in range(step.forward_tries):
+            if tried:
+                if clock.mono() >= until:
+                    return
+                await asyncio.sleep(FORWARD_PAUSE_S)
             self.journal.write_if_possible("started", step=step.name)
             seen, _error = await self._attempt(index)
             if seen is Seen.DONE:

@@ -15,6 +15,8 @@ from slackwater.facts.replication import ReplicaStatus
 Reasons = Iterable[str]
 # Connections that are not clients': ours, replication's, an administrator's.
 SPARE_CONNECTIONS = 10
+# The pin is taken a moment before the hold.
+PIN_SPARE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Wish:
     lag_s: float
     oldest_transaction_s: float
     settle_bypassing: bool = False
+    hold_s: float = 5.0
 
 
 Rule = Callable[[PairSeen, Wish], Reasons]
@@ -226,6 +229,9 @@ def nothing_long_runs(seen: PairSeen, wish: Wish) -> Reasons:
 def nothing_prepared(seen: PairSeen, wish: Wish) -> Reasons:
     """A prepared XA transaction holds locks and could not be committed on a read-only server."""
     prepared = seen.servers[wish.old].prepared_xa
+    if prepared is None:
+        yield (f"{wish.old}: cannot tell whether XA transactions are prepared: slackwater's "
+               "account needs XA_RECOVER_ADMIN")
     if prepared:
         yield f"{wish.old} has {prepared} prepared XA transaction(s): XA RECOVER lists them"
 
@@ -273,6 +279,24 @@ def room_for_everyone(seen: PairSeen, wish: Wish) -> Reasons:
         if server.facts.threads_connected > server.facts.max_connections - SPARE_CONNECTIONS:
             yield (f"{name} has {server.facts.threads_connected} of "
                    f"{server.facts.max_connections} connections in use")
+
+
+@rule
+def pin_outlasts_the_hold(seen: PairSeen, wish: Wish) -> Reasons:
+    """The pin is a client that does not log in: the server ends it after connect_timeout."""
+    timeout_s = seen.servers[wish.old].facts.connect_timeout_s
+    if 0 < timeout_s < wish.hold_s + PIN_SPARE_S:
+        yield (f"{wish.old}: connect_timeout is {timeout_s} s, too short for a hold of "
+               f"{wish.hold_s:g} s: SET GLOBAL connect_timeout = 10, or a shorter hold")
+
+
+@rule
+def starts_read_only(seen: PairSeen, wish: Wish) -> Reasons:
+    """A server that restarts must not accept writes by itself, beside the other one."""
+    for name, server in _pair(seen):
+        if server.read_only_unset and not server.facts.read_only:
+            yield (f"{name} would accept writes after a restart: read_only = ON is not in its "
+                   "option file (docs/howto/prepare-a-pair.md)")
 
 
 @rule
