@@ -9,11 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import os
-import sys
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 from slackwater import clock
@@ -21,6 +18,7 @@ from slackwater.errors import OutsideError, Refused, UsageError
 from slackwater.facts.gate import GateAbility, GateReport, ability_from
 from slackwater.outside import gate_holder, gate_rules
 from slackwater.outside.gate_netlink import Netfilter
+from slackwater.outside.gate_process import HolderProcess
 from slackwater.outside.gate_queue import Queue
 
 TTL_S, CAP_S = 3.0, 8.0
@@ -28,33 +26,6 @@ _START_LIMIT_S = 5.0
 _OPEN_LIMIT_S = 10.0
 _TICK_S = 0.25
 _SILENT_TICKS = 5  # so many ticks without a word of the holder: it hangs
-_PARTS = ("gate_netlink", "gate_rules", "gate_queue", "gate_listeners", "gate_holder")
-
-# Read from standard input what makes the modules; run the holder. The same here and over SSH.
-_BOOT = (
-    "import sys,json,types\n"
-    "n,order=json.loads(sys.stdin.buffer.raw.readline())\n"
-    "data=b''\n"
-    "while len(data)<n: data+=sys.stdin.buffer.raw.read(n-len(data))\n"
-    "def make(name,source):\n"
-    "    m=sys.modules[name]=types.ModuleType(name); m.__path__=[]\n"
-    "    parent,_,child=name.rpartition('.')\n"
-    "    if parent: setattr(sys.modules[parent],child,m)\n"
-    "    exec(compile(source,name,'exec'),m.__dict__)\n"
-    "for name,source in json.loads(data): make(name,source)\n"
-    "sys.modules['slackwater.outside.gate_holder'].main(order)\n"
-)
-
-
-def program() -> bytes:
-    """The holder's source, for `_BOOT`: a list of module names and texts."""
-    package = resources.files("slackwater.outside")
-    parts = [("slackwater", ""), ("slackwater.outside", "")]
-    for part in _PARTS:
-        parts.append((f"slackwater.outside.{part}", (package / f"{part}.py").read_text("utf-8")))
-    return json.dumps(parts).encode()
-
-
 async def ability() -> GateAbility:
     """How ports can be held here. Asks the kernel; changes nothing. Never raises."""
     return ability_from(probe())
@@ -117,13 +88,12 @@ class Gate:
         self.ports = sorted(set(ports))
         self.ability = ability
         self._ttl_s, self._cap_s, self._queue_length = ttl_s, cap_s, queue_length
-        self._process: asyncio.subprocess.Process | None = None
-        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._holder: HolderProcess | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._reader: asyncio.Task[None] | None = None
         self._shut_at: float | None = None
-        self._table = ""
-        self._beats = self._restarts = self._held_before = self._held = 0
+        self._table = ""  # the one that holds now
+        self._tables: set[str] = set()  # all that were ever ours
+        self._restarts = self._held_before = 0
         self._figures: dict[str, Any] | None = None
         self._report: GateReport | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -131,7 +101,17 @@ class Gate:
     @property
     def holder_pid(self) -> int | None:
         """The process that holds now."""
-        return self._process.pid if self._process else None
+        return self._holder.pid if self._holder else None
+
+    @property
+    def held(self) -> int:
+        """Clients that waited so far, as the holder told at most a quarter of a second ago."""
+        return self._held_before + (self._holder.held if self._holder else 0)
+
+    @property
+    def restarts(self) -> int:
+        """How often the holder was replaced."""
+        return self._restarts
 
     def left_s(self) -> float:
         """Seconds until the hard cap; the whole of it before `close`."""
@@ -139,7 +119,7 @@ class Gate:
 
     async def prepare(self) -> None:
         """Start the holder, which then waits: `close` afterwards takes about a millisecond."""
-        if self._process is None:
+        if self._holder is None:
             await self._start("")
 
     async def close(self) -> None:
@@ -171,23 +151,28 @@ class Gate:
 
     async def _open(self) -> None:
         await self._end_watching()
-        if self._process is not None:
-            with contextlib.suppress(OSError, TimeoutError):
+        asked = clock.mono()
+        if (holder := self._holder) is not None:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_OPEN_LIMIT_S):
-                    self._say("open")
-                    while self._process.returncode is None:
-                        await self._next_event()
-                    while not self._events.empty():
-                        await self._next_event()
+                    holder.say("open")
+                    while (await self._next_event(holder))["event"] not in ("done", "ended"):
+                        pass
+        held, longest_ms = self.held, (asked - self._shut_at) * 1000 if self._shut_at else 0.0
         await self._end()
-        figures = self._figures or {"held": self._held, "ended_by": "lost"}
+        figures = self._figures
+        if figures is None or not figures["shut_ms"]:  # the holder died: its clients try again
+            figures = {
+                "held": held - self._held_before, "packets": held, "longest_ms": longest_ms,
+                "lag_ms": (clock.mono() - asked) * 1000, "shut_ms": longest_ms, "ended_by": "lost",
+            }  # fmt: skip
+            if self._shut_at is None:
+                figures.update(lag_ms=0.0, ended_by="asked")
         held = self._held_before + figures["held"]
-        shut_ms = (clock.mono() - self._shut_at) * 1000 if self._shut_at else 0.0
         self._report = GateReport(
-            held=held, packets=max(held, figures.get("packets", 0)),
-            longest_ms=figures.get("longest_ms", 0.0), lag_ms=figures.get("lag_ms", 0.0),
-            shut_ms=figures.get("shut_ms", shut_ms), way=self.ability.way,
-            ended_by=figures["ended_by"], restarts=self._restarts,
+            held=held, packets=max(held, figures["packets"]), longest_ms=figures["longest_ms"],
+            lag_ms=figures["lag_ms"], shut_ms=longest_ms if self._restarts else figures["shut_ms"],
+            way=self.ability.way, ended_by=figures["ended_by"], restarts=self._restarts,
         )  # fmt: skip
 
     async def verify(self) -> bool:
@@ -205,50 +190,26 @@ class Gate:
             "cap_s": max(0.0, self.left_s()), "queue_length": self._queue_length,
             "instead": instead,
         }  # fmt: skip
-        source = program()
-        self._events = asyncio.Queue()
-        title = "slackwater holds " + " ".join(map(str, self.ports))
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-c", _BOOT, title,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            start_new_session=True, cwd="/",
-        )  # fmt: skip
-        self._reader = asyncio.create_task(self._read(self._process), name="gate: read the holder")
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([len(source), order]).encode() + b"\n" + source)
-        await self._expect("ready")
+        self._holder = HolderProcess(order)
+        self._tables.add((await self._expect("ready"))["table"])
 
     async def _shut(self) -> None:
-        self._say("shut")
+        assert self._holder is not None
+        self._holder.say("shut")
         self._table = (await self._expect("shut"))["table"]
 
-    def _say(self, word: str) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        self._process.stdin.write(word.encode() + b"\n")
-
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        while line := await process.stdout.readline():
-            event = json.loads(line)
-            self._beats += 1
-            if event["event"] == "beat":
-                self._held = event["held"]
-            else:
-                self._events.put_nowait(event)
-        await process.wait()
-        self._events.put_nowait({"event": "ended"})
-
-    async def _next_event(self) -> dict[str, Any]:
-        event = await self._events.get()
+    async def _next_event(self, holder: HolderProcess) -> dict[str, Any]:
+        event = await holder.events.get()
         if event["event"] == "done":
             self._figures = event
         return event
 
     async def _expect(self, wanted: str) -> dict[str, Any]:
+        assert self._holder is not None
         where = f"holder of port {', '.join(map(str, self.ports))}"
         try:
             async with asyncio.timeout(_START_LIMIT_S):
-                while (event := await self._next_event())["event"] != wanted:
+                while (event := await self._next_event(self._holder))["event"] != wanted:
                     if event["event"] in ("failed", "ended"):
                         why = event.get("why", "it ended")
                         raise OutsideError(where, why, sent=False, hint="the ports are open")
@@ -259,39 +220,28 @@ class Gate:
 
     async def _watch(self) -> None:
         """Replace a holder that died or hangs, as long as the hold may last."""
-        seen, silent = self._beats, 0
-        while self._figures is None:
+        heard, silent = 0, 0
+        while self._figures is None and self.left_s() > 0:
             await asyncio.sleep(_TICK_S)
-            assert self._process is not None
+            holder = self._holder
+            assert holder is not None
             # Ticks, not seconds: a loop that was busy itself has not listened meanwhile.
-            silent = silent + 1 if self._beats == seen else 0
-            seen = self._beats
-            while not self._events.empty():
-                await self._next_event()
-            gone = self._process.returncode is not None
-            if (gone or silent >= _SILENT_TICKS) and self._figures is None:
-                silent = 0
-                if self.left_s() <= 0:
-                    return
-                await self._replace()
+            silent = silent + 1 if holder.words == heard else 0
+            heard = holder.words
+            while not holder.events.empty():
+                await self._next_event(holder)
+            if self._figures is None and (not holder.alive or silent >= _SILENT_TICKS):
+                heard, silent = 0, 0
+                await self._replace(holder)
 
-    async def _replace(self) -> None:
+    async def _replace(self, holder: HolderProcess) -> None:
         """Another holder in the place of this one, whose table still drops meanwhile."""
-        await self._kill()
-        self._restarts += 1
-        self._held_before, self._held = self._held_before + self._held, 0
+        await holder.end()
+        self._held_before, holder.held = self._held_before + holder.held, 0
         with contextlib.suppress(OutsideError):  # else the next tick tries again
             await self._start(self._table)
             await self._shut()
-
-    async def _kill(self) -> None:
-        process, reader = self._process, self._reader
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-        if reader is not None:
-            await asyncio.wait([reader], timeout=_START_LIMIT_S)
+            self._restarts += 1
 
     async def _end_watching(self) -> None:
         if self._watcher is not None:
@@ -301,13 +251,13 @@ class Gate:
     async def _end(self) -> None:
         """No process, no task and no element of ours is left."""
         await self._end_watching()
-        own = self._process.pid if self._process else None
-        await self._kill()
-        if own is not None and self._figures is None:
-            with contextlib.suppress(OSError), Netfilter() as net:
-                for table in gate_rules.tables(net):
-                    if table == self._table or table.startswith(f"{gate_rules.PREFIX}{own}-"):
-                        gate_rules.release(net, table)
+        if self._holder is not None:
+            await self._holder.end()
+        with contextlib.suppress(OSError), Netfilter() as net:
+            left = self._tables.intersection(gate_rules.tables(net))
+            for table in left:  # of a holder that died, or was asked to open before it shut
+                gate_rules.release(net, table)
+            if left:
                 await asyncio.to_thread(gate_holder.clean, net)
 
 

@@ -158,7 +158,7 @@ class Holder:
                 self.queue.take()
                 if self.queue.accept(1 << 30):
                     quiet = time.monotonic() + _QUIET_S
-        clean(self.net, self.table)
+        clean(self.net)
         self.say("done", **self.figures(why, lag_s, asked - began))
 
     def _accept_all(self, queue: Queue) -> None:
@@ -200,8 +200,8 @@ class Holder:
             os.write(1, line.encode())
 
 
-def clean(net: Netfilter, own: str = "") -> None:
-    """Remove `own` table and those of finished holds, when that disturbs nobody.
+def clean(net: Netfilter) -> None:
+    """Remove the tables of finished holds, ours among them, when that disturbs nobody.
 
     To remove a hook makes the kernel drop what waits in every queue of the namespace: while
     another hold is on, ours (it holds nothing any more) is left to the last one that ends.
