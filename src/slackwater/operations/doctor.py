@@ -1,0 +1,52 @@
+"""The doctor's rounds: look at this host and at the servers, and judge. Nothing is changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from slackwater.facts.doctor.finding import Finding, Sure, worst
+from slackwater.facts.doctor.host import HostSeen, same
+from slackwater.outside import processes
+from slackwater.outside.processes import Known
+from slackwater.rules.doctor import host as host_rules
+
+BETWEEN_LOOKS_S = 0.25  # longer than a fork takes to become another program
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What came of it. `blind`: what could not be seen; `looked`: at what."""
+
+    findings: list[Finding]
+    blind: list[str] = field(default_factory=list)
+    looked: list[str] = field(default_factory=list)
+
+    @property
+    def worst(self) -> Sure:
+        return worst(self.findings)
+
+
+async def look_at_host(known: Known, pids: Collection[int] | None = None) -> HostSeen:
+    """Two looks, and what they agree on."""
+    first = await asyncio.to_thread(processes.scan, known, pids)
+    if not first.held:
+        return first
+    await asyncio.sleep(BETWEEN_LOOKS_S)
+    return same(first, await asyncio.to_thread(processes.scan, known, pids))
+
+
+def of_host(seen: HostSeen) -> Diagnosis:
+    """This host alone."""
+    holders = len({h.pid for h in seen.held})
+    looked = (f"host {seen.host}: {seen.looked_at} processes with {seen.descriptors} descriptors;"
+              f" {len(seen.connections)} database connections in {holders} processes")
+    return Diagnosis(host_rules.findings(seen), list(seen.blind), [looked])
+
+
+def together(parts: Collection[Diagnosis]) -> Diagnosis:
+    """One page of several, the surest first."""
+    findings = sorted((f for p in parts for f in p.findings), key=lambda f: -f.sure)
+    return Diagnosis(findings, [b for p in parts for b in p.blind],
+                     [line for p in parts for line in p.looked])
