@@ -29,7 +29,7 @@ my $dbh = DBI->connect("dbi:MariaDB:$at", $user, $pass,
 print "ready ", $dbh->selectrow_array("SELECT CONNECTION_ID()"), "\\n";
 my @children;
 while (<STDIN>) {
-  if (/warn/) { system("sh", "-c", "echo '%(warning)s' >&2"); print "warned\\n"; }
+  if (/warn/) { system("sh", "-c", "echo '@WARNING@' >&2"); print "warned\\n"; }
   elsif (/child/) { my $p = fork; if (!$p) { exec "sleep", "300" } push @children, $p;
     print "started $p\\n"; }
   elsif (/fork/) { my $p = fork; if (!$p) { sleep 300; exit } push @children, $p;
@@ -39,7 +39,7 @@ while (<STDIN>) {
   else { last }
 }
 kill 9, @children; waitpid $_, 0 for @children;
-""" % {"warning": WARNING}
+""".replace("@WARNING@", WARNING)
 
 PHP = """<?php
 [$_, $how, $socket, $port] = array_pad($argv, 4, "");
@@ -50,11 +50,11 @@ $db = $port ? new mysqli("127.0.0.1", "app", "geheim", "", (int) $port)
 if ($db->connect_errno) { print "no: {$db->connect_error}\\n"; exit(1); }
 print "ready " . $db->query("SELECT CONNECTION_ID()")->fetch_row()[0] . "\\n";
 while (($line = trim(fgets(STDIN))) && $line != "bye") {
-  if ($line == "warn") { exec("echo '%(warning)s' >&2"); print "warned\\n"; }
+  if ($line == "warn") { exec("echo '@WARNING@' >&2"); print "warned\\n"; }
   if ($line == "query") { $r = @$db->query("SELECT 1");
     print $r ? "ok\\n" : "error {$db->errno} {$db->error}\\n"; }
 }
-""" % {"warning": WARNING}
+""".replace("@WARNING@", WARNING)
 
 PYTHON = """
 import os, signal, sys, time
@@ -71,7 +71,7 @@ for line in sys.stdin:
     word = line.strip()
     if word == "warn":
         # Python's sockets are closed in its children; its own prints go there all the same.
-        os.write(2, b"%(warning)s\\n"); print("warned", flush=True)
+        os.write(2, b"@WARNING@\\n"); print("warned", flush=True)
     elif word == "fork":
         pid = os.fork()
         if not pid:
@@ -86,7 +86,7 @@ for line in sys.stdin:
         break
 for pid in children:
     os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
-""" % {"warning": WARNING}
+""".replace("@WARNING@", WARNING)
 
 LANGUAGES = {
     "perl": ["perl", "-e", PERL],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import asdict
 from typing import Any
 
 from slackwater import clock
 from slackwater.facts.doctor.finding import Finding, Sure
 from slackwater.operations.doctor import Diagnosis
+from slackwater.rules.doctor.explain import Explained
 
 _WIDTH = 96
 
@@ -42,6 +44,24 @@ def _finding(number: int, finding: Finding) -> list[str]:
 def _wrap(text: str, head: str, *, keep: bool = False) -> str:
     return textwrap.fill(text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head),
                          break_long_words=not keep, break_on_hyphens=False)
+
+
+def explanation(it: Explained) -> str:
+    """An explained message as plain text."""
+    lines = [_wrap(it.says, "")]
+    lines += [_wrap(line, "  ") for line in it.more]
+    lines += ["", "It can be, the most usual first:"]
+    for cause in it.causes:
+        lines += ["", _wrap(f"{cause.title} [{cause.id}]", "  - "),
+                  _wrap(cause.seen_by, "    seen:  "), _wrap(cause.cure, "    cure:  ")]
+    return "\n".join([*lines, "", "`slackwater doctor` on the client's host, and with"
+                      " slackwater.toml, says which one it is."])
+
+
+def explanation_json(it: Explained) -> dict[str, Any]:
+    """An explained message as data."""
+    return {"operation": "explain", "asked": it.asked, "code": it.code, "says": it.says,
+            "more": list(it.more), "causes": [asdict(cause) for cause in it.causes]}
 
 
 def as_json(diagnosis: Diagnosis, at: float, **more: Any) -> dict[str, Any]:
