@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from slackwater import clock
+from slackwater import clock, config
 from slackwater.cli.doctor_page import as_json as diagnosis_json
 from slackwater.cli.doctor_page import explanation, explanation_json, page
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.errors import UsageError
+from slackwater.facts.server import ServerAddress
 from slackwater.operations import doctor
-from slackwater.operations.doctor import Diagnosis
+from slackwater.operations.doctor import Asked, Diagnosis
+from slackwater.operations.pair_world import server_address
 from slackwater.outside.processes import PORTS, Known
 from slackwater.rules.doctor.explain import explain as explain_text
 
@@ -33,25 +36,59 @@ PortOption = Annotated[
 ]
 
 
+ServerOption = Annotated[
+    list[str] | None,
+    typer.Option("--server", help="Only this server of slackwater.toml (may be repeated)."),
+]
+SinceOption = Annotated[
+    float, typer.Option("--since", min=1, help="How old a server's trace may be, in seconds.")
+]
+SampleOption = Annotated[
+    float, typer.Option("--sample", min=0, max=600, help="Seconds between the two samples.")
+]
+
+
 @app.callback()
 def diagnose(
     context: typer.Context,
     pid: PidOption = None,
     port: PortOption = None,
+    server: ServerOption = None,
+    since: SinceOption = 3600.0,
+    sample: SampleOption = 1.0,
     file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look at the processes of this host, and at the servers of slackwater.toml if there is one."""
     if context.invoked_subcommand:
         return
-    known = Known(PORTS | frozenset(port or ()))
-    found = asyncio.run(_diagnose(known, pid))
+    known, servers = ground(file, port, server)
+    asked = Asked(since_s=since, between_s=sample)
+    found = asyncio.run(doctor.all_of(known, pid, servers, asked))
     show(found, as_json=as_json)
     raise typer.Exit(int(found.worst))
 
 
-async def _diagnose(known: Known, pids: list[int] | None) -> Diagnosis:
-    return doctor.together([doctor.of_host(await doctor.look_at_host(known, pids))])
+def ground(
+    file: Path | None, ports: list[int] | None, names: list[str] | None
+) -> tuple[Known, list[ServerAddress]]:
+    """By what connections are known, and the servers to ask: none without a configuration file."""
+    known = Known(PORTS | frozenset(ports or ()))
+    if file is None and not any(path.exists() for path in config.DEFAULT_FILES):
+        if names:
+            config.find(None)  # says what is missing
+        return known, []
+    settings = config.load(config.find(file))
+    for name in names or ():
+        if name not in settings.servers:
+            raise UsageError(f"there is no server {name!r} in {settings.path}",
+                             hint=f"there are {', '.join(settings.servers)}")
+    password = settings.password()
+    places = [s.address for s in settings.servers.values()]
+    places += [b.frontend for b in settings.balancers.values()]
+    sockets = {str(s.socket) for s in settings.servers.values() if s.socket}
+    known = Known(known.ports | {config.host_port(p)[1] for p in places}, frozenset(sockets))
+    return known, [server_address(settings, n, password) for n in names or settings.servers]
 
 
 @app.command("explain")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # 2026-11-21T08:31:39.146310Z | 2026-11-21  8:31:36 | 261121  8:31:36 (5.5 and older)
 _TIME = re.compile(
@@ -29,6 +29,7 @@ class Kind(enum.StrEnum):
     OUT_OF_ORDER = "packets out of order"
     KILLED = "ended with KILL"
     NO_LOGIN = "it did not log in"
+    SLOW_LOGIN = "its login took too long"
     DENIED = "access denied"
     TOO_MANY = "too many connections"
     BLOCKED = "the host is blocked"
@@ -43,7 +44,8 @@ class Kind(enum.StrEnum):
 
 # The first that matches decides.
 _KINDS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in (
-    (Kind.NO_LOGIN, r"user: 'unauthenticated'.*(closed normally|error reading|timeout reading"
+    (Kind.SLOW_LOGIN, r"user: 'unauthenticated'.*timeout reading"),
+    (Kind.NO_LOGIN, r"user: 'unauthenticated'.*(closed normally|error reading"
      r"|CLOSE_CONNECTION|out of order)|closed normally without authentication"),
     (Kind.TOO_MANY, r"\(Too many connections\)"),
     (Kind.TIMEOUT, r"Aborted connection.*(Got timeout reading|because of inactivity)"
@@ -53,8 +55,9 @@ _KINDS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in (
     (Kind.TOO_BIG, r"Got a packet bigger than"),
     (Kind.OUT_OF_ORDER, r"Aborted connection.*packets out of order|ERROR 1156"),
     (Kind.READ_ERROR, r"Aborted connection.*Got an error reading communication"),
+    (Kind.SLOW_LOGIN, r"\[(Note|Warning)\].*Got timeout reading communication"),
     (Kind.NO_LOGIN, r"\[(Note|Warning)\].*(Got an error reading communication"
-     r"|packets out of order|Got timeout reading communication)"),
+     r"|packets out of order)"),
     (Kind.KILLED, r"Aborted connection.*\((CLOSE_CONNECTION|KILLED)\)|ERROR (1927|3169)"),
     (Kind.DENIED, r"Access denied for user"),
     (Kind.BLOCKED, r"is blocked because of many connection errors"),
@@ -85,12 +88,24 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Return:
+    """The server came back: what it last wrote before, and when it was ready again."""
+
+    before: Line
+    ready: Line
+    in_order: bool  # it had been asked to shut down
+    crash: Line | None  # its own report of a crash
+
+
+@dataclass(frozen=True)
 class LogSeen:
-    """The recent part of a log. `source`: where it was read; "" when it was not."""
+    """The recent part of a log. `source`: where it was read; "" when it was not.
+
+    `returns`: recent starts after an earlier life, see `ends`."""
 
     source: str = ""
     lines: tuple[Line, ...] = ()
-    stops: tuple[str, ...] = field(default=())  # recent ends of the server (see `ends`)
+    returns: tuple[Return, ...] = ()
 
     def of(self, *kinds: Kind) -> list[Line]:
         """The lines of these kinds."""
@@ -125,19 +140,21 @@ def _session(line: str) -> tuple[int, str]:
     return int(found[1]), f"{found[3]}@{found[4]}"
 
 
-def ends(lines: Iterable[Line]) -> list[tuple[Line | None, Line, bool]]:
-    """Each time that the server came back: (the last line before, the new start's first line,
-    whether it had shut down in order). Its very first start is none."""
-    found: list[tuple[Line | None, Line, bool]] = []
-    alive: Line | None = None
-    in_order = False
+def ends(lines: Iterable[Line]) -> list[Return]:
+    """Each time that the server came back. Its very first start is none."""
+    found: list[Return] = []
+    last: Line | None = None
+    crash: Line | None = None
+    up = in_order = False
     for line in lines:
-        if line.kind in (Kind.SHUTDOWN, Kind.END):
+        if line.kind is Kind.READY:
+            if up and last is not None:
+                found.append(Return(last, line, in_order, crash))
+            up, in_order, crash = True, False, None
+        elif line.kind in (Kind.SHUTDOWN, Kind.END):
             in_order = True
-        elif line.kind is Kind.READY:
-            if alive is not None:
-                found.append((alive, line, in_order))
-            alive, in_order = line, False
         elif line.kind is Kind.CRASH:
-            in_order = False
+            crash = line
+        if line.kind not in (Kind.START, Kind.RECOVERY):
+            last = line
     return found

@@ -79,7 +79,7 @@ class ServerSeen:
     since_s: float  # how far back "now" goes
     kills: tuple[KillCount, ...] = ()
     hosts: tuple[HostCount, ...] = ()
-    log: LogSeen = field(default_factory=lambda: LogSeen())
+    log: LogSeen = field(default_factory=LogSeen)
     kernel: tuple[str, ...] = ()  # what the kernel says of killing this server
     blind: tuple[str, ...] = ()
     error_summary: bool = False  # whether errors are counted by account
