@@ -189,7 +189,9 @@ def _logins(seen: ServerSeen) -> Iterator[Finding]:
     if lines or errors or counted:
         evidence = [*_errors(errors), *_lines(lines)]
         evidence += [f"Access_denied_errors: {counted}"] if counted else []
-        yield _finding(seen, causes.ACCESS_DENIED, Sure.CERTAIN, evidence, _who(errors, []))
+        # MariaDB's counter has denied statements in it too, which are no lost connection.
+        sure = Sure.CERTAIN if lines or errors else Sure.NOTE
+        yield _finding(seen, causes.ACCESS_DENIED, sure, evidence, _who(errors, []))
     tls = seen.errors(3159) + seen.errors(3159, logged_in=False)
     names = ("COUNT_SSL_ERRORS", "COUNT_NO_AUTH_PLUGIN_ERRORS", "COUNT_AUTH_PLUGIN_ERRORS")
     hosts = [h for h in seen.hosts if _recent(h, seen) and any(h.counts.get(n) for n in names)]
