@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,12 @@ import typer
 
 from slackwater import clock, config
 from slackwater.cli.doctor_page import as_json as diagnosis_json
-from slackwater.cli.doctor_page import explanation, explanation_json, page
+from slackwater.cli.doctor_page import event_page, explanation, explanation_json, page
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.errors import UsageError
+from slackwater.facts.doctor.finding import Sure
 from slackwater.facts.server import ServerAddress
-from slackwater.operations import doctor
+from slackwater.operations import doctor, doctor_capture, doctor_run, doctor_watch
 from slackwater.operations.doctor import Asked, Diagnosis
 from slackwater.operations.pair_world import server_address
 from slackwater.outside.processes import PORTS, Known
@@ -27,6 +29,8 @@ app = typer.Typer(
     invoke_without_command=True,
 )
 
+CAPTURE_S = 10.0
+WATCH_EVERY_S = 0.5
 PidOption = Annotated[
     list[int] | None, typer.Option("--pid", help="Only this process (may be given again).")
 ]
@@ -56,6 +60,17 @@ def diagnose(
     server: ServerOption = None,
     since: SinceOption = 3600.0,
     sample: SampleOption = 1.0,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and tell each loss when it happens.")
+    ] = False,
+    capture: Annotated[
+        bool, typer.Option("--capture", help="Look at the wire for stray text (root).")
+    ] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=0.1, max=86400,
+                     help="How long to watch [no limit] or to capture [10]."),
+    ] = None,
     file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,9 +79,67 @@ def diagnose(
         return
     known, servers = ground(file, port, server)
     asked = Asked(since_s=since, between_s=sample)
-    found = asyncio.run(doctor.all_of(known, pid, servers, asked))
+    if watch:
+        worst = asyncio.run(_watch(known, pid, servers, asked, seconds, as_json=as_json))
+        raise typer.Exit(int(worst))
+    found = asyncio.run(_once(known, pid, servers, asked, (seconds or CAPTURE_S) * capture))
     show(found, as_json=as_json)
     raise typer.Exit(int(found.worst))
+
+
+async def _once(
+    known: Known, pids: list[int] | None, servers: list[ServerAddress], asked: Asked,
+    capture_s: float,
+) -> Diagnosis:
+    parts = [await doctor.all_of(known, pids, servers, asked)]
+    if capture_s:
+        begun = f"slackwater doctor: looking at the wire for {capture_s:g} s"
+        parts.append(await doctor_capture.capture(
+            known, pids, capture_s, lambda: print(begun, file=sys.stderr, flush=True)))
+    return doctor.together(parts)
+
+
+async def _watch(
+    known: Known, pids: list[int] | None, servers: list[ServerAddress], asked: Asked,
+    seconds: float | None, *, as_json: bool,
+) -> Sure:
+    """Print events until Ctrl-C or the end of the time."""
+    worst, ends = Sure.NOTE, clock.mono() + (seconds or float("inf"))
+    print("slackwater doctor: watching; Ctrl-C ends it", file=sys.stderr, flush=True)
+    async for event in doctor_watch.watch(
+        known, servers, asked, every_s=WATCH_EVERY_S, pids=lambda: pids,
+        until=lambda: clock.mono() >= ends,
+    ):
+        worst = max(worst, event.finding.sure)
+        shown = {"event": "finding", "at": clock.text(event.at), **event.finding.as_json()}
+        print(json.dumps(shown) if as_json else event_page(event.finding, event.at), flush=True)
+    return worst
+
+
+@app.command("run", context_settings={"ignore_unknown_options": True})
+def run(
+    command: Annotated[list[str], typer.Argument(help="The program and its arguments, after --.")],
+    file: ConfigOption = None,
+    port: PortOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a program under observation, and say why it lost its connection.
+
+    Its exit code is in the report; ours is that of the worst finding.
+    """
+    known, servers = ground(file, port, None)
+    ran = asyncio.run(doctor_run.run(command, known, servers, Asked()))
+    at = clock.unix()
+    if as_json:
+        more = {"exit_code": ran.code,
+                "message": explanation_json(ran.message) if ran.message else None}
+        print(json.dumps(diagnosis_json(ran.diagnosis, at, **more)))
+    else:
+        text = page(ran.diagnosis, at)
+        if ran.message:
+            text += f"\n\nIts own message: {ran.message.asked.strip()}\n{ran.message.says}"
+        print(text, file=sys.stderr)
+    raise typer.Exit(int(ran.diagnosis.worst))
 
 
 def ground(

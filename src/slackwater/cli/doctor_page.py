@@ -28,6 +28,11 @@ def page(diagnosis: Diagnosis, at: float) -> str:
     return "\n".join(lines)
 
 
+def event_page(finding: Finding, at: float) -> str:
+    """One event of a watch."""
+    return "\n".join([clock.text(at), *_finding(1, finding)])
+
+
 def _finding(number: int, finding: Finding) -> list[str]:
     cause = finding.cause
     lines = [_wrap(f"{finding.sure.word.upper()}: {cause.title} [{cause.id}]", f"{number}. "),

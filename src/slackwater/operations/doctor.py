@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from slackwater.errors import OutsideError
 from slackwater.facts.doctor.finding import Finding, Sure, worst
 from slackwater.facts.doctor.host import HostSeen, same
-from slackwater.facts.doctor.server import ServerSeen
+from slackwater.facts.doctor.server import Sample, ServerSeen
 from slackwater.facts.server import ServerAddress
 from slackwater.outside import mysql_doctor, processes, server_log
 from slackwater.outside.mysql_session import Session
@@ -65,18 +65,24 @@ async def look_at_server(at: ServerAddress, asked: Asked) -> ServerSeen:
     """Two samples of one server, its settings, and its log. Raises OutsideError."""
     told = mysql_doctor.Told()
     async with await Session.open(at, limit_s=asked.limit_s) as session:
-        first, last = await mysql_doctor.two_samples(
+        samples = await mysql_doctor.two_samples(
             session, told, asked.between_s, limit_s=asked.limit_s)
-        await mysql_doctor.ask(session, told, limit_s=asked.limit_s)
-        flavour = str(session.flavour)
-    blind = told.blind
+        return await complete(session, told, samples, asked)
+
+
+async def complete(
+    session: Session, told: mysql_doctor.Told, samples: tuple[Sample, Sample], asked: Asked
+) -> ServerSeen:
+    """The rest of a look, when the samples are there: settings, KILLs, hosts, log, kernel."""
+    where, blind = session.at.where, told.blind
+    await mysql_doctor.ask(session, told, limit_s=asked.limit_s)
     log = await asyncio.to_thread(
-        server_log.read, told.variables, told.log, asked.since_s, blind, at.where)
+        server_log.read, told.variables, told.log, asked.since_s, blind, where)
     kernel: tuple[str, ...] = ()
     if _is_here(told.variables):
         kernel = server_log.kernel_kills(asked.since_s, blind)
     return ServerSeen(
-        at.where, flavour, first, last, told.variables, asked.since_s, tuple(told.kills),
+        where, str(session.flavour), *samples, told.variables, asked.since_s, tuple(told.kills),
         tuple(told.hosts), log, kernel, tuple(blind), told.error_summary)
 
 

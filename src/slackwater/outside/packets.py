@@ -1,4 +1,4 @@
-"""TCP segments as they pass this host's interfaces (AF_PACKET): for root, and for a limited time."""
+"""TCP segments as they pass this host's interfaces (AF_PACKET): root only, for a limited time."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ import pwd
 import re
 import socket
 import time
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from slackwater.facts.doctor.host import (
     CLOEXEC,
@@ -42,6 +42,8 @@ class Known:
 
     ports: frozenset[int] = PORTS
     sockets: frozenset[str] = frozenset()
+    # Connections of an earlier look: a unix socket whose server is gone tells nothing any more.
+    earlier: Mapping[int, Connection] = field(default_factory=dict)
 
 
 def scan(known: Known | None = None, pids: Collection[int] | None = None) -> HostSeen:
@@ -137,6 +139,8 @@ def _connections(found: Sockets, known: Known, here: Known) -> dict[int, Connect
             )
     for u in found.unix.values():
         other = found.unix.get(u.peer)
+        if other is None and (before := known.earlier.get(u.inode)):
+            kept[u.inode] = replace(before, closed_by_peer=True)
         if other is None or not other.name or u.name == other.name:
             continue
         name = other.name

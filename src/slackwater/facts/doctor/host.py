@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ESTABLISHED, CLOSE_WAIT, LISTEN = 1, 8, 10
 SERVER_NAMES = frozenset({"mariadbd", "mysqld", "mysqld-debug"})
@@ -95,12 +95,17 @@ def without_secrets(command: str) -> str:
 
 
 def same(first: HostSeen, second: HostSeen) -> HostSeen:
-    """The second look, less descriptors that the first did not have, and less what was closed by
-    the peer only there: what lasts, and not what was caught between fork and exec, or closing."""
+    """The second look, without descriptors that the first did not have, and with nothing closed by
+    its peer that was not in the first: what lasts, not what was caught between fork and exec."""
     before = {(h.pid, h.number, h.inode) for h in first.held}
     held = tuple(h for h in second.held if (h.pid, h.number, h.inode) in before)
+    lasting = {}
+    for inode in {h.inode for h in held}:
+        now, then = second.connections[inode], first.connections[inode]
+        closed = now.closed_by_peer and then.closed_by_peer
+        lasting[inode] = replace(now, closed_by_peer=closed)
     return HostSeen(
-        second.host, {h.inode: second.connections[h.inode] for h in held},
+        second.host, lasting,
         second.processes, held, tuple(dict.fromkeys(first.blind + second.blind)),
         second.looked_at, second.descriptors, first.took_ms + second.took_ms,
     )
