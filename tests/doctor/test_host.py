@@ -16,6 +16,7 @@ from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.facts.doctor import tables
+from slackwater.facts.doctor.host import shown as shown_words
 from slackwater.facts.doctor.host import without_secrets
 from slackwater.lab.instance import Instance
 from slackwater.outside import processes
@@ -141,3 +142,7 @@ def test_the_tables_of_proc_agree_with_netlink() -> None:
 ])
 def test_no_password_of_a_command_line_is_shown(command: str, shown: str) -> None:
     assert without_secrets(command) == shown
+
+
+def test_code_on_a_command_line_is_not_shown() -> None:
+    assert shown_words(["perl", "-e", "my $p = 'geheim'", "x"]) == "perl -e … x"

@@ -19,6 +19,7 @@ from slackwater.facts.doctor.finding import Sure
 from slackwater.facts.server import ServerAddress
 from slackwater.operations import doctor, doctor_capture, doctor_run, doctor_watch
 from slackwater.operations.doctor import Asked, Diagnosis
+from slackwater.operations.doctor_watch import Event
 from slackwater.operations.pair_world import server_address
 from slackwater.outside.processes import PORTS, Known
 from slackwater.rules.doctor.explain import explain as explain_text
@@ -111,9 +112,14 @@ async def _watch(
         until=lambda: clock.mono() >= ends,
     ):
         worst = max(worst, event.finding.sure)
-        shown = {"event": "finding", "at": clock.text(event.at), **event.finding.as_json()}
-        print(json.dumps(shown) if as_json else event_page(event.finding, event.at), flush=True)
+        print(_event(event, as_json=as_json), flush=True)
     return worst
+
+
+def _event(event: Event, *, as_json: bool) -> str:
+    if not as_json:
+        return event_page(event.finding, event.at)
+    return json.dumps({"event": "finding", "at": clock.text(event.at), **event.finding.as_json()})
 
 
 @app.command("run", context_settings={"ignore_unknown_options": True})
@@ -128,7 +134,9 @@ def run(
     Its exit code is in the report; ours is that of the worst finding.
     """
     known, servers = ground(file, port, None)
-    ran = asyncio.run(doctor_run.run(command, known, servers, Asked()))
+    ran = asyncio.run(doctor_run.run(
+        command, known, servers, Asked(),
+        lambda event: print(_event(event, as_json=as_json), file=sys.stderr, flush=True)))
     at = clock.unix()
     if as_json:
         more = {"exit_code": ran.code,

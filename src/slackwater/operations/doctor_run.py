@@ -7,19 +7,20 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from slackwater.errors import UsageError
 from slackwater.facts.doctor.finding import Finding
+from slackwater.facts.doctor.host import shown
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.doctor import Asked, Diagnosis, together
-from slackwater.operations.doctor_watch import watch
+from slackwater.operations.doctor_watch import Event, watch
 from slackwater.outside import processes, programs
 from slackwater.outside.processes import Known
 from slackwater.rules.doctor.explain import Explained, explain
 
-EVERY_S = 0.05
+EVERY_S = 0.01  # what lives shorter than a look can be missed
 _TELLS = re.compile(r"mysql|mariadb|DBI|gone away|lost connection|\(20\d\d,|packet", re.IGNORECASE)
 
 
@@ -34,10 +35,12 @@ class Ran:
 
 
 async def run(
-    command: Sequence[str], known: Known, servers: Sequence[ServerAddress], asked: Asked
+    command: Sequence[str], known: Known, servers: Sequence[ServerAddress], asked: Asked,
+    tell: Callable[[Event], None],
 ) -> Ran:
     """Run it to its end. Its standard error goes through us to ours, as it is; nothing else of it
-    is touched. Raises UsageError when it cannot be started."""
+    is touched. `tell` gets each finding when it is made. Raises UsageError when it cannot be
+    started."""
     try:
         child = await programs.start_with_stderr(command)
     except OSError as error:
@@ -52,6 +55,7 @@ async def run(
             pids=lambda: processes.children(child.pid), until=ended.done,
         ):
             found.append(event.finding)
+            tell(event)
         code = await ended
         await asyncio.wait([passing], timeout=1.0)  # a grandchild may keep it open
     finally:
@@ -59,7 +63,7 @@ async def run(
             task.cancel()
     told = [line for line in lines if _TELLS.search(line)]
     message = next((m for m in map(explain, reversed(told)) if m), None)
-    diagnosis = together([Diagnosis(found, [], [f"{' '.join(command)[:200]}: exit code {code}"])])
+    diagnosis = together([Diagnosis(found, [], [f"{shown(command)[:200]}: exit code {code}"])])
     return Ran(code, diagnosis, message)
 
 

@@ -25,7 +25,7 @@ from slackwater.facts.doctor.host import (
     Held,
     HostSeen,
     Process,
-    without_secrets,
+    shown,
 )
 from slackwater.outside.net_sockets import Sockets, namespaces, sockets
 
@@ -42,7 +42,8 @@ class Known:
 
     ports: frozenset[int] = PORTS
     sockets: frozenset[str] = frozenset()
-    # Connections of an earlier look: a unix socket whose server is gone tells nothing any more.
+    # Connections of an earlier look. One that was reset is in no table any more, and a unix socket
+    # whose server is gone does not tell whose it was; but a process may still hold it.
     earlier: Mapping[int, Connection] = field(default_factory=dict)
 
 
@@ -75,16 +76,20 @@ def scan(known: Known | None = None, pids: Collection[int] | None = None) -> Hos
 
 def children(pid: int) -> set[int]:
     """This process and all below it."""
-    below: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            below.setdefault(_stat(int(name))[0], []).append(int(name))
     found, todo = set(), [pid]
     while todo:
         one = todo.pop()
         if one not in found:
             found.add(one)
-            todo += below.get(one, [])
+            todo += _children(one)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # it ended
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, _read(pid, f"task/{thread}/children").split())
     return found
 
 
@@ -139,13 +144,14 @@ def _connections(found: Sockets, known: Known, here: Known) -> dict[int, Connect
             )
     for u in found.unix.values():
         other = found.unix.get(u.peer)
-        if other is None and (before := known.earlier.get(u.inode)):
-            kept[u.inode] = replace(before, closed_by_peer=True)
         if other is None or not other.name or u.name == other.name:
             continue
         name = other.name
         if name in known.sockets or name in here.sockets or _SOCKET_NAME.search(name):
             kept[u.inode] = Connection(u.inode, "unix", "", name, unsent=u.unsent)
+    for inode, before in known.earlier.items():
+        if inode not in kept:
+            kept[inode] = replace(before, closed_by_peer=True)
     return kept
 
 
@@ -191,7 +197,7 @@ def process(pid: int) -> Process:
     """Who this is; with empty fields for what may not be read, or is gone."""
     parent, stack = _stat(pid)
     words = _read(pid, "cmdline").rstrip("\0").split("\0")
-    command = without_secrets(" ".join(words))[:_COMMAND_MAX]
+    command = shown(words)[:_COMMAND_MAX]
     program = user = ""
     with contextlib.suppress(OSError):
         program = os.readlink(f"/proc/{pid}/exe")

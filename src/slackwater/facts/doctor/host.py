@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 ESTABLISHED, CLOSE_WAIT, LISTEN = 1, 8, 10
@@ -89,8 +89,18 @@ class HostSeen:
         return [h for h in self.held if h.inode == inode]
 
 
+def shown(words: Sequence[str]) -> str:
+    """A command line that may be shown: no passwords, and no code given on it (-e, -c, -r), which
+    may have some anywhere."""
+    kept, code = [], False
+    for word in words:
+        kept.append("…" if code else word)
+        code = word in ("-e", "-E", "-c", "-r")
+    return without_secrets(" ".join(kept))
+
+
 def without_secrets(command: str) -> str:
-    """A command line that may be shown: -pSECRET, --password=…, user:SECRET@ are masked."""
+    """A text in which -pSECRET, --password=…, user:SECRET@ are masked."""
     return _IN_URL.sub(r"\1…@", _SECRET.sub(r"\1…", command))
 
 

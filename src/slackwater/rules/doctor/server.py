@@ -145,10 +145,11 @@ def _clients(seen: ServerSeen) -> Iterator[Finding]:
     ended = sum(k.count for k in seen.kills if k.last_s is not None and "QUERY" not in k.what)
     gone = gone if sum(e.count for e in gone) > ended else []
     if gone or lines:
-        yield _finding(seen, causes.CLIENT_VANISHED, Sure.LIKELY, _errors(gone) + _lines(lines),
+        # A note: programs that end so lose nothing themselves, and they are everywhere.
+        yield _finding(seen, causes.CLIENT_VANISHED, Sure.NOTE, _errors(gone) + _lines(lines),
                        _who(gone, lines))
     elif not seen.young and (grew := seen.grew("aborted_clients")) and not _explained(seen):
-        yield _finding(seen, causes.CLIENT_VANISHED, Sure.POSSIBLE,
+        yield _finding(seen, causes.CLIENT_VANISHED, Sure.NOTE,
                        [f"Aborted_clients grew by {grew} between the two samples"])
 
 
