@@ -6,7 +6,7 @@ Makes that many processes with that many descriptors (files, pipes, sockets, and
 a port that is taken for a database's), and looks at them by turns: `processes.scan` in a process of
 its own, the whole command `slackwater doctor` (start of Python, two looks and a pause between), and
 `lsof -n -P -i`, which does less: it names no shared or standard descriptors' dangers. Time on the
-clock and peak memory of each, medians. Run as root.
+clock, on the processor, and peak memory of each: medians. Run as root.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ import time
 
 SCAN = """
 import time; from slackwater.outside import processes as p
-begun = time.perf_counter(); seen = p.scan(p.Known(frozenset({%d})))
-print(time.perf_counter() - begun, len(seen.held), seen.looked_at, seen.descriptors)
+begun, busy = time.perf_counter(), time.process_time()
+seen = p.scan(p.Known(frozenset({%d})))
+print(time.perf_counter() - begun, time.process_time() - busy, len(seen.held), seen.looked_at,
+      seen.descriptors)
 """
 
 
@@ -47,15 +49,16 @@ def crowd(processes: int, descriptors: int, port: int) -> list[int]:
     return made
 
 
-def measured(command: list[str]) -> tuple[float, float, str]:
-    """(seconds, peak MB, output) of a command."""
+def measured(command: list[str]) -> tuple[float, float, float, str]:
+    """(seconds, processor seconds, peak MB, output) of a command."""
     begun = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert child.stdout
     out = child.stdout.read()
     _, _, usage = os.wait4(child.pid, 0)
     child.returncode = 0
-    return time.perf_counter() - begun, usage.ru_maxrss / 1024, out
+    busy = usage.ru_utime + usage.ru_stime
+    return time.perf_counter() - begun, busy, usage.ru_maxrss / 1024, out
 
 
 def main() -> None:
@@ -76,25 +79,24 @@ def main() -> None:
     if shutil.which("lsof"):
         ways["lsof -i"] = ["lsof", "-n", "-P", "-i"]
     try:
-        figures: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+        figures: dict[str, list[tuple[float, float, float]]] = {way: [] for way in ways}
         for _ in range(asked.runs):
             for way, command in ways.items():
-                took, memory, out = measured(command)
+                took, busy, memory, out = measured(command)
                 if way == "scan":
-                    took = float(out.split()[0])
-                    found = out.split()[1:]
-                figures[way].append((took, memory))
+                    took, busy, *found = map(float, out.split())
+                figures[way].append((took, busy, memory))
     finally:
         for pid in made:
             os.kill(pid, signal.SIGKILL)
         for pid in made:
             os.waitpid(pid, 0)
         server.close()
-    print(f"{found[1]} processes, {found[2]} descriptors, {found[0]} connections;"
+    print(f"{found[1]:.0f} processes, {found[2]:.0f} descriptors, {found[0]:.0f} connections;"
           f" medians of {asked.runs}")
     for way, rows in figures.items():
-        took, memory = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{way:20} {took * 1000:8.0f} ms {memory:8.0f} MB")
+        took, busy, memory = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"{way:20} {took * 1000:8.0f} ms {busy * 1000:8.0f} ms of a core {memory:8.0f} MB")
 
 
 if __name__ == "__main__":

@@ -68,8 +68,9 @@ def scan(known: Known | None = None, pids: Collection[int] | None = None) -> Hos
     holders = {h.pid for h in held}
     blind = [*found.blind, *_blind(hidden)]
     kept = {h.inode: inodes[h.inode] for h in held}
+    ancestors: dict[int, tuple[int, str]] = {}
     return HostSeen(
-        socket.gethostname(), kept, {pid: process(pid) for pid in holders}, tuple(held),
+        socket.gethostname(), kept, {pid: process(pid, ancestors) for pid in holders}, tuple(held),
         tuple(blind), len(looked), descriptors, (time.monotonic() - begun) * 1000,
     )
 
@@ -193,8 +194,9 @@ def _cloexec(pid: int, number: int) -> bool | None:
     return None
 
 
-def process(pid: int) -> Process:
-    """Who this is; with empty fields for what may not be read, or is gone."""
+def process(pid: int, ancestors: dict[int, tuple[int, str]] | None = None) -> Process:
+    """Who this is; with empty fields for what may not be read, or is gone. `ancestors`: parents
+    and names that were read before."""
     parent, stack = _stat(pid)
     words = _read(pid, "cmdline").rstrip("\0").split("\0")
     command = shown(words)[:_COMMAND_MAX]
@@ -204,18 +206,20 @@ def process(pid: int) -> Process:
     with contextlib.suppress(OSError, KeyError):
         user = pwd.getpwuid(os.stat(f"/proc/{pid}").st_uid).pw_name
     return Process(pid, _read(pid, "comm").strip(), command, program, stack, user, parent,
-                   tuple(_parents(parent)))
+                   tuple(_parents(parent, {} if ancestors is None else ancestors)))
 
 
-def _parents(pid: int) -> Iterable[str]:
+def _parents(pid: int, seen: dict[int, tuple[int, str]]) -> Iterable[str]:
     for _ in range(_PARENTS):
         if pid <= 0:
             return
-        name = _read(pid, "comm").strip()
+        if pid not in seen:
+            seen[pid] = (_stat(pid)[0], _read(pid, "comm").strip())
+        parent, name = seen[pid]
         if not name:
             return
         yield f"{name} (pid {pid})"
-        pid = _stat(pid)[0]
+        pid = parent
 
 
 def _stat(pid: int) -> tuple[int, int]:
