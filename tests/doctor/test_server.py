@@ -233,3 +233,36 @@ def test_an_account_that_may_see_little(it: Instance) -> None:
     assert causes(said, "certain", "likely", "possible") == set()
     if not it.program.is_mariadb:
         assert any("may not read it" in line for line in said["not_seen"])
+
+
+@options("--max-connect-errors=3")
+def test_a_host_that_is_blocked(it: Instance) -> None:
+    """127.0.0.1 is never blocked; another loopback address is a host like others."""
+    def knock() -> bytes:
+        with socket.create_connection(("127.0.0.1", it.port), source_address=("127.0.0.2", 0),
+                                      timeout=20) as link:
+            return link.recv(4096)
+
+    eventually(lambda: b"is blocked" in knock(), "the host is blocked")
+    said = ask(it)
+    if it.program.is_mariadb:  # without Performance Schema there is no host cache to read
+        assert causes(said, "certain") <= {"host-blocked"}, said["findings"]
+    else:
+        assert "host-blocked" in causes(said, "certain"), said["findings"]
+        assert "127.0.0.2" in finding(said, "host-blocked")["hits"]
+        assert causes(said, "certain") == {"host-blocked"}
+
+
+def test_bytes_of_somebody_else_where_mariadb_logs_errors(it: Instance) -> None:
+    if not it.program.is_mariadb:
+        pytest.skip("MariaDB's plugin")
+    try:
+        sql(it.socket, "INSTALL SONAME 'sql_errlog'")
+    except pymysql.err.Error as error:
+        pytest.skip(f"no plugin SQL_ERROR_LOG here: {error}")
+    link = app(it, ssl_disabled=True)
+    link._sock.sendall(b"rndc: WARNING: key file exists\n")  # type: ignore[attr-defined]
+    gone(it, link)
+    link._force_close()
+    said = ask(it)
+    named(said, "foreign-bytes")
