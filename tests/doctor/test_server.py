@@ -235,13 +235,19 @@ def test_an_account_that_may_see_little(it: Instance) -> None:
         assert any("may not read it" in line for line in said["not_seen"])
 
 
-@options("--max-connect-errors=3")
+@options("--max-connect-errors=3", "--skip-name-resolve=OFF")
 def test_a_host_that_is_blocked(it: Instance) -> None:
     """127.0.0.1 is never blocked; another loopback address is a host like others."""
+    sql(it.socket, "CREATE USER anybody@'127.0.0.%' IDENTIFIED BY 'x'")
+
     def knock() -> bytes:
         with socket.create_connection(("127.0.0.1", it.port), source_address=("127.0.0.2", 0),
                                       timeout=20) as link:
-            return link.recv(4096)
+            said = link.recv(4096)
+            with contextlib.suppress(ConnectionError):
+                link.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                link.recv(4096)
+            return said
 
     eventually(lambda: b"is blocked" in knock(), "the host is blocked")
     said = ask(it)

@@ -24,8 +24,8 @@ VARIABLES = (
     "version", "version_comment", "wait_timeout",
 )  # fmt: skip
 # Errors that tell of a connection, in MySQL 8's summaries.
-ERRORS = (1040, 1045, 1129, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1317, 1835, 1927, 3024, 3159,
-          3169, 4031)
+ERRORS = (1040, 1045, 1129, 1130, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1317, 1835, 1927, 3024,
+          3159, 3169, 4031)
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def _logins(seen: ServerSeen) -> Iterator[Finding]:
         yield _finding(seen, causes.SLOW_LOGIN, Sure.LIKELY,
                        [*_errors(early), *_lines(slow), limit])
     lines = seen.log.of(Kind.DENIED)
-    errors = seen.errors(1045) + seen.errors(1045, logged_in=False)
+    errors = seen.errors(1045, 1130) + seen.errors(1045, 1130, logged_in=False)
     counted = seen.recent("access_denied_errors")
     if lines or errors or counted:
         evidence = [*_errors(errors), *_lines(lines)]
