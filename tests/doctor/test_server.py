@@ -249,7 +249,9 @@ def test_a_host_that_is_blocked(it: Instance) -> None:
                 link.recv(4096)
             return said
 
-    eventually(lambda: b"is blocked" in knock(), "the host is blocked")
+    if not any(b"is blocked" in knock() for _ in range(10)):
+        assert not sql(it.socket, "SELECT IP FROM performance_schema.host_cache")
+        pytest.skip("no resolver answers for 127.0.0.2 here, so that MySQL remembers no host")
     said = ask(it)
     if it.program.is_mariadb:  # without Performance Schema there is no host cache to read
         assert causes(said, "certain") <= {"host-blocked"}, said["findings"]
