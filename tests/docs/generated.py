@@ -13,6 +13,8 @@ from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.operations import switchover
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.rules import guardrails
+from slackwater.rules.doctor.causes import CAUSES
+from slackwater.rules.doctor.messages import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = (
@@ -45,9 +47,21 @@ def grants_block() -> str:
     return "\n".join([*lines, "```"])
 
 
+def causes_block() -> str:
+    """Every cause of the doctor, with its cure and where its trace is."""
+    parts = []
+    for cause in CAUSES:
+        codes = ", ".join(str(n) for n, meaning in CODES.items() if cause in meaning.causes)
+        parts += [f"## {cause.title}", "", f"`{cause.id}`. {cause.why}", "",
+                  f"- **Cure**: {cause.cure}", f"- **Trace**: {cause.seen_by}",
+                  *([f"- **Error numbers**: {codes}"] if codes else []), ""]
+    return "\n".join(parts)
+
+
 BLOCKS = {
     ROOT / "README.md": ("plan", plan_block),
     ROOT / "docs/howto/prepare-a-pair.md": ("grants", grants_block),
+    ROOT / "docs/reference/doctor-causes.md": ("causes", causes_block),
 }
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from slackwater import __version__
-from slackwater.cli import balancer, demo, inspect, lab, maintain, switch
+from slackwater.cli import balancer, demo, doctor, inspect, lab, maintain, switch
 from slackwater.errors import EXIT_STUCK, EXIT_USAGE, SlackwaterError
 from slackwater.outside.mysql_session import guard_standard_descriptors
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.add_typer(balancer.app, name="balancer")
+app.add_typer(doctor.app, name="doctor")
 app.add_typer(lab.app, name="lab")
 app.command("check")(inspect.check)
 app.command("status")(inspect.status)

@@ -1,0 +1,1 @@
+"""A look at a host beside `lsof -i`: `python -m bench.doctor`."""

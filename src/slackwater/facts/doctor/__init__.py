@@ -1,0 +1,1 @@
+"""What the doctor saw: findings, processes that hold a connection, the server's counters, logs."""

@@ -1,0 +1,1 @@
+"""What the doctor concludes: facts in, findings out."""

@@ -1,0 +1,63 @@
+"""A connection was lost while we watched: why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slackwater.facts.doctor.finding import Finding, Sure
+from slackwater.facts.doctor.host import Connection, HostSeen
+from slackwater.rules.doctor import causes
+
+# What a server tells of that does not end sessions.
+_NO_LOSS = frozenset({"access-denied", "too-many-connections", "host-blocked", "not-a-client",
+                      "slow-login", "tls-or-plugin", "dns", "no-trace", "query-stopped"})
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A connection that its server or the network ended; `holders` are (pid, name, descriptor)."""
+
+    at: float  # unix time
+    connection: Connection
+    holders: tuple[tuple[int, str, int], ...]
+
+    def __str__(self) -> str:
+        who = ", ".join(f"{name} (pid {pid}, descriptor {number})"
+                        for pid, name, number in self.holders)
+        return f"{self.connection} of {who}"
+
+
+def lost(before: HostSeen, now: HostSeen, at: float) -> list[Loss]:
+    """Connections that were open and that the peer has closed since."""
+    found = []
+    for inode, connection in now.connections.items():
+        then = before.connections.get(inode)
+        if connection.closed_by_peer and then is not None and not then.closed_by_peer:
+            holders = tuple((h.pid, now.processes[h.pid].name, h.number)
+                            for h in now.holders(inode))
+            found.append(Loss(at, then, holders))
+    return found
+
+
+def why(loss: Loss, told: Sequence[Finding], host: str) -> Finding:
+    """The cause of one loss. `told`: what the servers have told since shortly before it."""
+    hits = ", ".join(f"{name} (pid {pid})" for pid, name, _ in loss.holders)
+    ended = sorted((f for f in told if f.sure >= Sure.LIKELY and f.cause.id not in _NO_LOSS),
+                   key=lambda f: -f.sure)
+    stray = any(number <= 2 for _, _, number in loss.holders)
+    shared = len({pid for pid, _, _ in loss.holders}) > 1
+    line = f"{loss}: closed by the server"
+    foreign = not ended or ended[0].cause in (causes.FOREIGN_BYTES, causes.CLIENT_VANISHED)
+    if (stray or shared) and foreign:
+        cause = causes.STRAY_OUTPUT if stray else causes.FORKED
+        evidence = [line, *(text for f in ended for text in f.evidence)]
+        if not ended:
+            evidence.append("no server tells of another reason, as is so with bytes that are no"
+                            " protocol")
+        return Finding(cause, Sure.CERTAIN if ended or stray else Sure.LIKELY, host,
+                       tuple(evidence), hits)
+    if ended:
+        best = ended[0]
+        return Finding(best.cause, best.sure, best.where, (line, *best.evidence), hits)
+    return Finding(causes.SERVER_CLOSED, Sure.LIKELY, host, (line,), hits)

@@ -1,0 +1,52 @@
+"""A server with accounts for its client and for the doctor, and a slackwater.toml beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.servers.fixtures import sql
+from tests.servers.patience import PATIENCE
+
+from slackwater.lab import programs
+from slackwater.lab.instance import Instance
+
+# Every version that tells in a way of its own; SLACKWATER_TEST_SERVERS=all for the others too.
+SERVERS: tuple[str, ...] = ("mariadb-10.11", "mysql-5.7", "mysql-9.7")
+if os.environ.get("SLACKWATER_TEST_SERVERS") == "all":
+    SERVERS += ("mariadb-10.5", "mariadb-11.8")
+PASSWORD = "geheim"
+
+
+@pytest.fixture(params=SERVERS)
+def it(request: pytest.FixtureRequest, place: Path) -> Iterator[Instance]:
+    """A running server; `@options(…)` gives it more options."""
+    found = next((p for p in programs.installed() if p.name == request.param), None)
+    if found is None:
+        pytest.skip(f"{request.param} is not installed (scripts/servers/get {request.param})")
+    extra = ["--max-allowed-packet=1M", *getattr(request.node.function, "options", ())]
+    made = Instance.create(found, place / "s", server_id=1, mark=place, extra=extra)
+    try:
+        made.start(60 * PATIENCE)
+        for user in ("app", "slackwater"):
+            sql(made.socket, f"CREATE USER {user}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
+            sql(made.socket, f"GRANT ALL ON *.* TO {user}@'127.0.0.1'")
+        (place / "password").write_text(PASSWORD)
+        (place / "password").chmod(0o600)
+        (place / "slackwater.toml").write_text(
+            f'[servers.s]\naddress = "{made.address}"\n'
+            f'[accounts.slackwater]\npassword_file = "{place / "password"}"\n')
+        yield made
+    finally:
+        made.remove()
+
+
+def options(*given: str) -> Callable[[Any], Any]:
+    """Server options of one test."""
+    def mark(test: Any) -> Any:
+        test.options = given
+        return test
+    return mark
