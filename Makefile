@@ -23,9 +23,10 @@ check: setup  ## lint, types, and the shape of the code
 	.venv/bin/mypy
 	.venv/bin/pytest -q tests/test_tidy.py
 
-bench: setup  ## slackwater beside the method by hand and SYN drop: a table and a plot
+bench: setup  ## slackwater and its gate, beside the method by hand and SYN drop: tables and a plot
 	@.venv/bin/python -m bench.switchover
 	@.venv/bin/python bench/hold_waiting.py
+	@.venv/bin/python -m bench.hold
 
 sweep: setup servers  ## the whole failure sweep (the tests run a part of it)
 	@.venv/bin/python -m tests.sweep
