@@ -10,6 +10,7 @@ setup:  ## install what is missing (by apt), and make .venv with slackwater in i
 	@scripts/setup
 
 servers: setup  ## get the MySQL and MariaDB versions that the tests use (into a cache of their own)
+	@scripts/setup tests
 	@scripts/test-servers
 
 demo: setup  ## the whole story on a throwaway pair: about half a minute
