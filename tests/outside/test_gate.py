@@ -363,6 +363,27 @@ def test_dropping_serves_everybody_too(able, server):
     asyncio.run(scene())
 
 
+def test_a_flushed_rule_set_is_put_back(able, server):
+    if not shutil.which("nft"):
+        pytest.skip("nft is not installed")
+
+    async def scene():
+        held = gate.Gate([PORT], ability=able, cap_s=60)
+        await held.close()
+        subprocess.run(["nft", "flush", "ruleset"], check=True)
+        assert not await held.verify()
+        end = asyncio.get_running_loop().time() + LIMIT_S
+        while not await held.verify():
+            assert asyncio.get_running_loop().time() < end
+            await asyncio.sleep(0.01)
+        clients = requests(6)
+        await all_wait(6, held)
+        assert (await held.open()).restarts == 0
+        await served(clients, 6)
+
+    asyncio.run(scene())
+
+
 def test_more_clients_than_the_backlog_holds(able):
     """The release is paced: an overrun backlog would make the kernel drop handshakes."""
     small = Server(PORT, backlog=8)
