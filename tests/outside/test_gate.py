@@ -254,7 +254,16 @@ def test_when_slackwater_is_killed_the_holder_waits_for_the_server(able, server)
     process.communicate()
     later = requests(10)  # nobody is left to be asked; the server is still down
     with Netfilter() as net:
-        assert [t for t in gate_rules.tables(net) if PORT in gate_rules.held_ports(net, t)]
+        (table,) = gate_rules.tables(net)
+        left = gate_rules.held_ports(net, table)[PORT]
+        for _ in range(2):  # it goes on renewing: its elements' time goes up again
+
+            def renewed():
+                nonlocal left
+                before, left = left, gate_rules.held_ports(net, table)[PORT]
+                return left > before
+
+            eventually(renewed, "the holder holds on", limit_s=LIMIT_S)
         server.start()
         asyncio.run(served(clients))
         asyncio.run(served(later, 10))
@@ -359,6 +368,26 @@ def test_dropping_serves_everybody_too(able, server):
         report = await held.open()
         await served(clients)
         assert (report.way, report.held) == ("drop", 0)
+
+    asyncio.run(scene())
+
+
+def test_a_flushed_rule_set_is_put_back(able, server):
+    if not shutil.which("nft"):
+        pytest.skip("nft is not installed")
+
+    async def scene():
+        held = gate.Gate([PORT], ability=able, cap_s=60)
+        await held.close()
+        await asyncio.to_thread(subprocess.run, ["nft", "flush", "ruleset"], check=True)
+        end = asyncio.get_running_loop().time() + LIMIT_S
+        while not await held.verify():
+            assert asyncio.get_running_loop().time() < end
+            await asyncio.sleep(0.01)
+        clients = requests(6)
+        await all_wait(6, held)
+        assert (await held.open()).restarts == 0
+        await served(clients, 6)
 
     asyncio.run(scene())
 
