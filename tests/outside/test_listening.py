@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from slackwater.errors import OutsideError
-from slackwater.outside.listening import handed_over
+from slackwater.outside.listening import activated, handed_over
 
 CHILD = """
 import socket, sys
@@ -41,3 +41,13 @@ def test_only_what_both_have_open_counts(tmp_path, host):
 def test_a_process_that_is_not_there():
     with pytest.raises(OutsideError, match="process 4194305"):
         handed_over(4194305, keeper=os.getpid())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to look at systemd's descriptors")
+def test_a_server_that_opened_its_own_socket_is_not_activated(tmp_path):
+    path = str(tmp_path / "server.sock")
+    assert activated(path) is None, "nobody listens"
+    with socket.socket(socket.AF_UNIX) as local:
+        local.bind(path)
+        local.listen()
+        assert activated(path) is False

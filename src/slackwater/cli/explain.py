@@ -10,7 +10,7 @@ from slackwater.cli.operate import closing
 from slackwater.config import Config, host_port
 from slackwater.operations.hold import unreachable_ports
 from slackwater.operations.hold_world import HoldWorld, Scope
-from slackwater.outside import activation, gate, mysql_server, tcp_table
+from slackwater.outside import gate, listening, mysql_server, tcp_table
 
 
 def show(settings: Config, scope: Scope, ports: tuple[int, ...], *, as_json: bool) -> None:
@@ -39,7 +39,7 @@ async def _server(world: HoldWorld, name: str) -> dict[str, Any]:
     said: dict[str, Any] = {
         "port": port, "here": tcp_table.is_local(host), "socket": str(table.socket or ""),
         "restart": table.restart or "", "reached": name not in world.unreachable,
-        "socket_activated": activation.activated(str(table.socket)) if table.socket else None,
+        "socket_activated": listening.activated(str(table.socket)) if table.socket else None,
         "by_unix_socket": 0, "clients": 0,
     }
     if said["reached"]:

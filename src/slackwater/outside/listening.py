@@ -8,11 +8,14 @@ says nothing about the server that runs now.
 from __future__ import annotations
 
 import re
+import socket
+import struct
 from pathlib import Path
 
 from slackwater.errors import OutsideError
 
 SYSTEMD = 1
+_CRED = struct.Struct("3i")  # pid, uid, gid: struct ucred
 _TCP_LISTEN, _UNIX_LISTEN = "0A", 0x10000  # states in /proc/net/tcp; flags in /proc/net/unix
 
 
@@ -23,6 +26,30 @@ def handed_over(pid: int, *, keeper: int = SYSTEMD) -> list[str]:
     """
     both = _sockets(pid) & _sockets(keeper)
     return sorted({name for inode, name in _listening(pid).items() if inode in both})
+
+
+def activated(path: str) -> bool | None:
+    """Whether the server behind this unix socket was given its sockets by systemd; None when
+    nobody listens there, or we may not look."""
+    pid = _listener(path)
+    if pid is None:
+        return None
+    try:
+        return pid == SYSTEMD or bool(handed_over(pid))
+    except OutsideError:
+        return None
+
+
+def _listener(path: str) -> int | None:
+    """The process that called listen() on a unix socket; None when nobody does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(path)
+            raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CRED.size)
+        except OSError:
+            return None
+    return int(_CRED.unpack(raw)[0]) or None
 
 
 def _sockets(pid: int) -> set[str]:
