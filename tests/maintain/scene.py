@@ -9,6 +9,7 @@ would, and prints one JSON object: `code`, `said` (slackwater's JSON) and `load`
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from slackwater.lab.load_plan import LoadPlan
 from slackwater.lab.load_target import lab_target
 from slackwater.lab.up import up
 
-RATE = 150
+RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "150"))  # requests a second
 PACKAGE = "mariadb-server-core"
 MOST_S = 60 * PATIENCE  # a load ends with its scene, long before
 
