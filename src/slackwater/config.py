@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -82,12 +83,23 @@ def _file(path: Path) -> Path:
     return path
 
 
+def _words(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"not a command line: {error}") from None
+    if not words:
+        raise ValueError('write a command, for example "systemctl restart mariadb"')
+    return text
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Name = Annotated[str, AfterValidator(_name)]
 SshDestination = Annotated[str, AfterValidator(_destination)]
 Variable = Annotated[str, AfterValidator(_variable)]
 File = Annotated[Path, AfterValidator(_file)]
+Words = Annotated[str, AfterValidator(_words)]
 # TOML has types: true is not a number, and "5" is not 5.
 Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 
@@ -101,6 +113,7 @@ class ServerTable(_Table):
 
     address: Address
     socket: File | None = None  # slackwater's own way in, where it runs on the same machine
+    restart: Words | None = None  # the command that restarts it, for `slackwater restart`
 
 
 class AccountTable(_Table):

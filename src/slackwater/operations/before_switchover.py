@@ -8,8 +8,9 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations import canary
-from slackwater.operations.pair_world import SESSION_WAIT_TIMEOUT_S, PairWorld
+from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
+from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S, ServersWorld
 from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
 
@@ -125,6 +126,6 @@ async def stop_watching(world: PairWorld, old: str) -> None:
         await mysql_server.unwatch_transactions(await world.session(old))
 
 
-def lock_name(world: PairWorld) -> str:
+def lock_name(world: ServersWorld) -> str:
     """The name of the advisory lock (GET_LOCK) that keeps two slackwaters apart."""
     return f"slackwater:{world.name}"[:64]

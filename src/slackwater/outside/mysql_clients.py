@@ -35,7 +35,7 @@ async def client_sessions(
 
 
 def _session(row: dict[str, Any]) -> ClientSession:
-    command, idle_ms = row["COMMAND"], row["IDLE_MS"]
+    command, idle_ms, running = row["COMMAND"], row["IDLE_MS"], row["RUNNING_S"]
     resting = command == "Sleep" and idle_ms is not None
     return ClientSession(
         id=int(row["ID"]),
@@ -47,7 +47,14 @@ def _session(row: dict[str, Any]) -> ClientSession:
         info=row["INFO"] or "",
         idle_ms=max(0.0, float(idle_ms)) if resting else None,
         last_command=(row["LAST_COMMAND"] or "").rpartition("/")[2],
+        running_s=None if running is None else float(running),
     )
+
+
+async def appliers(session: Session, *, limit_s: float = 5.0) -> list[ClientSession]:
+    """Replication's own threads that apply a statement now (row events of MySQL show none)."""
+    rows = await session.rows(dialect(session.flavour).appliers, limit_s=limit_s)
+    return [_session(row) for row in rows]
 
 
 async def open_transactions(session: Session, *, limit_s: float = 5.0) -> dict[int, float]:
@@ -216,6 +223,16 @@ async def kill_dump_threads(session: Session, *, limit_s: float = 5.0) -> int:
         limit_s=limit_s,
     )
     return sum([await kill(session, int(row["ID"]), limit_s=limit_s) for row in rows])
+
+
+async def dump_ports(session: Session, *, limit_s: float = 5.0) -> set[int]:
+    """TCP ports at the other end of the connections by which replicas are served."""
+    rows = await session.rows(
+        "SELECT HOST FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'",
+        limit_s=limit_s,
+    )
+    ends = (str(row["HOST"] or "").rpartition(":")[2] for row in rows)
+    return {int(end) for end in ends if end.isdigit()}
 
 
 async def programs(

@@ -15,7 +15,10 @@ _OWN_COMMANDS = (
     "'Slave_IO','Slave_SQL','Slave_worker','Group Replication'"
 )
 _CLIENTS = f"p.USER NOT IN ({_OWN_USERS}) AND p.COMMAND NOT IN ({_OWN_COMMANDS})"
-_COLUMNS = "p.ID, p.USER, p.HOST, p.DB, p.COMMAND, p.STATE, LEFT(p.INFO, 100) AS INFO"
+_COLUMNS = (
+    "p.ID, p.USER, p.HOST, p.DB, p.COMMAND, p.STATE, LEFT(p.INFO, 100) AS INFO,"
+    " IF(p.COMMAND IN ('Sleep', 'Connect', 'Killed') OR p.INFO IS NULL, NULL, p.TIME) AS RUNNING_S"
+)
 
 NO_SUCH_THREAD = 1094
 # MySQL 8+: sessions of accounts with SYSTEM_USER are only for others with it to end.
@@ -80,6 +83,15 @@ class Dialect:
             " LEFT JOIN performance_schema.events_statements_current e"
             " ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0"
             f" WHERE {_CLIENTS} AND p.ID <> CONNECTION_ID()"
+        )
+
+    @property
+    def appliers(self) -> str:
+        """Replication's own threads that apply a statement now, as `clients` gives sessions."""
+        return (
+            f"SELECT {_COLUMNS}, NULL AS IDLE_MS, '' AS LAST_COMMAND"
+            " FROM information_schema.PROCESSLIST p WHERE p.USER = 'system user'"
+            " AND p.INFO IS NOT NULL AND p.COMMAND NOT IN ('Daemon', 'Slave_IO')"
         )
 
     def close_idle(

@@ -27,10 +27,12 @@ from slackwater.outside.mysql_account import (
     privileged_users,
 )
 from slackwater.outside.mysql_clients import (
+    appliers,
     client_sessions,
     clients_and_transactions,
     close_idle,
     close_if_idle,
+    dump_ports,
     end_session,
     kill,
     kill_dump_threads,
@@ -41,8 +43,8 @@ from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_session import MysqlError, Row, Session
 
 __all__ = [
-    "change_source", "client_sessions", "clients_and_transactions", "close_idle",
-    "close_if_idle", "enabled_events", "end_session", "executed_text", "has_executed",
+    "appliers", "change_source", "client_sessions", "clients_and_transactions", "close_idle",
+    "close_if_idle", "dump_ports", "enabled_events", "end_session", "executed_text", "has_executed",
     "is_writable", "kill", "kill_dump_threads", "lock_all", "lock_owner", "look",
     "missing_privileges", "open_transactions", "own_privileges", "prepare_lock", "prepared_xa",
     "privileged_users", "programs", "release_lock", "replica_status", "reset_replica",

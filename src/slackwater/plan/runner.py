@@ -27,7 +27,6 @@ from slackwater.plan.step import Outcome, Plan, Seen, Step, World
 UNWIND_LIMIT_S = 30.0
 LOOK_LIMIT_S = 3.0
 PRECHECK_LIMIT_S = 15.0
-FORWARD_TRIES = 3
 
 Tell = Callable[[dict[str, Any]], None]
 Guard = Callable[[], Awaitable[list[str]]]
@@ -233,7 +232,7 @@ class Runner(Generic[World]):
         if look_first and await self._look(step, step.verify) is Seen.DONE:
             record.state = "done"
             return
-        for _ in range(FORWARD_TRIES):
+        for _ in range(step.forward_tries):
             self.journal.write_if_possible("started", step=step.name)
             seen, _error = await self._attempt(index)
             if seen is Seen.DONE:

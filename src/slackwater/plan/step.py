@@ -42,6 +42,8 @@ class Step(Generic[World]):
     undo_limit_s: ClassVar[float] = 5.0
     # Nothing past this step is undone: from its `do` on, the runner only goes forward.
     commit: ClassVar[bool] = False
+    # Past the commit point: how often it is tried. 1 for a step that is itself a long wait.
+    forward_tries: ClassVar[int] = 3
     # A step without undo says why, in words.
     no_undo: ClassVar[str] = ""
 

@@ -1,0 +1,191 @@
+"""The proof of health after a command: what was before, what is now, who replicates."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from slackwater import clock
+from slackwater.errors import SlackwaterError, StepFailed
+from slackwater.facts.health import Before
+from slackwater.facts.server import ServerFacts
+from slackwater.operations.hold_command import STARTING
+from slackwater.operations.hold_world import HoldWorld
+from slackwater.outside import mysql_server
+from slackwater.plan.step import Seen, Step
+from slackwater.plan.wait import wait_until
+from slackwater.rules import health
+
+BEFORE = "before"
+LOOK_EVERY_S = 0.02
+NUDGE_AFTER_S = 3.0  # then a replica that lost its source is told to connect at once
+UPTIME_ROUNDING_S = 2.0
+
+
+@dataclass(frozen=True)
+class Remember(Step[HoldWorld]):
+    """Note the version, read_only and replication of {servers}, to compare afterwards"""
+
+    servers: tuple[str, ...]
+    others: tuple[str, ...]
+    no_undo: ClassVar[str] = "it only looks"
+
+    async def do(self, world: HoldWorld) -> None:
+        noted: dict[str, Any] = {}
+        for name in self.servers:
+            facts = await mysql_server.look(await world.session(name), name)
+            noted[name] = Before.of(facts).noted()
+        for name in self.others:
+            # One that cannot be reached now cannot be judged afterwards either.
+            with contextlib.suppress(SlackwaterError):
+                facts = await mysql_server.look(await world.session(name), name)
+                noted[name] = Before.of(facts).noted()
+        world.note(BEFORE, noted)
+
+    async def verify(self, world: HoldWorld) -> Seen:
+        return Seen.DONE if BEFORE in world.notes else Seen.NOT_DONE
+
+
+@dataclass(frozen=True)
+class ProveHealth(Step[HoldWorld]):
+    """Wait until {servers} answer a login and a query again and are as before"""
+
+    servers: tuple[str, ...]
+    same_version: bool
+    must_restart: bool
+    limit_back_s: float
+    forward_tries: ClassVar[int] = 1
+    no_undo: ClassVar[str] = "it only looks, and puts read_only back to what it was"
+
+    @property
+    def limit_s(self) -> float:  # type: ignore[override]
+        return self.limit_back_s + 10.0
+
+    async def do(self, world: HoldWorld) -> Seen:
+        await asyncio.gather(*(self._wait(world, n) for n in self.servers))
+        return Seen.DONE
+
+    async def _wait(self, world: HoldWorld, name: str) -> None:
+        async def look() -> list[str]:
+            return await self._wrong(world, name)
+
+        await wait_until(
+            look, lambda wrong: not wrong, what=f"{name} is healthy", every_s=LOOK_EVERY_S,
+            limit_s=self.limit_back_s,
+        )
+
+    async def _wrong(self, world: HoldWorld, name: str) -> list[str]:
+        """Everything that is not well now; puts read_only back."""
+        before = Before.read(world.notes[BEFORE][name])
+        try:
+            facts = await _look_anew(world, name)
+        except SlackwaterError as error:
+            return [str(error)]
+        reasons = health.wrong(before, facts, same_version=self.same_version)
+        began = float(world.notes.get(STARTING, 0))
+        if self.must_restart and clock.unix() - facts.uptime_s < began - UPTIME_ROUNDING_S:
+            reasons.append("it has not been restarted: the command ended well, but this server "
+                           f"runs since {facts.uptime_s} s")
+        if not reasons and facts.read_only != before.read_only:
+            reasons += await _put_back(world, name, before.read_only)
+        _tell(world, name, before, facts)
+        return reasons
+
+    async def verify(self, world: HoldWorld) -> Seen:
+        found = [await self._wrong(world, n) for n in self.servers]
+        return Seen.NOT_DONE if any(found) else Seen.DONE
+
+
+@dataclass(frozen=True)
+class FollowAgain(Step[HoldWorld]):
+    """Make sure that {others} and {servers} follow each other as before, and have caught up"""
+
+    servers: tuple[str, ...]
+    others: tuple[str, ...]
+    limit_follow_s: float
+    forward_tries: ClassVar[int] = 1
+    no_undo: ClassVar[str] = "replication goes on as before"
+
+    @property
+    def limit_s(self) -> float:  # type: ignore[override]
+        return 2 * self.limit_follow_s + 10.0
+
+    async def do(self, world: HoldWorld) -> None:
+        for name in (*self.servers, *self.others):
+            if name in world.notes[BEFORE]:
+                await self._follow(world, name)
+        for other in self.others:
+            if other in world.notes[BEFORE] and not world.notes[BEFORE][other]["read_only"]:
+                await self._catch_up(world, other)
+
+    async def _follow(self, world: HoldWorld, name: str) -> None:
+        session = await world.session(name)
+        begun, nudged = clock.mono(), False
+
+        async def stopped() -> list[str]:
+            nonlocal nudged
+            found = await _stopped(world, name)
+            if found and not nudged and clock.mono() - begun > NUDGE_AFTER_S:
+                # Its source was away; by itself it tries again after up to a minute.
+                nudged = True
+                await mysql_server.stop_replica(session)
+                await mysql_server.start_replica(session)
+            return found
+
+        await wait_until(stopped, lambda found: not found, what=f"{name} replicates again",
+                         limit_s=self.limit_follow_s, every_s=0.1)
+
+    async def _catch_up(self, world: HoldWorld, source: str) -> None:
+        wanted = await mysql_server.executed_text(await world.session(source))
+        for name in self.servers:
+            session = await world.session(name)
+            if not await mysql_server.wait_executed(session, wanted, limit_s=self.limit_follow_s):
+                raise StepFailed(f"{name} has not caught up with {source} within "
+                                 f"{self.limit_follow_s:g} s")
+
+    async def verify(self, world: HoldWorld) -> Seen:
+        for name in (*self.servers, *self.others):
+            if name in world.notes[BEFORE] and await _stopped(world, name):
+                return Seen.NOT_DONE
+        return Seen.DONE
+
+
+async def _stopped(world: HoldWorld, name: str) -> list[str]:
+    """Channels that ran before and do not run now."""
+    wanted = world.notes[BEFORE][name]["replicating"]
+    now = {c.channel: c for c in await mysql_server.replica_status(await world.session(name))}
+    return [f"channel {c!r}" for c in wanted if c not in now or not now[c].running]
+
+
+async def _look_anew(world: HoldWorld, name: str) -> ServerFacts:
+    """A real login and a real query: an old session proves nothing."""
+    session = await world.servers[name].fresh(limit_s=2.0)
+    try:
+        return await mysql_server.look(session, name, limit_s=2.0)
+    finally:
+        await session.close()
+
+
+async def _put_back(world: HoldWorld, name: str, read_only: bool) -> list[str]:
+    """Set read_only as it was. Writable only if no other server of the pair is."""
+    if not read_only:
+        for other in world.scope.others:
+            if await world.writable(other) is not False:
+                return [f"it was writable and is read-only now, and {other} may be writable: "
+                        "decide by hand which of them is to be"]
+    session = await world.servers[name].fresh(limit_s=2.0)
+    try:
+        await mysql_server.set_read_only(session, read_only)
+    finally:
+        await session.close()
+    world.figures.setdefault("read_only_put_back", {})[name] = read_only
+    return []
+
+
+def _tell(world: HoldWorld, name: str, before: Before, facts: ServerFacts) -> None:
+    versions = {"before": before.version, "after": facts.variables["version"]}
+    world.figures.setdefault("versions", {})[name] = versions
+    if changed := health.changed_settings(before, facts):
+        world.figures.setdefault("settings_changed", {})[name] = changed

@@ -1,0 +1,163 @@
+"""The handles that every operation on servers works with: sessions, notes, figures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from slackwater.config import Config, host_port
+from slackwater.errors import OutsideError, SlackwaterError
+from slackwater.facts.server import ServerAddress
+from slackwater.outside import mysql_server
+from slackwater.outside.mysql_session import Session
+from slackwater.plan.journal import Journal
+
+CONNECT_LIMIT_S = 3.0
+# A server whose operator is gone frees our locks after this long, whatever happened to us.
+SESSION_WAIT_TIMEOUT_S = 60
+
+
+class Server:
+    """One database server with the sessions that an operation keeps open to it.
+
+    Two are opened at the start, because undoing must not need a new connection (a full server
+    has none to give).
+    """
+
+    def __init__(self, name: str, at: ServerAddress) -> None:
+        self.name, self.at = name, at
+        self.control: Session | None = None
+        self.spare: Session | None = None
+        self.lock: Session | None = None  # holds FLUSH TABLES WITH READ LOCK during a fence
+
+    async def open(self) -> None:
+        """Open what is not open, or no longer usable."""
+        if self.control is None or self.control.broken:
+            self.control = await self._new()
+        if self.spare is None or self.spare.broken:
+            self.spare = await self._new()
+
+    async def session(self) -> Session:
+        """A session that can be used now: the control one, the spare, or a new one."""
+        for session in (self.control, self.spare):
+            if session is not None and not session.broken:
+                return session
+        self.control = await self._new()
+        return self.control
+
+    async def fresh(self, limit_s: float = CONNECT_LIMIT_S) -> Session:
+        """A session of its own for a look; the caller closes it."""
+        return await Session.open(self.at, limit_s=limit_s)
+
+    async def _new(self) -> Session:
+        session = await Session.open(self.at, limit_s=CONNECT_LIMIT_S)
+        await session.run(f"SET SESSION wait_timeout = {SESSION_WAIT_TIMEOUT_S}", limit_s=1)
+        return session
+
+    def own_ids(self) -> set[int]:
+        """Connection ids of ours on this server."""
+        return {
+            s.connection_id for s in (self.control, self.spare, self.lock) if s is not None
+        }
+
+    async def close(self) -> None:
+        for session in (self.lock, self.spare, self.control):
+            if session is not None:
+                await session.close()
+        self.lock = self.spare = self.control = None
+
+
+class ServersWorld:
+    """What steps act on: some servers. `name` is what is locked: a pair, or one server."""
+
+    def __init__(self, config: Config, name: str, servers: Iterable[str]) -> None:
+        self.config, self.name = config, name
+        self.limits = config.limits
+        password = config.password()
+        self.servers = {s: Server(s, server_address(config, s, password)) for s in servers}
+        self.figures: dict[str, Any] = {}
+        self.notes: dict[str, Any] = {}
+        self.journal: Journal | None = None
+        self.unreachable: dict[str, str] = {}
+
+    async def connect(self) -> None:
+        """Reach every server; those that cannot be reached are noted, not raised."""
+
+        async def reach(server: Server) -> None:
+            try:
+                await server.open()
+                self.unreachable.pop(server.name, None)
+            except SlackwaterError as error:
+                self.unreachable[server.name] = str(error)
+
+        await asyncio.gather(*(reach(s) for s in self.servers.values()))
+
+    async def close(self) -> None:
+        """Give everything back; never raises, never takes long."""
+        await close_all(self.servers.values())
+
+    def note(self, key: str, value: Any) -> None:
+        """Remember something for those who undo or finish, also after a crash."""
+        self.notes[key] = value
+        if self.journal is not None:
+            self.journal.write("noted", key=key, value=value)
+
+    def own_ids(self, server: str) -> set[int]:
+        """Ids of the sessions on a server that are ours."""
+        return self.servers[server].own_ids()
+
+    async def session(self, server: str) -> Session:
+        """A usable session to that server; raises OutsideError when it cannot be reached."""
+        return await self.servers[server].session()
+
+    async def writable(self, server: str) -> bool | None:
+        """Whether a server accepts writes; None when nobody can tell now.
+
+        A server whose port or socket refuses is not running, and so does not accept any.
+        """
+        control = self.servers[server].control
+        if control is not None and not control.broken:
+            try:
+                return await mysql_server.is_writable(control, limit_s=1)
+            except OutsideError:
+                pass  # that session is lost; a new one tells
+        try:
+            session = await self.servers[server].fresh(limit_s=1.5)
+        except OutsideError as error:
+            return False if error.refused else None
+        try:
+            return await mysql_server.is_writable(session, limit_s=1)
+        except OutsideError:
+            return None
+        finally:
+            await session.close()
+
+
+class Closing(Protocol):
+    """What can be closed."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+
+async def close_all(handles: Iterable[Closing]) -> None:
+    """Close them; never raises, never takes long."""
+    for handle in handles:
+        try:
+            async with asyncio.timeout(1):
+                await handle.close()
+        except (SlackwaterError, OSError, TimeoutError):
+            continue
+
+
+def server_address(config: Config, name: str, password: str) -> ServerAddress:
+    """Where and how to log in to a configured server."""
+    table, account = config.servers[name], config.accounts.slackwater
+    host, port = host_port(table.address)
+    return ServerAddress(
+        name=name, host=host, port=port,
+        socket=str(table.socket) if table.socket else "",
+        user=account.user, password=password,
+        tls=account.tls, ca=str(account.ca) if account.ca else "",
+    )

@@ -1,0 +1,225 @@
+"""The holder: a small process that keeps ports shut, and opens them whatever happens.
+
+A process of its own, so that a busy slackwater does not starve it and its death does not open
+the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `open`. It says
+JSON lines on standard output: `ready`, `shut`, `beat` four times a second, `opened`, `done`.
+
+What happens when:
+- `open`: all that wait go on, in the order in which they came, as fast as the server accepts.
+- the hard cap: the same, whether the server is back or not. Nobody waits longer.
+- standard input ends (slackwater died) or SIGTERM: go on holding until somebody listens on every
+  held port, at most to the cap. The server may be down just now: to let clients go at once would
+  be to have them refused.
+- the holder itself is killed or stopped: the elements of the set end by the kernel's clock; until
+  then `late` drops, so that clients try again. slackwater starts another holder.
+
+Sent to other hosts: standard library and `gate_` modules only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import sys
+import time
+from typing import Any
+
+from slackwater.outside import gate_rules
+from slackwater.outside.gate_netlink import KernelRefused, Netfilter
+from slackwater.outside.gate_queue import Queue, listeners, waiting_anywhere
+
+REFRESH_S = 0.8
+BEAT_S = 0.25
+_BACKLOG = 16  # not yet accepted connections up to which more are let through
+_PACE_LIMIT_S = 2.0  # then all go on, whether the server accepts or not
+_QUIET_S = 0.03
+_CLEAN_LIMIT_S = 1.0
+
+
+def table_name() -> str:
+    """This process's table: its pid and when it started, so that no pid is taken for another."""
+    return f"{gate_rules.PREFIX}{os.getpid()}-{started(os.getpid())}"
+
+
+def started(pid: int) -> str:
+    """When a process started (clock ticks since boot), "" when there is none or it is a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
+            words = stat.read().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if words[0] in "ZX" else words[19]
+
+
+class Holder:
+    """One hold. `order`: ports, way, ttl_s, cap_s, queue_length, and `instead`: a dead holder's
+    table, whose elements are to end when ours are there."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.order = order
+        self.ports = [int(p) for p in order["ports"]]
+        self.table = table_name()
+        self.orphaned = False
+        self.net = Netfilter()
+        self.queue: Queue | None = None
+        if order["way"] != "drop":
+            self.queue = Queue(int(order.get("queue_length", 8192)))
+        self._lines = b""
+
+    def run(self) -> None:
+        """From `ready` to `done`."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._told_to_end)
+        self.say("ready", table=self.table)
+        while "shut" not in (line := self._next_line(1.0)):
+            if self.orphaned or line == "open":
+                self.say("done", **self.figures("asked", 0.0))
+                return
+        self._shut()
+        began = time.monotonic()
+        why = "lost"
+        try:
+            self.say("shut", table=self.table)
+            why = self._hold(began + float(self.order["cap_s"]))
+        finally:
+            asked = time.monotonic()
+            self._let_go(asked, why, began)
+
+    def _told_to_end(self, *_: object) -> None:
+        self.orphaned = True
+
+    def _shut(self) -> None:
+        number = self.queue.number if self.queue else 0
+        way, ttl_s = self.order["way"], float(self.order["ttl_s"])
+        gate_rules.shut(self.net, self.table, way, number, self.ports, ttl_s)
+        if instead := self.order.get("instead"):
+            gate_rules.release(self.net, instead)
+
+    def _refresh(self) -> None:
+        try:
+            gate_rules.refresh(self.net, self.table, self.ports, float(self.order["ttl_s"]))
+        except KernelRefused as error:  # cleaned away while we were stopped, or by a flush
+            if error.errno != errno.ENOENT:
+                raise
+            gate_rules.remove(self.net, self.table)
+            self._shut()
+
+    def _hold(self, cap: float) -> str:
+        """Keep the gate shut; returns why it is to be opened."""
+        refresh = beat = 0.0
+        while (now := time.monotonic()) < cap:
+            if now >= refresh:
+                refresh = now + REFRESH_S
+                self._refresh()
+            if now >= beat:
+                beat = now + BEAT_S
+                self.say("beat", held=self.queue.clients if self.queue else 0)
+                if self.orphaned and set(self.ports) <= set(listeners()):
+                    return "orphaned"
+            if self._next_line(min(cap, beat) - now) == "open":
+                return "asked"
+        return "cap"
+
+    def _next_line(self, limit_s: float) -> str:
+        """Wait for a line or a packet; "" for none. Packets are taken in."""
+        sources = [] if self.orphaned else [0]
+        if self.queue:
+            sources.append(self.queue.fileno())
+        readable = select.select(sources, [], [], max(0.0, limit_s))[0]
+        if self.queue and self.queue.fileno() in readable:
+            self.queue.take()
+        if 0 in readable:
+            data = os.read(0, 4096)
+            self.orphaned = self.orphaned or not data
+            self._lines += data
+        line, found, rest = self._lines.partition(b"\n")
+        if found:
+            self._lines = rest
+        return line.decode() if found else ""
+
+    def _let_go(self, asked: float, why: str, began: float) -> None:
+        """Everybody goes on; then what is ours goes from the rule set."""
+        gate_rules.release(self.net, self.table)
+        if self.queue:
+            self._accept_all(self.queue)
+        lag_s = time.monotonic() - asked
+        self.say("opened", **self.figures(why, lag_s, asked - began))
+        if self.queue:  # what passed the rules before they changed comes within microseconds
+            quiet = time.monotonic() + _QUIET_S
+            while time.monotonic() < quiet:
+                select.select([self.queue.fileno()], [], [], _QUIET_S)
+                self.queue.take()
+                if self.queue.accept(1 << 30):
+                    quiet = time.monotonic() + _QUIET_S
+        clean(self.net, self.table)
+        self.say("done", **self.figures(why, lag_s, asked - began))
+
+    def _accept_all(self, queue: Queue) -> None:
+        """In portions, so that a listener's backlog is not overrun: what is too much for it
+        would be dropped, and that client's next try comes after a second."""
+        limit = time.monotonic() + _PACE_LIMIT_S
+        queue.take()
+        while queue.waiting:
+            open_here = listeners()
+            behind = max((open_here.get(p, -1) for p in self.ports), default=-1)
+            if behind < 0 or time.monotonic() > limit:
+                queue.accept(1 << 30)
+            elif behind <= _BACKLOG:
+                queue.accept(_BACKLOG)
+            else:
+                time.sleep(0.0005)
+            queue.take()
+
+    def figures(self, why: str, lag_s: float, shut_s: float = 0.0) -> dict[str, Any]:
+        """For the report."""
+        queue = self.queue
+        return {
+            "held": queue.clients if queue else 0,
+            "packets": queue.packets if queue else 0,
+            "longest_ms": round(queue.longest_s * 1000, 1) if queue else 0.0,
+            "lag_ms": round(lag_s * 1000, 2),
+            "shut_ms": round(shut_s * 1000, 1),
+            "ended_by": why,
+        }
+
+    def say(self, event: str, **more: Any) -> None:
+        """One line; nobody may be there to read it."""
+        line = json.dumps({"event": event, **more}) + "\n"
+        with contextlib.suppress(OSError):
+            os.write(1, line.encode())
+
+
+def clean(net: Netfilter, own: str = "") -> None:
+    """Remove `own` table and those of finished holds, when that disturbs nobody.
+
+    To remove a hook makes the kernel drop what waits in every queue of the namespace: while
+    another hold is on, ours (it holds nothing any more) is left to the last one that ends.
+    """
+    limit = time.monotonic() + _CLEAN_LIMIT_S
+    while True:
+        finished = [t for t in gate_rules.tables(net) if not gate_rules.held_ports(net, t)]
+        others = set(gate_rules.tables(net)) - set(finished)
+        if others:
+            return
+        if not waiting_anywhere() or time.monotonic() > limit:
+            for table in finished:
+                gate_rules.remove(net, table)
+            return
+        time.sleep(0.005)
+
+
+def main(order: dict[str, Any]) -> None:
+    """Hold as ordered. What goes wrong before the gate is shut is said as `failed`."""
+    with contextlib.suppress(OSError):
+        os.nice(-10)  # clients wait for this process
+    try:
+        Holder(order).run()
+    except OSError as error:
+        text = {"event": "failed", "errno": error.errno, "why": str(error)}
+        with contextlib.suppress(OSError):
+            os.write(1, (json.dumps(text) + "\n").encode())
+        sys.exit(1)
