@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from slackwater import __version__
-from slackwater.cli import balancer, demo, inspect, lab, switch
+from slackwater.cli import balancer, demo, freeze, inspect, lab, switch
 from slackwater.errors import EXIT_STUCK, EXIT_USAGE, SlackwaterError
 from slackwater.outside.mysql_session import guard_standard_descriptors
 
@@ -23,6 +23,8 @@ app.add_typer(balancer.app, name="balancer")
 app.add_typer(lab.app, name="lab")
 app.command("check")(inspect.check)
 app.command("status")(inspect.status)
+app.command("freeze")(freeze.freeze)
+app.command("thaw")(freeze.thaw)
 app.command("history")(inspect.history)
 app.command("recover")(switch.recover)
 app.command("switchover")(switch.switchover)
