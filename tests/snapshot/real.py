@@ -45,6 +45,8 @@ def running(name: str, where: Path | None = None, **options: Any) -> Iterator[In
         prepare(it)
         yield it
     finally:
+        if not it.alive:
+            print(it.log_tail(8000))  # it crashed
         it.remove()
         if where is None:
             shutil.rmtree(home, ignore_errors=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.servers.fixtures import sql
 from tests.servers.patience import eventually
-from tests.snapshot.real import WANTED, Busy, Writer, address, running, writable, write
+from tests.snapshot.real import Busy, Writer, address, writable, write
 
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts.backup import Coordinates, LockKind
@@ -21,10 +21,9 @@ from slackwater.outside.mysql_session import Session
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture(scope="module", params=WANTED)
-def it(request: pytest.FixtureRequest) -> Iterator[Instance]:
-    with running(request.param) as server:
-        yield server
+@pytest.fixture
+def it(every: Instance) -> Instance:
+    return every
 
 
 Act = Callable[[BackupLock, Session], Awaitable[None]]
