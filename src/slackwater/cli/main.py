@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from slackwater import __version__
-from slackwater.cli import balancer, demo, freeze, inspect, lab, switch
+from slackwater.cli import balancer, demo, freeze, inspect, lab, maintain, switch
 from slackwater.errors import EXIT_STUCK, EXIT_USAGE, SlackwaterError
 from slackwater.outside.mysql_session import guard_standard_descriptors
 
@@ -28,6 +28,9 @@ app.command("thaw")(freeze.thaw)
 app.command("history")(inspect.history)
 app.command("recover")(switch.recover)
 app.command("switchover")(switch.switchover)
+app.command("hold")(maintain.hold)
+app.command("restart")(maintain.restart)
+app.command("upgrade")(maintain.upgrade)
 
 
 def _version(asked: bool) -> None:

@@ -11,7 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 import typer
 
@@ -19,9 +19,11 @@ from slackwater import clock, config
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
-from slackwater.operations import switchover
+from slackwater.operations import hold, hold_clients, restart, switchover, upgrade
+from slackwater.operations.hold_world import HoldWorld
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.servers_world import ServersWorld
 from slackwater.plan import journal
 from slackwater.plan.faults import VARIABLE, Faults
 from slackwater.plan.journal import Journal, JournalError, Past
@@ -30,35 +32,49 @@ from slackwater.plan.runner import Runner
 from slackwater.plan.step import Outcome, Plan
 from slackwater.rules.agreement import agreement
 
-# How each operation's plan is rebuilt from its journal.
-PLANS_AGAIN: dict[str, Callable[[dict[str, Any]], Plan[PairWorld]]] = {
-    "switchover": switchover.plan_again,
-}
+AnyWorld = TypeVar("AnyWorld", bound=ServersWorld)
 
 
 @dataclass(frozen=True)
-class Proposal:
+class Kind(Generic[AnyWorld]):
+    """How an operation of this kind is taken up again from its journal's first event.
+
+    `settled` is asked when it could not be finished: somebody may have seen to it since; it
+    returns the outcome that holds then, and why.
+    """
+
+    plan_again: Callable[[dict[str, Any]], Plan[AnyWorld]]
+    world: Callable[[Config, dict[str, Any]], AnyWorld]
+    claim: Callable[[AnyWorld], Awaitable[None]]
+    settled: Callable[[AnyWorld, Plan[AnyWorld]], Awaitable[tuple[Outcome, str] | None]]
+
+
+@dataclass(frozen=True)
+class Proposal(Generic[AnyWorld]):
     """A plan, and the reasons not to walk it; without a plan there are reasons."""
 
-    plan: Plan[PairWorld] | None
+    plan: Plan[AnyWorld] | None
     reasons: list[str]
 
 
-Propose = Callable[[PairWorld], Awaitable[Proposal]]
+Propose = Callable[[AnyWorld], Awaitable[Proposal[AnyWorld]]]
+Make = Callable[[Config], AnyWorld]
 
 
 def operate(
-    operation: str, file: Path | None, pair: str | None, propose: Propose, *,
+    operation: str, file: Path | None, make: Make[AnyWorld], propose: Propose[AnyWorld], *,
     plan_only: bool, as_json: bool,
 ) -> None:
-    """Run one operation and exit with its code."""
+    """Run one operation and exit with its code. `make`: its world, from the configuration."""
     settings = config.load(config.find(file))
-    name, _ = settings.pair(pair)
     begun = clock.unix()
+    world = make(settings)
     try:
-        code = asyncio.run(
-            _operate(operation, settings, name, propose, plan_only=plan_only, as_json=as_json)
-        )
+        if plan_only:
+            code = asyncio.run(_only_plan(operation, world, propose, as_json=as_json))
+        else:
+            report = walk(operation, settings, world, propose, as_json=as_json)
+            code = finish(report, as_json=as_json)
     except Refused as error:
         if not as_json:
             raise
@@ -72,30 +88,39 @@ def refused(operation: str, error: Refused, begun: float, *, title: str = "") ->
                   error.reasons, [error.hint] if error.hint else [])
 
 
-async def _operate(
-    operation: str, settings: Config, pair: str, propose: Propose, *,
-    plan_only: bool, as_json: bool,
+async def _only_plan(
+    operation: str, world: AnyWorld, propose: Propose[AnyWorld], *, as_json: bool
 ) -> int:
-    async with opened(settings, pair) as world:
-        if plan_only:
-            return _print_plan(operation, await propose(world), as_json=as_json)
-        faults = _faults(settings)
-        with only_one(settings, pair):
-            left = unfinished(settings, pair)
-            if left:
-                raise Refused(
-                    f"cannot begin a {operation}",
-                    [f"operation {p.id} is unfinished" for p in left],
-                    hint="`slackwater recover` finishes or undoes it",
-                )
-            presenter = Presenter(as_json=as_json)
-            report = await _walk(operation, settings, world, propose, faults, presenter)
-            presenter.finish()
-    return finish(report, as_json=as_json)
+    async with closing(world):
+        return print_plan(operation, await propose(world), as_json=as_json)
+
+
+def walk(
+    operation: str, settings: Config, world: AnyWorld, propose: Propose[AnyWorld], *,
+    as_json: bool,
+) -> Report:
+    """Run one operation to its end. Raises Refused when it could not even be recorded."""
+
+    async def whole() -> Report:
+        async with closing(world):
+            faults = _faults(settings)
+            with only_one(settings, world.name):
+                if left := unfinished(settings, world.name):
+                    raise Refused(
+                        f"cannot begin a {operation}",
+                        [f"operation {p.id} is unfinished" for p in left],
+                        hint="`slackwater recover` finishes or undoes it",
+                    )
+                presenter = Presenter(as_json=as_json)
+                report = await _walk(operation, settings, world, propose, faults, presenter)
+                presenter.finish()
+        return report
+
+    return asyncio.run(whole())
 
 
 async def _walk(
-    operation: str, settings: Config, world: PairWorld, propose: Propose,
+    operation: str, settings: Config, world: AnyWorld, propose: Propose[AnyWorld],
     faults: Faults, presenter: Presenter,
 ) -> Report:
     proposal = await propose(world)
@@ -116,7 +141,7 @@ async def _walk(
                             clock.unix(), proposal.reasons)
             record.write_if_possible("ended", **report.as_json())
             return report
-        world.journal = record
+        world.journal, world.tell = record, presenter.tell
         runner = Runner(plan, world, record, tell=presenter.tell, faults=faults)
 
         async def guard() -> list[str]:
@@ -131,50 +156,76 @@ async def _walk(
 async def recover_one(settings: Config, past: Past, presenter: Presenter) -> Report:
     """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn."""
     planned = past.planned
-    if planned.get("operation") not in PLANS_AGAIN:
+    if planned.get("operation") not in KINDS:
         raise UsageError(f"this slackwater does not know the operation in {past.path}")
-    plan = PLANS_AGAIN[planned["operation"]](planned["arguments"])
-    async with opened(settings, planned["pair"]) as world:
-        with only_one(settings, planned["pair"]):
+    kind = KINDS[planned["operation"]]
+    plan = kind.plan_again(planned["arguments"])
+    async with closing(kind.world(settings, planned)) as world:
+        with only_one(settings, world.name):
             await world.connect()
-            await switchover.claim(world)
+            await kind.claim(world)
             record = Journal.reopen(past.path)
             world.notes.update(past.notes)
-            world.journal = record
+            world.journal, world.tell = record, presenter.tell
             runner = Runner(plan, world, record, tell=presenter.tell, faults=_faults(settings))
             try:
                 with interruptible(runner):
                     report = await runner.recover(past)
-                if report.outcome is Outcome.STUCK:
-                    await _settled_by_others(world, plan, report, record)
+                stuck = report.outcome is Outcome.STUCK
+                # It may need neither: somebody may have seen to it since.
+                if stuck and (ended := await kind.settled(world, plan)):
+                    report.outcome, why = ended
+                    report.reasons.append(f"nothing is left to do: {why}")
+                    report.left = []
+                    record.write_if_possible("ended", **report.as_json())
                 return report
             finally:
                 record.close()
 
 
-async def _settled_by_others(
-    world: PairWorld, plan: Plan[PairWorld], report: Report, record: Journal
-) -> None:
-    """What cannot be finished nor undone may need neither: somebody may have seen to it since."""
+async def _agreed(
+    world: PairWorld, plan: Plan[PairWorld]
+) -> tuple[Outcome, str] | None:
+    """Of a switchover: everyone agrees who is active, and nobody is held."""
     seen = await look(world, knock=False)
     active = agreement(seen).active
     held = any(b.state.holding or b.state.hold for b in seen.balancers.values())
     if active is None or held:
-        return
-    report.outcome = Outcome.DONE if active == plan.arguments["new"] else Outcome.UNDONE
-    report.reasons.append(f"nothing is left to do: everyone agrees that {active} is active")
-    report.left = []
-    record.write_if_possible("ended", **report.as_json())
+        return None
+    outcome = Outcome.DONE if active == plan.arguments["new"] else Outcome.UNDONE
+    return outcome, f"everyone agrees that {active} is active"
+
+
+def _pair_of(settings: Config, planned: dict[str, Any]) -> PairWorld:
+    return PairWorld(settings, planned["pair"])
+
+
+def _held(settings: Config, planned: dict[str, Any]) -> HoldWorld:
+    return HoldWorld(settings, hold.Asked.read(planned["arguments"]).scope)
+
+
+KINDS: dict[str, Kind[Any]] = {
+    "switchover": Kind(switchover.plan_again, _pair_of, switchover.claim, _agreed),
+    "hold": Kind(hold.plan_again, _held, hold_clients.claim, hold.settled),
+    "restart": Kind(restart.plan_again, _held, hold_clients.claim, hold.settled),
+    "upgrade": Kind(upgrade.plan_again, _held, hold_clients.claim, hold.settled),
+}
+
+
+@contextlib.asynccontextmanager
+async def closing(world: AnyWorld) -> AsyncIterator[AnyWorld]:
+    """The world, closed at the end."""
+    try:
+        yield world
+    finally:
+        await world.close()
 
 
 @contextlib.asynccontextmanager
 async def opened(settings: Config, pair: str) -> AsyncIterator[PairWorld]:
     """A world of that pair, closed at the end."""
-    world = PairWorld(settings, pair)
-    try:
+    async with closing(PairWorld(settings, pair)) as world:
         yield world
-    finally:
-        await world.close()
 
 
 @contextlib.contextmanager
@@ -196,7 +247,7 @@ def only_one(settings: Config, pair: str) -> Iterator[None]:
             file.seek(0)
             owner = file.read().strip() or "unknown"
             raise Refused(
-                "cannot begin", [f"another slackwater works on pair {pair} (process {owner})"],
+                "cannot begin", [f"another slackwater works on {_called(pair)} (process {owner})"],
                 hint="wait for it, or look with `slackwater status`",
             ) from None
         with contextlib.suppress(OSError):
@@ -206,8 +257,13 @@ def only_one(settings: Config, pair: str) -> Iterator[None]:
         yield
 
 
+def _called(name: str) -> str:
+    kind, _, server = name.partition(".")
+    return f"server {server}" if kind == "server" and server else f"pair {name}"
+
+
 @contextlib.contextmanager
-def interruptible(runner: Runner[PairWorld]) -> Iterator[None]:
+def interruptible(runner: Runner[Any]) -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal stop and undo; a second one stops the undoing."""
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -248,6 +304,8 @@ def say(text: str) -> None:
 def figures_text(report: Report) -> str:
     """The few figures that people ask for first."""
     figures = report.figures
+    if "exit_code" in figures or "gate" in figures:
+        return held_text(figures)
     if "hold_ms" not in figures:
         return ""
     closed = figures.get("sessions_closed", 0)
@@ -257,7 +315,33 @@ def figures_text(report: Report) -> str:
     return text
 
 
-def _print_plan(operation: str, proposal: Proposal, *, as_json: bool) -> int:
+def held_text(figures: dict[str, Any]) -> str:
+    """What people ask first of held maintenance."""
+    lines = []
+    if gate := figures.get("gate"):
+        seen = f"{gate['held']} client(s) waited, the longest {gate['longest_ms']:.0f} ms"
+        lines.append(f"the ports were held for {gate['shut_ms']:.0f} ms ({gate['way']}); "
+                     + (seen if gate["way"] != "drop" else "nobody can count dropped packets"))
+    if early := figures.get("let_go_early"):
+        lines.append(early)
+    if closed := figures.get("sessions_closed"):
+        lines.append(f"{closed} session(s) were closed between transactions")
+    if "command_ms" in figures:
+        lines.append(f"the command took {figures['command_ms'] / 1000:.1f} s; "
+                     f"its output is in {figures['output']}")
+    for name, seen in figures.get("versions", {}).items():
+        was, now = seen["before"], seen["after"]
+        lines.append(f"{name} runs {now}" + ("" if was == now else f"; it was {was}"))
+    for name, on in figures.get("read_only_put_back", {}).items():
+        lines.append(f"{name}: read_only was put back to {'on' if on else 'off'}, as before")
+    for name, changed in figures.get("settings_changed", {}).items():
+        said = ", ".join(f"{k}: {was} -> {now}" for k, (was, now) in changed.items())
+        lines.append(f"{name}: settings are not what they were: {said}")
+    return "".join(f"\n  {line}" for line in lines)
+
+
+def print_plan(operation: str, proposal: Proposal[Any], *, as_json: bool) -> int:
+    """Print a plan and why it would be refused; returns the exit code."""
     if as_json:
         print(json.dumps({
             "operation": operation,

@@ -57,6 +57,8 @@ class Presenter:
         if kind == "started":
             self._summaries[step] = event["summary"]
             return ""
+        if kind == "output":
+            return "\n".join(f"{'':15}| {line}" for line in event["text"].splitlines())
         if kind == "told":
             return f"  {event['text']}"
         if kind == "unwinding":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Annotated
 
 import pydantic
@@ -66,22 +67,32 @@ def switchover(
       slackwater switchover --to db2 --json
     """
 
-    async def propose(world: PairWorld) -> Proposal:
-        limits = _limits(world, hold, grace)
-        seen = await look(world)
-        roles = guardrails.roles(seen, to)
-        if isinstance(roles, list):
-            return Proposal(None, roles)
-        old, new = roles
-        wish = guardrails.Wish(old, new, limits.lag, limits.oldest_transaction, settle_bypassing)
-        asked = operation.Asked(
-            old, new, tuple(world.balancers), world.replicas,
-            limits.hold, limits.grace, limits.lag,
-        )
-        world.figures.update({"from": old, "to": new})
-        return Proposal(operation.plan(world.name, asked), guardrails.refusals(seen, wish))
+    async def propose(world: PairWorld) -> Proposal[PairWorld]:
+        return await proposal(world, to, _limits(world, hold, grace), settle_bypassing)
 
-    operate("switchover", file, pair, propose, plan_only=plan, as_json=as_json)
+    operate("switchover", file, pair_world(pair), propose, plan_only=plan, as_json=as_json)
+
+
+def pair_world(pair: str | None) -> Callable[[Config], PairWorld]:
+    """How the world of that pair, or of the only one, is made."""
+    return lambda settings: PairWorld(settings, settings.pair(pair)[0])
+
+
+async def proposal(
+    world: PairWorld, to: str | None, limits: LimitsTable, settle_bypassing: bool = False
+) -> Proposal[PairWorld]:
+    """Look at the pair; the plan of a switchover, and why not to walk it."""
+    seen = await look(world)
+    roles = guardrails.roles(seen, to)
+    if isinstance(roles, list):
+        return Proposal(None, roles)
+    old, new = roles
+    wish = guardrails.Wish(old, new, limits.lag, limits.oldest_transaction, settle_bypassing)
+    asked = operation.Asked(
+        old, new, tuple(world.balancers), world.replicas, limits.hold, limits.grace, limits.lag
+    )
+    world.figures.update({"from": old, "to": new})
+    return Proposal(operation.plan(world.name, asked), guardrails.refusals(seen, wish))
 
 
 def _limits(world: PairWorld, hold: float | None, grace: float | None) -> LimitsTable:

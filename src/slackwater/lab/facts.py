@@ -8,6 +8,7 @@ from typing import Any
 
 from slackwater.errors import Refused
 from slackwater.lab import directory as place
+from slackwater.lab import restart
 from slackwater.lab.accounts import DATABASE
 from slackwater.lab.instance import Instance
 
@@ -84,6 +85,7 @@ def config_text(facts: LabFacts) -> str:
     for name, server in facts.servers.items():
         lines += ["", f"[servers.{name}]", _text("address", server["address"])]
         lines += [_text("socket", server["socket"])]
+        lines += [_text("restart", restart.command(facts.directory / name))]
     password = facts.directory / "slackwater.password"
     lines += ["", "[accounts.slackwater]", _text("user", "slackwater")]
     lines += [_text("password_file", password)]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from slackwater import clock
 from slackwater.config import Config
 from slackwater.errors import StepFailed
 from slackwater.operations.hold_clients import LockServers, WaitForCalm, WaitForClients
 from slackwater.operations.hold_command import FinishCommand, StartCommand
-from slackwater.operations.hold_health import FollowAgain, ProveHealth, Remember
+from slackwater.operations.hold_health import BEFORE, ProveHealth, Remember
+from slackwater.operations.hold_replicas import FollowAgain, LetReplicasGo
 from slackwater.operations.hold_world import HoldWorld, Scope
 from slackwater.outside import gate, tcp_table
-from slackwater.plan.step import Plan, Seen, Step
+from slackwater.plan.journal import Past
+from slackwater.plan.step import Outcome, Plan, Seen, Step
 
 HOLD_S = 8.0  # clients give up connecting after 10 s or so
 TTL_S = 3.0  # the kernel lets go by itself when nobody has refreshed it for so long
@@ -54,11 +58,15 @@ class Asked:
         return asdict(self)
 
     @classmethod
-    def read(cls, arguments: dict[str, Any]) -> Asked:
+    def read(cls, arguments: dict[str, Any]) -> Self:
         """From a journal; what is not ours is left out."""
         ours = {f.name for f in dataclasses.fields(cls)}
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
-        return cls(**{k: v for k, v in values.items() if k in ours})
+        values: dict[str, Any] = {k: _frozen(v) for k, v in arguments.items() if k in ours}
+        return cls(**values)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def plan(asked: Asked) -> Plan[HoldWorld]:
@@ -84,11 +92,12 @@ def steps(asked: Asked) -> tuple[Step[HoldWorld], ...]:
         WaitForCalm(servers, asked.older_than_s, CALM_LIMIT_S),
         *((ShutGate(ports, servers, asked.hold_s),) if gated else ()),
         WaitForClients(servers, ports, asked.quiet_s, asked.close_stragglers),
+        *((LetReplicasGo(servers, others),) if others else ()),
         StartCommand(asked.command, asked.needs_s),
         FinishCommand(asked.command_limit_s),
         ProveHealth(servers, asked.same_version, asked.must_restart, asked.back_limit_s),
         *((OpenGate(ports),) if gated else ()),
-        FollowAgain(servers, others, FOLLOW_LIMIT_S),
+        *((FollowAgain(servers, others, FOLLOW_LIMIT_S),) if others else ()),
     )
 
 
@@ -99,6 +108,8 @@ class ShutGate(Step[HoldWorld]):
     ports: tuple[int, ...]
     servers: tuple[str, ...]
     hold_s: float
+    limit_s: ClassVar[float] = 15.0
+    undo_limit_s: ClassVar[float] = 15.0
 
     async def precheck(self, world: HoldWorld) -> list[str]:
         """This machine can hold ports, and a way to the servers stays open."""
@@ -114,6 +125,7 @@ class ShutGate(Step[HoldWorld]):
             raise StepFailed(f"cannot hold ports here: {'; '.join(able.missing)}")
         world.figures["gate_way"] = able.way
         world.gate = gate.Gate(self.ports, ability=able, ttl_s=TTL_S, cap_s=self.hold_s)
+        await world.gate.prepare()
         world.shut_at = clock.mono()
         await world.gate.close()
 
@@ -131,10 +143,10 @@ class OpenGate(Step[HoldWorld]):
 
     ports: tuple[int, ...]
     no_undo: ClassVar[str] = "only forward"
+    limit_s: ClassVar[float] = 15.0
 
-    async def do(self, world: HoldWorld) -> Seen | None:
+    async def do(self, world: HoldWorld) -> None:
         await open_gate(world)
-        return None
 
     async def verify(self, world: HoldWorld) -> Seen:
         return Seen.NOT_DONE if world.gate is not None else Seen.DONE
@@ -143,8 +155,9 @@ class OpenGate(Step[HoldWorld]):
 async def open_gate(world: HoldWorld) -> None:
     """Open our gate if it is shut, and what a dead holder of ours left; note the figures."""
     if world.gate is None:
-        if await gate.leftovers():
-            await gate.clean()
+        with contextlib.suppress(OSError):  # who may not look could not have held either
+            if await gate.leftovers():
+                await gate.clean()
         return
     report = await world.gate.open()
     world.gate = None
@@ -155,6 +168,51 @@ async def open_gate(world: HoldWorld) -> None:
         world.figures["let_go_early"] = (
             "the hold reached its limit before the server was back: clients were let go then"
         )
+
+
+async def settled(world: HoldWorld, plan: Plan[HoldWorld]) -> tuple[Outcome, str] | None:
+    """Of a hold that could not be finished: the servers are well, and nobody waits any more."""
+    asked = Asked.read(plan.arguments)
+    if world.command is None or world.command.alive or BEFORE not in world.notes:
+        return None
+    prove = ProveHealth(asked.servers, asked.same_version, False, 1.0)
+    if await prove.verify(world) is not Seen.DONE:
+        return None
+    with contextlib.suppress(OSError):
+        if await gate.leftovers():
+            return None
+    code = world.command.exit_code
+    how = "without telling how" if code is None else f"with exit code {code}"
+    on = ", ".join(asked.servers)
+    return Outcome.DONE, f"{on} healthy, nobody is held; the command had ended {how}"
+
+
+def took_s(asked: Asked, operation: str, past: Sequence[Past]) -> float:
+    """The longest time that the same command took in the last five holds; 0 when none is known."""
+    times = []
+    for one in past:
+        planned, ended = one.planned, [e for e in one.events if e["event"] == "ended"]
+        if planned.get("operation") != operation or not ended:
+            continue
+        before = Asked.read(planned["arguments"]) if planned.get("arguments") else None
+        if before is None or (before.servers, before.command) != (asked.servers, asked.command):
+            continue
+        if ended[-1]["outcome"] == Outcome.DONE:
+            ms = {s["name"]: s["ms"] for s in ended[-1]["steps"]}
+            away = ("FinishCommand", "RestartAfter", "ProveHealth")
+            times.append(sum(ms.get(name, 0.0) for name in away) / 1000)
+    return round(max(times[-5:], default=0.0), 2)
+
+
+def too_long(asked: Asked) -> list[str]:
+    """The reason to refuse when the command is known to outlast the hold."""
+    if not asked.ports or asked.needs_s + asked.quiet_s <= asked.hold_s:
+        return []
+    if asked.needs_s < asked.hold_s - 1.0:
+        return []
+    return [f"the last times the command and the way back took {asked.needs_s:.1f} s, and clients "
+            f"are held for {asked.hold_s:g} s: they would be let in to a server that is down; give "
+            "--limit, below the clients' connect timeout (10 s or so)"]
 
 
 def unreachable_ports(

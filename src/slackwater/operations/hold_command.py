@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -82,14 +81,16 @@ class FinishCommand(Step[HoldWorld]):
         try:
             code = await running.wait(left_s, world.show)
         finally:
-            world.figures["command_ms"] = round((clock.unix() - begun) * 1000, 1)
+            ended = running.ended or clock.unix()
+            world.figures["command_ms"] = round((ended - begun) * 1000, 1)
             world.figures["output"] = running.output
         world.figures["exit_code"] = code
         if code is None:
             raise StepFailed("the command was killed, or ended without telling how; its output is "
                              f"in {running.output}")
         if code != 0:
-            raise StepFailed(f"the command ended with exit code {code}: {_last(running.tail())}")
+            last = _last(running.tail())
+            raise StepFailed(f"the command ended with exit code {code}; its last words: {last}")
         return Seen.DONE
 
     async def verify(self, world: HoldWorld) -> Seen:
@@ -109,9 +110,5 @@ def _found(world: HoldWorld) -> command.Command:
 
 def _last(text: str) -> str:
     """The last lines of an output, as one."""
-    return " / ".join(line.strip() for line in text.splitlines()[-3:]) or "(it printed nothing)"
+    return " / ".join(line.strip() for line in text.splitlines()[-3:]) or "(none)"
 
-
-def runs_as_root() -> bool:
-    """Whether we may do what needs root."""
-    return os.geteuid() == 0

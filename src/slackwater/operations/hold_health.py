@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from slackwater import clock
-from slackwater.errors import SlackwaterError, StepFailed
+from slackwater.errors import SlackwaterError
 from slackwater.facts.health import Before
 from slackwater.facts.server import ServerFacts
+from slackwater.operations.before_switchover import lock_name
 from slackwater.operations.hold_command import STARTING
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.outside import mysql_server
@@ -20,7 +21,6 @@ from slackwater.rules import health
 
 BEFORE = "before"
 LOOK_EVERY_S = 0.02
-NUDGE_AFTER_S = 3.0  # then a replica that lost its source is told to connect at once
 UPTIME_ROUNDING_S = 2.0
 
 
@@ -50,7 +50,7 @@ class Remember(Step[HoldWorld]):
 
 @dataclass(frozen=True)
 class ProveHealth(Step[HoldWorld]):
-    """Wait until {servers} answer a login and a query again and are as before"""
+    """Log in to {servers} and ask, until version, replication and read_only are as before"""
 
     servers: tuple[str, ...]
     same_version: bool
@@ -75,6 +75,8 @@ class ProveHealth(Step[HoldWorld]):
             look, lambda wrong: not wrong, what=f"{name} is healthy", every_s=LOOK_EVERY_S,
             limit_s=self.limit_back_s,
         )
+        await world.servers[name].renew()
+        await mysql_server.take_lock(await world.session(name), lock_name(world))
 
     async def _wrong(self, world: HoldWorld, name: str) -> list[str]:
         """Everything that is not well now; puts read_only back."""
@@ -96,67 +98,6 @@ class ProveHealth(Step[HoldWorld]):
     async def verify(self, world: HoldWorld) -> Seen:
         found = [await self._wrong(world, n) for n in self.servers]
         return Seen.NOT_DONE if any(found) else Seen.DONE
-
-
-@dataclass(frozen=True)
-class FollowAgain(Step[HoldWorld]):
-    """Make sure that {others} and {servers} follow each other as before, and have caught up"""
-
-    servers: tuple[str, ...]
-    others: tuple[str, ...]
-    limit_follow_s: float
-    forward_tries: ClassVar[int] = 1
-    no_undo: ClassVar[str] = "replication goes on as before"
-
-    @property
-    def limit_s(self) -> float:  # type: ignore[override]
-        return 2 * self.limit_follow_s + 10.0
-
-    async def do(self, world: HoldWorld) -> None:
-        for name in (*self.servers, *self.others):
-            if name in world.notes[BEFORE]:
-                await self._follow(world, name)
-        for other in self.others:
-            if other in world.notes[BEFORE] and not world.notes[BEFORE][other]["read_only"]:
-                await self._catch_up(world, other)
-
-    async def _follow(self, world: HoldWorld, name: str) -> None:
-        session = await world.session(name)
-        begun, nudged = clock.mono(), False
-
-        async def stopped() -> list[str]:
-            nonlocal nudged
-            found = await _stopped(world, name)
-            if found and not nudged and clock.mono() - begun > NUDGE_AFTER_S:
-                # Its source was away; by itself it tries again after up to a minute.
-                nudged = True
-                await mysql_server.stop_replica(session)
-                await mysql_server.start_replica(session)
-            return found
-
-        await wait_until(stopped, lambda found: not found, what=f"{name} replicates again",
-                         limit_s=self.limit_follow_s, every_s=0.1)
-
-    async def _catch_up(self, world: HoldWorld, source: str) -> None:
-        wanted = await mysql_server.executed_text(await world.session(source))
-        for name in self.servers:
-            session = await world.session(name)
-            if not await mysql_server.wait_executed(session, wanted, limit_s=self.limit_follow_s):
-                raise StepFailed(f"{name} has not caught up with {source} within "
-                                 f"{self.limit_follow_s:g} s")
-
-    async def verify(self, world: HoldWorld) -> Seen:
-        for name in (*self.servers, *self.others):
-            if name in world.notes[BEFORE] and await _stopped(world, name):
-                return Seen.NOT_DONE
-        return Seen.DONE
-
-
-async def _stopped(world: HoldWorld, name: str) -> list[str]:
-    """Channels that ran before and do not run now."""
-    wanted = world.notes[BEFORE][name]["replicating"]
-    now = {c.channel: c for c in await mysql_server.replica_status(await world.session(name))}
-    return [f"channel {c!r}" for c in wanted if c not in now or not now[c].running]
 
 
 async def _look_anew(world: HoldWorld, name: str) -> ServerFacts:

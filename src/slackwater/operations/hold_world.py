@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from slackwater import clock
 from slackwater.config import Config
@@ -57,7 +54,6 @@ class HoldWorld(ServersWorld):
         self.gate: Gate | None = None
         self.shut_at: float | None = None  # clock.mono() when the gate was shut
         self.command: Command | None = None
-        self.tell: Callable[[dict[str, Any]], None] = lambda event: None
 
     def show(self, text: str) -> None:
         """Pass on what the command prints."""
@@ -70,11 +66,6 @@ class HoldWorld(ServersWorld):
     def port(self, server: str) -> int:
         """The TCP port of a server."""
         return self.servers[server].at.port
-
-    @property
-    def machine(self) -> str:
-        """This machine's name, for messages."""
-        return socket.gethostname()
 
     async def close(self) -> None:
         """Give everything back. A gate that was left shut is opened: nobody waits for us."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from slackwater.config import Config, host_port
@@ -46,6 +46,13 @@ class Server:
         self.control = await self._new()
         return self.control
 
+    async def renew(self) -> None:
+        """Open new sessions in place of those that a restart, or a long wait, may have cut."""
+        for session in (self.control, self.spare):
+            if session is not None:
+                session.drop("replaced by a new one")
+        await self.open()
+
     async def fresh(self, limit_s: float = CONNECT_LIMIT_S) -> Session:
         """A session of its own for a look; the caller closes it."""
         return await Session.open(self.at, limit_s=limit_s)
@@ -80,6 +87,7 @@ class ServersWorld:
         self.notes: dict[str, Any] = {}
         self.journal: Journal | None = None
         self.unreachable: dict[str, str] = {}
+        self.tell: Callable[[dict[str, Any]], None] = lambda event: None  # to who watches
 
     async def connect(self) -> None:
         """Reach every server; those that cannot be reached are noted, not raised."""

@@ -52,6 +52,14 @@ class Command:
         except (OSError, ValueError):
             return None
 
+    @property
+    def ended(self) -> float | None:
+        """When it ended, in unix seconds; None where it could not say."""
+        try:
+            return Path(self.exit_file).stat().st_mtime
+        except OSError:
+            return None
+
     def new_output(self) -> str:
         """What it has printed since the last call."""
         try:

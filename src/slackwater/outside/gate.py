@@ -28,7 +28,7 @@ _START_LIMIT_S = 5.0
 _OPEN_LIMIT_S = 10.0
 _TICK_S = 0.25
 _SILENT_TICKS = 5  # so many ticks without a word of the holder: it hangs
-_PARTS = ("gate_netlink", "gate_rules", "gate_queue", "gate_holder")
+_PARTS = ("gate_netlink", "gate_rules", "gate_queue", "gate_listeners", "gate_holder")
 
 # Read from standard input what makes the modules; run the holder. The same here and over SSH.
 _BOOT = (

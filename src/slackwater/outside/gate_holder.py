@@ -29,12 +29,14 @@ import time
 from typing import Any
 
 from slackwater.outside import gate_rules
+from slackwater.outside.gate_listeners import Listeners
 from slackwater.outside.gate_netlink import KernelRefused, Netfilter
-from slackwater.outside.gate_queue import Queue, listeners, waiting_anywhere
+from slackwater.outside.gate_queue import Queue, waiting_anywhere
 
 REFRESH_S = 0.8
 BEAT_S = 0.25
-_BACKLOG = 16  # not yet accepted connections up to which more are let through
+_HANDSHAKE_S = 0.5  # one that takes longer has a client that is gone
+_PORTION = 64
 _PACE_LIMIT_S = 2.0  # then all go on, whether the server accepts or not
 _QUIET_S = 0.03
 _CLEAN_LIMIT_S = 1.0
@@ -68,6 +70,7 @@ class Holder:
         self.queue: Queue | None = None
         if order["way"] != "drop":
             self.queue = Queue(int(order.get("queue_length", 8192)))
+        self.listeners = Listeners()
         self._lines = b""
 
     def run(self) -> None:
@@ -118,7 +121,7 @@ class Holder:
             if now >= beat:
                 beat = now + BEAT_S
                 self.say("beat", held=self.queue.clients if self.queue else 0)
-                if self.orphaned and set(self.ports) <= set(listeners()):
+                if self.orphaned and set(self.ports) <= set(self.listeners.ports()):
                     return "orphaned"
             if self._next_line(min(cap, beat) - now) == "open":
                 return "asked"
@@ -159,17 +162,21 @@ class Holder:
         self.say("done", **self.figures(why, lag_s, asked - began))
 
     def _accept_all(self, queue: Queue) -> None:
-        """In portions, so that a listener's backlog is not overrun: what is too much for it
-        would be dropped, and that client's next try comes after a second."""
+        """In portions for which the listeners' backlogs have room, counting what is let through
+        and has not finished its handshake."""
         limit = time.monotonic() + _PACE_LIMIT_S
+        under_way: dict[bytes, float] = {}
         queue.take()
         while queue.waiting:
-            open_here = listeners()
-            behind = max((open_here.get(p, -1) for p in self.ports), default=-1)
-            if behind < 0 or time.monotonic() > limit:
-                queue.accept(1 << 30)
-            elif behind <= _BACKLOG:
-                queue.accept(_BACKLOG)
+            now = time.monotonic()
+            young = [client for client, at in under_way.items() if now - at < _HANDSHAKE_S]
+            under_way = {c: under_way[c] for c in self.listeners.unfinished(young)}
+            there = self.listeners.ports()
+            room = [there[p][1] * 3 // 4 - there[p][0] for p in self.ports if p in there]
+            if len(room) < len(self.ports) or now > limit:
+                queue.accept(1 << 30)  # nobody to spare
+            elif (most := min(min(room) - len(under_way), _PORTION)) > 0:
+                under_way.update(dict.fromkeys(queue.accept(most), time.monotonic()))
             else:
                 time.sleep(0.0005)
             queue.take()

@@ -49,8 +49,8 @@ __all__ = [
     "lock_owner", "look",
     "missing_privileges", "open_transactions", "own_privileges", "prepare_lock", "prepared_xa",
     "privileged_users", "programs", "release_lock", "replica_status", "reset_replica",
-    "server_id", "set_read_only", "start_replica", "stop_replica", "take_lock", "unlock",
-    "unwatch_transactions", "wait_executed", "watch_transactions",
+    "server_id", "set_read_only", "start_replica", "stop_replica", "stops_late_with_replicas",
+    "take_lock", "unlock", "unwatch_transactions", "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
 _XA_DENIED = frozenset({1227, 1401})
@@ -201,6 +201,11 @@ async def start_replica(session: Session, *, limit_s: float = 10.0) -> None:
 async def stop_replica(session: Session, *, limit_s: float = 30.0) -> None:
     """Stop both threads of all channels. Waits for the transaction that is being applied."""
     await session.run(dialect(session.flavour).stop_replica, limit_s=limit_s)
+
+
+def stops_late_with_replicas(session: Session) -> bool:
+    """Whether this kind of server takes some 12 s longer to stop while it serves a replica."""
+    return dialect(session.flavour).stops_late_with_replicas
 
 
 async def reset_replica(session: Session, *, limit_s: float = 10.0) -> None:

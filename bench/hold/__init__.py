@@ -1,0 +1,1 @@
+"""Holding a port with NFQUEUE beside dropping packets: `python -m bench.hold`."""

@@ -1,0 +1,90 @@
+"""Reasons not to begin an upgrade. Facts in, reasons out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from slackwater.facts.flavour import Flavour
+from slackwater.facts.packages import Change, flavour_of, server_of
+
+
+@dataclass(frozen=True)
+class Wish:
+    """An upgrade of one server. `replicas`: who replicates from it while clients write there.
+
+    `held`: its clients wait at the gate meanwhile, so it has to be short. `busy`: who uses the
+    package manager now, in words. `frozen`: Debian's /etc/mysql/FROZEN is there.
+    """
+
+    server: str
+    running: Flavour
+    writable: bool
+    held: bool
+    changes: tuple[Change, ...]
+    replicas: Mapping[str, Flavour]
+    busy: str = ""
+    unfinished: str = ""  # what dpkg has left to do from before
+    frozen: bool = False
+
+
+def refusals(wish: Wish) -> list[str]:
+    """Every reason not to begin; empty when all is well."""
+    found = []
+    if wish.busy:
+        found.append(f"the package manager is busy: {wish.busy}; let it finish first (for "
+                     "unattended-upgrades: `systemctl stop unattended-upgrades`)")
+    if wish.unfinished:
+        found.append(f"dpkg has not finished an earlier run: {wish.unfinished[:200]}; first run "
+                     "`dpkg --configure --pending` or `apt-get --fix-broken install`")
+    if wish.frozen:
+        found.append("/etc/mysql/FROZEN is there: Debian's scripts would not configure the server; "
+                     "remove it first")
+    if not wish.changes:
+        found.append("there is nothing to upgrade: the newest version that is known is installed "
+                     "(`apt-get update` looks for newer ones; --reinstall does it again)")
+    for change in wish.changes:
+        if not change.new:
+            found.append(f"{change.name} {change.old} would be removed")
+        elif change.downgrade:
+            found.append(f"{change.name} would go down from {change.old} to {change.new}: servers "
+                         "cannot read the files of a newer version")
+    strange = [c.name for c in wish.changes if c.new and not c.of_the_server]
+    if strange:
+        names = ", ".join(strange)
+        found.append(f"other packages would change with it ({names}), and the server is away for "
+                     f"all of them: install those first: apt-get install {' '.join(strange)}")
+    return found + _versions(wish)
+
+
+def is_major(wish: Wish) -> bool:
+    """Whether the upgrade goes to another release series."""
+    new = _new(wish)
+    return new is not None and wish.running.older_series_than(new)
+
+
+def _new(wish: Wish) -> Flavour | None:
+    change = server_of(wish.changes)
+    return None if change is None else flavour_of(change)
+
+
+def _versions(wish: Wish) -> list[str]:
+    new, found = _new(wish), []
+    if new is None:
+        return []
+    if new.vendor != wish.running.vendor:
+        return [f"{wish.server} is {wish.running}, and the package is {new}: not the same vendor"]
+    if new < wish.running:
+        found.append(f"{wish.server} runs {wish.running}, and the package is {new}: a downgrade")
+    if wish.writable:
+        for name, has in wish.replicas.items():
+            if has.vendor == new.vendor and has.older_series_than(new):
+                found.append(
+                    f"{wish.server} would be {new} and its replica {name} is {has}: a source newer "
+                    f"than its replica may write what that cannot read; upgrade {name} first "
+                    "(--pair does both in the right order)")
+    if is_major(wish) and wish.held:
+        found.append(f"from {wish.running} to {new} the server first purges and merges all that is "
+                     "left (innodb_fast_shutdown = 0), which takes minutes to hours: no client can "
+                     "wait for that; upgrade a passive server (--pair)")
+    return found

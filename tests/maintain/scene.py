@@ -1,0 +1,205 @@
+"""Scenes of held maintenance, each in a network namespace of its own; what was seen, as JSON.
+
+    unshare --net python -m tests.maintain.scene restart mariadb-10.11
+
+A scene makes its server, loads it with connection-per-request writes, runs slackwater as a person
+would, and prints one JSON object: `code`, `said` (slackwater's JSON) and `load`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.maintain import alone
+from tests.servers.fixtures import end, root_of
+from tests.servers.patience import PATIENCE, eventually
+
+from slackwater.lab.instance import Instance, Program, installed
+from slackwater.lab.load_plan import LoadPlan
+from slackwater.lab.load_target import lab_target
+from slackwater.lab.up import up
+
+RATE = 150
+PACKAGE = "mariadb-server-core"
+MOST_S = 60 * PATIENCE  # a load ends with its scene, long before
+
+
+def restart(program: Program, place: Path) -> dict[str, Any]:
+    """A loaded server alone is restarted behind the gate."""
+    return _on_one(program, place, "restart", "s")
+
+
+def failing(program: Program, place: Path) -> dict[str, Any]:
+    """The command of a hold fails: clients go on all the same, and it is told."""
+    port = ("--port", str(_port(program, place)))
+    return _on_one(program, place, "hold", *port, "--", "sh", "-c", "echo no luck; exit 7")
+
+
+def straggler(program: Program, place: Path) -> dict[str, Any]:
+    """A pool stays connected: nothing is done, and it is named."""
+    return _on_one(program, place, "restart", "s", "--quiet-limit", "0.3", pooled=2)
+
+
+def closed(program: Program, place: Path) -> dict[str, Any]:
+    """A pool that tests its connections is closed between its transactions."""
+    return _on_one(program, place, "restart", "s", "--quiet-limit", "0.2", "--close-stragglers",
+                   tested=2)
+
+
+def killed(program: Program, place: Path) -> dict[str, Any]:
+    """slackwater is killed while the server is down; then recover."""
+    server = _server(program, place)
+    words = ("restart", "s", "--json", "--config", alone.config(place))
+    with alone.Loaded(alone.target(server), _plan()) as load:
+        _under_way(load)
+        process = alone.until_step("FinishCommand", *words)
+        process.kill()
+        process.communicate()
+        _goes_on(load)
+        done = alone.slackwater("recover", "--json", "--config", alone.config(place))
+        again = alone.slackwater("recover", "--json", "--config", alone.config(place))
+        _goes_on(load)
+    return _seen(done, load, place) | {"again": again.returncode}
+
+
+def interrupted(program: Program, place: Path) -> dict[str, Any]:
+    """Ctrl-C while clients wait at the gate for a pool that does not leave."""
+    server = _server(program, place)
+    words = ("restart", "s", "--quiet-limit", "20", "--limit", "25", "--json")
+    with alone.Loaded(alone.target(server), _plan(pooled=1)) as load:
+        _under_way(load)
+        process = alone.until_step(
+            "WaitForClients", *words, "--config", alone.config(place))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=MOST_S)
+        _goes_on(load)
+    return _seen(subprocess.CompletedProcess(words, process.returncode, out, err), load, place)
+
+
+def powerless(program: Program, place: Path) -> dict[str, Any]:
+    """Root in a container without CAP_NET_ADMIN: refused, with what is missing."""
+    before = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
+    return _on_one(program, place, "restart", "s", before=before)
+
+
+def package(program: Program, place: Path) -> dict[str, Any]:
+    """The distribution's server package is installed again below a server that runs from it."""
+    return _on_one(program, place, "upgrade", "s", PACKAGE, "--reinstall")
+
+
+def pair(program: Program, place: Path) -> dict[str, Any]:
+    """Both servers of a loaded pair are restarted, one after the other, behind HAProxy."""
+    try:
+        made = up(server=root_of(program), directory=place / "lab", say=lambda _: None)
+        uptimes = {n: made.instance(n).pid for n in made.servers}
+        with alone.Loaded(lab_target(made.config), _plan()) as load:
+            _under_way(load)
+            done = alone.slackwater("restart", "--pair", "lab", "--json", "--config", made.config)
+            _goes_on(load)
+        assert load.report is not None
+        new = {n: made.instance(n).pid for n in made.servers}
+        return {
+            "code": done.returncode, "said": _last_json(done.stdout), "err": done.stderr[-3000:],
+            "load": alone.summary(load.report),
+            "restarted": [n for n in new if new[n] != uptimes[n]],
+        }
+    finally:
+        end(place / "lab")
+
+
+def _on_one(
+    program: Program, place: Path, *words: str, pooled: int = 0, tested: int = 0,
+    before: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    server = _server(program, place)
+    pid = server.pid
+    with alone.Loaded(alone.target(server), _plan(pooled, tested)) as load:
+        _under_way(load)
+        front, dashes, command = _split(words)
+        done = alone.slackwater(
+            *front, "--json", "--config", alone.config(place), *dashes, *command, before=before)
+        _goes_on(load)
+    return _seen(done, load, place) | {"restarted": Instance.load(place / "s").pid != pid}
+
+
+def _seen(
+    done: subprocess.CompletedProcess[str], load: alone.Loaded, place: Path
+) -> dict[str, Any]:
+    assert load.report is not None
+    rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True,
+                           check=False, timeout=10)
+    return {
+        "code": done.returncode, "said": _last_json(done.stdout), "err": done.stderr[-3000:],
+        "load": alone.summary(load.report), "rules": rules.stdout,
+        "alive": Instance.load(place / "s").alive,
+    }
+
+
+def _plan(pooled: int = 0, tested: int = 0) -> LoadPlan:
+    return LoadPlan(seconds=MOST_S, rate=RATE, pooled=pooled, pooled_tested=tested)
+
+
+def _server(program: Program, place: Path) -> Instance:
+    made = place / "s"
+    return Instance.load(made) if made.exists() else alone.make(program, place)
+
+
+def _port(program: Program, place: Path) -> int:
+    return _server(program, place).port
+
+
+def _split(words: tuple[str, ...]) -> tuple[list[str], list[str], list[str]]:
+    """What is slackwater's, the dashes, and the command."""
+    at = words.index("--") if "--" in words else len(words)
+    return list(words[:at]), list(words[at:at + 1]), list(words[at + 1:])
+
+
+def _under_way(load: alone.Loaded) -> None:
+    eventually(lambda: load.acked >= RATE // 2, "the load runs", limit_s=MOST_S)
+
+
+def _goes_on(load: alone.Loaded) -> None:
+    more = load.acked + RATE // 2
+    eventually(lambda: load.acked >= more, "the load goes on", limit_s=MOST_S)
+
+
+def _last_json(text: str) -> dict[str, Any]:
+    lines = text.strip().splitlines()
+    try:
+        found = json.loads(lines[-1]) if lines else {}
+    except ValueError:
+        return {"not json": text[-2000:]}
+    return dict(found)
+
+
+SCENES: dict[str, Callable[[Program, Path], dict[str, Any]]] = {
+    f.__name__: f for f in (
+        restart, failing, straggler, closed, killed, interrupted, powerless, package, pair
+    )
+}
+
+
+def main() -> None:
+    """Play one scene; everything it made is gone afterwards."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    program = next(p for p in installed() if p.name == sys.argv[2])
+    place = Path(tempfile.mkdtemp(prefix="slackwater-scene-")).resolve()
+    place.chmod(0o711)
+    try:
+        print(json.dumps(SCENES[sys.argv[1]](program, place), default=str))
+    finally:
+        if (place / "s" / "instance.json").exists():
+            Instance.load(place / "s").remove()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Held maintenance on real servers under load, each scene in a network namespace of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from tests.servers.patience import PATIENCE
+
+from slackwater.lab.instance import installed
+
+_PROBE = "ip link set lo up && nft add table inet probe"
+_TRIED = subprocess.run(
+    ["unshare", "--net", "sh", "-c", _PROBE], capture_output=True, text=True, check=False
+)
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.skipif(
+        _TRIED.returncode != 0 or os.geteuid() != 0,
+        reason=f"needs root, network namespaces and nftables: {_TRIED.stderr.strip()[-100:]}",
+    ),
+]
+NAMES = [p.name for p in installed()]
+
+
+def play(scene: str, program: str) -> dict[str, Any]:
+    """What was seen in the scene."""
+    if program not in NAMES:
+        pytest.skip(f"{program} is not installed; see scripts/servers/get")
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-m", "tests.maintain.scene", scene, program],
+        capture_output=True, text=True, timeout=150 * PATIENCE, check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def nobody_failed(seen: dict[str, Any]) -> None:
+    """No client saw an error, and every acknowledged write is there once."""
+    load = seen["load"]
+    assert load["errors"] == {"request": 0, "pooled": 0, "tested": 0}, load["faults"]
+    assert (load["lost"], load["duplicated"]) == (0, 0)
+    assert load["acked"] > 100
+
+
+def nothing_left(seen: dict[str, Any]) -> None:
+    """The rule set is empty again, and the server runs."""
+    assert "slackwater" not in seen["rules"]
+    assert seen["alive"]
+
+
+@pytest.mark.parametrize("which", ["mariadb-10.11", "mysql-9.7"])
+def test_a_loaded_server_is_restarted_and_nobody_fails(which: str) -> None:
+    seen = play("restart", which)
+    assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert seen["restarted"]
+    assert seen["said"]["gate"]["held"] > 0  # else nothing was proven
+    assert seen["said"]["gate"]["ended_by"] == "asked"
+
+
+@pytest.mark.parametrize("which", ["mariadb-10.11", "mysql-9.7"])
+def test_a_loaded_pair_is_restarted_in_turn_and_nobody_fails(which: str) -> None:
+    seen = play("pair", which)
+    assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
+    nobody_failed(seen)
+    assert seen["restarted"] == ["a", "b"]
+    operations = [part["operation"] for part in seen["said"]["parts"]]
+    assert operations == ["restart", "switchover", "restart"]
+
+
+def test_a_failing_command_is_told_and_clients_go_on() -> None:
+    seen = play("failing", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (3, "stuck")
+    assert seen["said"]["exit_code"] == 7
+    assert "no luck" in seen["said"]["reasons"][0]
+    nobody_failed(seen)
+    nothing_left(seen)
+
+
+def test_who_does_not_leave_is_named_and_nothing_is_changed() -> None:
+    seen = play("straggler", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (2, "undone")
+    assert "app@" in seen["said"]["left_on"]["s"][0]
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert not seen["restarted"]
+
+
+def test_stragglers_are_closed_between_transactions() -> None:
+    seen = play("closed", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["sessions_closed"]) == (0, 2), seen["err"]
+    nobody_failed(seen)
+    assert seen["restarted"]
+
+
+def test_killed_while_the_server_is_down() -> None:
+    """The gate goes on until the server is back; recover finishes, and has nothing to do twice."""
+    seen = play("killed", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"], seen["again"]) == (0, "done", 0)
+    nobody_failed(seen)
+    nothing_left(seen)
+
+
+def test_interrupted_before_the_command() -> None:
+    seen = play("interrupted", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (2, "undone")
+    nobody_failed(seen)
+    nothing_left(seen)
+
+
+def test_without_the_right_to_hold_it_is_refused() -> None:
+    seen = play("powerless", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (1, "refused")
+    assert "CAP_NET_ADMIN" in seen["said"]["reasons"][0]
+    nobody_failed(seen)
+    assert not seen["restarted"]
