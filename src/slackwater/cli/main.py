@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from slackwater import __version__
-from slackwater.cli import balancer, demo, freeze, inspect, lab, maintain, switch
+from slackwater.cli import (
+    balancer,
+    demo,
+    freeze,
+    hooks,
+    inspect,
+    lab,
+    maintain,
+    switch,
+)
 from slackwater.errors import EXIT_STUCK, EXIT_USAGE, SlackwaterError
 from slackwater.outside.mysql_session import guard_standard_descriptors
 
@@ -25,6 +34,7 @@ app.command("check")(inspect.check)
 app.command("status")(inspect.status)
 app.command("freeze")(freeze.freeze)
 app.command("thaw")(freeze.thaw)
+app.add_typer(hooks.app, name="hooks")
 app.command("history")(inspect.history)
 app.command("recover")(switch.recover)
 app.command("switchover")(switch.switchover)
