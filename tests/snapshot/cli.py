@@ -47,6 +47,7 @@ def call(*words: str | Path) -> tuple[int, str, str]:
 
 def ask(*words: str | Path) -> tuple[int, dict[str, Any]]:
     """The same with --json: exit code and the object."""
-    code, out, err = call(*words, "--json")
+    at = words.index("--") if "--" in words else len(words)  # behind it is somebody's command
+    code, out, err = call(*words[:at], "--json", *words[at:])
     assert out, f"nothing on standard output; exit code {code}: {err}"
     return code, json.loads(out)

@@ -17,6 +17,7 @@ from slackwater.cli import (
     inspect,
     lab,
     maintain,
+    snapshot,
     switch,
 )
 from slackwater.errors import EXIT_STUCK, EXIT_USAGE, SlackwaterError
@@ -35,6 +36,7 @@ app.command("status")(inspect.status)
 app.command("freeze")(freeze.freeze)
 app.command("thaw")(freeze.thaw)
 app.add_typer(hooks.app, name="hooks")
+app.add_typer(snapshot.app, name="snapshot")
 app.command("history")(inspect.history)
 app.command("recover")(switch.recover)
 app.command("switchover")(switch.switchover)

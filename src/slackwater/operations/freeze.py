@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from slackwater.outside.process import ProcessId
 HOLDER = "slackwater.cli.holder"
 START_LIMIT_S = 10.0  # for a Python to begin, on a busy machine
 THAW_LIMIT_S = 6.0
+GONE_LIMIT_S = 3.0
 COORDINATES_NAME = "slackwater-snapshot.json"
 
 
@@ -47,6 +48,8 @@ class ServerSays:
     basedir: str
     uuid: str
     local: bool  # it runs on this machine
+    settings: dict[str, str] = field(default_factory=dict)  # that a copy cannot be read without
+    log_bin: str = ""  # base name of its binary log, when that is in the data directory
 
 
 class Place:
@@ -95,7 +98,7 @@ def _clean_up(config: Config, place: Place) -> None:
     if (old := state_file.read(place.state)) is not None:
         why = old.get("ended") or "its holder died"
         snapshot_records.judge(config, str(old.get("id")), BAD, f"{why}; nobody thawed it")
-        _remove_coordinates(old)
+        remove_coordinates(old)
     for path in (place.state, place.socket):
         path.unlink(missing_ok=True)
 
@@ -121,7 +124,7 @@ async def _freeze(
         await asyncio.shield(holder.end())
         for path in (place.state, place.socket):
             path.unlink(missing_ok=True)
-        _remove_coordinates(written)
+        remove_coordinates(written)
         if written:
             snapshot_records.judge(config, snapshot, BAD, "the freeze failed")
         raise
@@ -146,20 +149,28 @@ async def _hear(holder: Holder, word: str, limit_s: float) -> Any:
     return said[word]
 
 
+def write_coordinates(
+    file: Path, snapshot: str, server: str, says: ServerSays, lock: LockKind,
+    found: dict[str, Any],
+) -> None:
+    """What later tells which moment a copy shows. Raises OSError."""
+    state_file.write(file, {
+        "slackwater": __version__, "id": snapshot, "server": server,
+        "taken": clock.text(clock.unix()), "version": says.version, "server_uuid": says.uuid,
+        "lock": lock.value, "settings": says.settings, "log_bin": says.log_bin,
+        "basedir": says.basedir, **found,
+    }, like=file.parent)
+
+
 def _write(
     config: Config, asked: Asked, says: ServerSays, place: Place, snapshot: str, holder: Holder,
     said: dict[str, Any],
 ) -> dict[str, Any]:
     """Coordinates into the snapshot, the state for thaw, the record. Writers wait meanwhile."""
     now = clock.unix()
-    file = _coordinates_file(asked, says)
-    told = {
-        "slackwater": __version__, "id": snapshot, "server": asked.server, "taken": clock.text(now),
-        "version": says.version, "server_uuid": says.uuid, "lock": asked.lock.value,
-        **said["coordinates"],
-    }  # fmt: skip
+    file = asked.coordinates_file or coordinates_file(says)
     if file is not None:
-        state_file.write(file, told, like=file.parent)
+        write_coordinates(file, snapshot, asked.server, says, asked.lock, said["coordinates"])
     process = holder.process
     state = {
         "id": snapshot, "server": asked.server, "since": now, "hold_s": asked.hold_s,
@@ -175,16 +186,15 @@ def _write(
     return state
 
 
-def _coordinates_file(asked: Asked, says: ServerSays) -> Path | None:
-    if asked.coordinates_file is not None:
-        return asked.coordinates_file
+def coordinates_file(says: ServerSays) -> Path | None:
+    """In the data directory, where we can write there."""
     directory = Path(says.datadir)
     if says.local and directory.is_dir() and os.access(directory, os.W_OK):
         return directory / COORDINATES_NAME
     return None
 
 
-def _remove_coordinates(state: dict[str, Any]) -> None:
+def remove_coordinates(state: dict[str, Any]) -> None:
     """From the living data, where it would be in later snapshots that it says nothing of."""
     file = state.get("coordinates_file")
     found = state_file.read(Path(file)) if file else None
@@ -218,7 +228,7 @@ async def thaw(config: Config, server: str, *, abandon: bool = False) -> Thawed:
     if abandon:
         why = "the snapshot was given up" + (f"; {why}" if why else "")
     snapshot_records.judge(config, state["id"], BAD if why else GOOD, why)
-    _remove_coordinates(state)
+    remove_coordinates(state)
     for path in (place.state, place.socket):
         path.unlink(missing_ok=True)
     record = snapshot_records.load(config, state["id"])
@@ -240,6 +250,9 @@ async def _ask(place: Place, state: dict[str, Any]) -> dict[str, Any]:
         process.wait_gone(2.0)
         return {"why": f"its holder (process {process.pid}) did not answer and was ended"}
     if said is not None:
+        # The next freeze can begin when this returns; its lock is free already.
+        if not process.wait_gone(GONE_LIMIT_S) and process.signal(signal.SIGKILL):
+            process.wait_gone(GONE_LIMIT_S)
         return said | ({"why": said["error"]} if "error" in said else {})
     latest = state_file.read(place.state) or state
     if process.alive:  # its socket is gone, it is not: a lock of its own must not stay

@@ -147,10 +147,13 @@ esac
 # The wrapper that QEMU ships ends in `exit 0` whatever failed: this one does not. Ours freezes
 # last and thaws first, so that the database waits for nobody else.
 _QEMU = """hook=$(readlink -f "$0")
+kept=$hook""" + KEPT + """
 others() {
-  for each in "$hook.d"/* "$hook""" + KEPT + """"; do
-    case "$each" in *~ | *.bak | *.orig | *.rpmnew | *.rpmorig | *.rpmsave | *.sample | *.dpkg-*) continue ;; esac
+  for each in "$hook.d"/* "$kept"; do
+    case "$each" in *~ | *.bak | *.orig | *.rpm* | *.sample | *.dpkg-*) continue ;; esac
     [ -f "$each" ] && [ -x "$each" ] || continue
+    # The wrapper that was there would run the same directory once more.
+    [ "$each" != "$kept" ] || ! grep -q 'fsfreeze-hook[.]d' "$each" || continue
     "$each" "$1" || { echo "$each $1 failed with $?"; [ "$1" = thaw ] || return 1; }
   done
 }

@@ -15,6 +15,7 @@ from slackwater.operations.servers_world import server_address
 from slackwater.outside.backup_lock import Statement, statements
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_session import Session
+from slackwater.outside.private_server import SETTINGS
 from slackwater.outside.volumes import Volume, volume_of
 from slackwater.rules.backup import Data
 
@@ -50,7 +51,7 @@ async def look(config: Config, server: str) -> Look:
     at = server_address(config, server, config.password())
     async with await Session.open(at, limit_s=3.0) as session:
         wanted = ",".join(f"'{v}'" for v in {
-            *_ABOUT, *_PLACES, "sync_binlog", "innodb_flush_log_at_trx_commit",
+            *_ABOUT, *_PLACES, *SETTINGS, "sync_binlog", "innodb_flush_log_at_trx_commit",
         })  # fmt: skip
         rows = await session.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({wanted})")
         values = {r["Variable_name"].lower(): str(r["Value"]) for r in rows}
@@ -61,7 +62,8 @@ async def look(config: Config, server: str) -> Look:
         return Look(
             at,
             ServerSays(str(session.flavour), values.get("datadir", ""), values.get("basedir", ""),
-                       values.get("server_uuid", ""), local),
+                       values.get("server_uuid", ""), local,
+                       {n: values[n] for n in SETTINGS if n in values}, _log_bin(values)),
             Data(
                 tuple(k for k in LockKind if speaks.backup_lock(k)), engines,
                 tuple(sorted({v.root for v in volumes.values()})),
@@ -71,6 +73,12 @@ async def look(config: Config, server: str) -> Look:
             values.get("innodb_flush_log_at_trx_commit") == "1"
             and values.get("sync_binlog") == "1",
         )  # fmt: skip
+
+
+def _log_bin(values: dict[str, str]) -> str:
+    base = Path(values.get("log_bin_basename") or "/")
+    home = Path(values.get("datadir", "/"))
+    return base.name if base.parent == home else ""
 
 
 def is_local(at: ServerAddress) -> bool:

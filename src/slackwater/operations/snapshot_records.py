@@ -27,11 +27,17 @@ class Record:
     taken: float
     coordinates: dict[str, Any] | None = None  # facts.backup.Coordinates.as_json
     basedir: str = ""  # of the server's program
-    path: str = ""  # of the copy, where slackwater knows it
+    path: str = ""  # of the data directory in the copy, where slackwater knows it
+    target: str = ""  # what slackwater made, and may remove
     verdict: str = OPEN
     why: str = ""
     ended: float | None = None
     verified: dict[str, Any] = field(default_factory=dict)  # what booting it said
+
+    @property
+    def proven(self) -> bool:
+        """Whether it was booted and found good."""
+        return bool(self.verified) and not self.verified.get("faults")
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
