@@ -196,3 +196,26 @@ def test_prune_keeps_the_last_proven_one(cheap: Instance) -> None:
     assert names[1] in said["removed"]
     assert names[0] not in said["removed"]
     assert [(snaps(cheap) / p).exists() for p in ("p1", "p2", "p3")] == [True, False, True]
+
+
+def test_tables_that_the_account_may_not_see(cheap: Instance) -> None:
+    """A server hides them from who has no rights on them; a lock is needed all the same."""
+    sql(cheap.socket, "CREATE USER IF NOT EXISTS poor@localhost IDENTIFIED BY 'x'")
+    sql(cheap.socket, "GRANT RELOAD, PROCESS, REPLICATION CLIENT, SLAVE MONITOR ON *.*"
+                      " TO poor@localhost")
+    home = cheap.directory.parent
+    (home / "poor").write_text("x")
+    (home / "poor").chmod(0o600)
+    file = home / "poor.toml"
+    text = (home / "slackwater.toml").read_text()
+    file.write_text(text.replace(str(home / "password"), str(home / "poor"))
+                    .replace("[accounts.slackwater]", '[accounts.slackwater]\nuser = "poor"'))
+    code, out, err = cli.call("snapshot", "--config", file, "--method", "btrfs", "--to",
+                              snaps(cheap) / "poor", "--plan")
+    assert code == 0, err
+    assert "1 MyISAM" in out
+    # and these rights are enough for the whole of it
+    code, said = cli.ask("snapshot", "--config", file, "--method", "btrfs", "--to",
+                         snaps(cheap) / "poor", "--within", LATE)
+    assert code == 0, said
+    assert said["coordinates"]["exact"]

@@ -12,11 +12,12 @@ from slackwater.facts.backup import LockKind
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.freeze import ServerSays
 from slackwater.operations.servers_world import server_address
+from slackwater.outside import mysql_server
 from slackwater.outside.backup_lock import Statement, statements
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_session import Session
 from slackwater.outside.private_server import SETTINGS
-from slackwater.outside.volumes import Volume, volume_of
+from slackwater.outside.volumes import Volume, engine_files, volume_of
 from slackwater.rules.backup import Data
 
 _ABOUT = ("datadir", "basedir", "server_uuid", "version_comment")
@@ -58,6 +59,12 @@ async def look(config: Config, server: str) -> Look:
         engines = {r["ENGINE"]: int(r["N"]) for r in await session.rows(_ENGINES, limit_s=30.0)}
         speaks = dialect(session.flavour)
         local = is_local(at)
+        # Without SELECT on all of them, a server shows only some tables; files hide nothing.
+        privileges = await mysql_server.own_privileges(session)
+        known = "SELECT" in privileges or any(p.startswith("ALL") for p in privileges)
+        files = engine_files(Path(values.get("datadir", "/"))) if local else None
+        for engine, count in (files or {}).items():
+            engines[engine] = max(count, engines.get(engine, 0))
         volumes = _volumes(values) if local else {}
         return Look(
             at,
@@ -67,6 +74,7 @@ async def look(config: Config, server: str) -> Look:
             Data(
                 tuple(k for k in LockKind if speaks.backup_lock(k)), engines,
                 tuple(sorted({v.root for v in volumes.values()})),
+                known or files is not None,
             ),
             volumes.get("datadir"), tuple(await statements(session)),
             speaks.flush_waits_for_reads,

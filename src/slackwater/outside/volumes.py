@@ -34,3 +34,23 @@ def volume_of(path: Path) -> Volume:
             mounted = mount
             kind, device = right.split()[:2]
     return Volume(str(root), kind, device)
+
+
+# Data files of engines without crash recovery (Aria has it for its pages, not for a table's rows).
+_FILES = {".MYD": "MyISAM", ".MAD": "Aria", ".CSV": "CSV", ".ARZ": "ARCHIVE"}
+_OWN = frozenset({"mysql", "sys", "performance_schema", "information_schema"})
+
+
+def engine_files(datadir: Path) -> dict[str, int] | None:
+    """How many tables there are of such engines, by their files; None when we may not look."""
+    found: dict[str, int] = {}
+    try:
+        for schema in datadir.iterdir():
+            if schema.name in _OWN or schema.name.startswith("#") or not schema.is_dir():
+                continue
+            for file in schema.iterdir():
+                if engine := _FILES.get(file.suffix.upper()):
+                    found[engine] = found.get(engine, 0) + 1
+    except OSError:
+        return None
+    return found

@@ -43,12 +43,16 @@ def in_the_way(
 
 @dataclass(frozen=True)
 class Data:
-    """Where a server's data is and in what: `engines` (tables of users, by engine, those without
-    crash recovery only), `volumes` (mount points of data, logs and binary logs)."""
+    """Where a server's data is and in what.
+
+    `engines`: tables of users by engine, those without crash recovery only; `engines_known`: we saw
+    all tables; `volumes`: the file systems of data, logs and binary logs.
+    """
 
     offered: tuple[LockKind, ...]  # the locks that this server has
     engines: Mapping[str, int]
     volumes: tuple[str, ...]
+    engines_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,9 @@ def for_snapshot(data: Data, *, atomic: bool, exact: bool) -> Choice:
     if data.engines:
         named = ", ".join(f"{n} {e}" for e, n in sorted(data.engines.items()))
         why.append(f"there are tables that no crash recovery repairs ({named})")
+    if not data.engines_known:
+        why.append("this account may not see every table (GRANT SELECT ON *.*), so some may be of"
+                   " an engine that no crash recovery repairs")
     if len(data.volumes) > 1:
         why.append(f"the data is on {len(data.volumes)} volumes ({', '.join(data.volumes)}), which"
                    " are not snapshot at one moment")
