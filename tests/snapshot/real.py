@@ -185,7 +185,8 @@ class Writer:
         """Stop it; the acknowledged numbers."""
         self._stop.set()
         self._thread.join(30 * PATIENCE)
-        self._link.close()
+        if self._link.open:
+            self._link.close()
         return self.acked
 
     def __enter__(self) -> Writer:

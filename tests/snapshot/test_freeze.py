@@ -87,30 +87,30 @@ def test_the_whole_way(every: Instance) -> None:
     nothing_left(every)
 
 
-def test_the_lock_that_ended_by_itself_is_told(every: Instance) -> None:
+def test_the_lock_that_ended_by_itself_is_told(two: Instance) -> None:
     """The snapshot took longer than the limit: origin's bug 4 said nothing."""
-    code, said = freeze(every, "--hold", "1s")
+    code, said = freeze(two, "--hold", "1s")
     assert code == 0
-    eventually(lambda: writable(every), "the server's own end of the lock")
-    code, said = thaw(every)
+    eventually(lambda: writable(two), "the server's own end of the lock")
+    code, said = thaw(two)
     assert code == 3
     assert not said["servers"][0]["consistent"]
-    assert record(every, said["servers"][0]["snapshot"])["verdict"] == "not consistent"
-    nothing_left(every)
+    assert record(two, said["servers"][0]["snapshot"])["verdict"] == "not consistent"
+    nothing_left(two)
 
 
-def test_a_lock_that_cannot_be_had_is_a_failure(every: Instance) -> None:
+def test_a_lock_that_cannot_be_had_is_a_failure(two: Instance) -> None:
     """Origin's bug 1: exit 0 without a lock. And nobody is to thaw what failed."""
     update = "UPDATE t.m SET v = v + SLEEP(30) LIMIT 1"
-    with Busy(every, update) as busy:
-        code, said = cli.ask("freeze", *settings(every), "--within", "1500ms", "--grace", "200ms")
+    with Busy(two, update) as busy:
+        code, said = cli.ask("freeze", *settings(two), "--within", "1500ms", "--grace", "200ms")
         assert (code, said["outcome"]) == (2, "undone")
         assert "no lock within" in said["reasons"][0]
         assert f"session {busy.id}" in said["reasons"][0]
-        assert not state(every)
-        assert not inside(every).exists()
-    nothing_left(every)
-    code, said = thaw(every)
+        assert not state(two)
+        assert not inside(two).exists()
+    nothing_left(two)
+    code, said = thaw(two)
     assert (code, said["outcome"]) == (1, "refused")
 
 
@@ -249,12 +249,12 @@ def test_given_up(two: Instance) -> None:
     nothing_left(two)
 
 
-def test_plan_touches_nothing(every: Instance) -> None:
-    code, out, _ = cli.call("freeze", *settings(every), "--plan")
+def test_plan_touches_nothing(two: Instance) -> None:
+    code, out, _ = cli.call("freeze", *settings(two), "--plan")
     assert code == 0
     assert "the position is recorded exactly" in out
-    nothing_left(every)
-    code, said = cli.ask("freeze", *settings(every), "--plan", "--lock", "none")
+    nothing_left(two)
+    code, said = cli.ask("freeze", *settings(two), "--plan", "--lock", "none")
     assert code == 1
     assert said["servers"][0]["refusals"]
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
+import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 from tests.snapshot import cli
 from tests.snapshot.loop import mounted
-from tests.snapshot.real import WANTED, Busy, Writer, config, running, writable
+from tests.snapshot.real import WANTED, Busy, Writer, address, config, running, writable
 
+from slackwater.facts import gtid
+from slackwater.facts.flavour import Flavour
 from slackwater.lab.instance import Instance
+from slackwater.lab.process import with_variable
+from slackwater.outside import mysql_server
+from slackwater.outside.mysql_session import Session
 from slackwater.outside.process import ProcessId
 
 pytestmark = pytest.mark.servers
@@ -42,20 +54,23 @@ def take(it: Instance, *more: str | Path) -> tuple[int, dict[str, Any]]:
     return cli.ask("snapshot", "take", *settings(it), "--within", LATE, *more)
 
 
+def executed(it: Instance) -> str:
+    name = "gtid_binlog_pos" if it.program.is_mariadb else "gtid_executed"
+    return str(sql(it.socket, f"SELECT @@GLOBAL.{name} AS G")[0]["G"])
+
+
 def test_an_exact_one_under_load(it: Instance) -> None:
     """InnoDB and MyISAM are written meanwhile; the copy is whole, and its position the recorded."""
     target = snaps(it) / "exact"
     with Writer(it) as one, Writer(it, "t.m") as two:
         one.wait_more()
         two.wait_more()
-        before = len(one.acked)
-        acked = list(one.acked)
+        acked = executed(it)  # all of it acknowledged
         code, said = take(it, "--method", "btrfs", "--to", target)
         assert (code, said["outcome"]) == (0, "done"), said
         assert said["coordinates"]["exact"]
         one.wait_more()
         assert (one.error, two.error) == (None, None)
-        assert before >= 3
     assert not (it.directory / "data/slackwater-snapshot.json").exists()
     assert (Path(said["path"]) / "slackwater-snapshot.json").exists()
     code, found = cli.ask("snapshot", "verify", said["snapshot"], *settings(it))
@@ -63,7 +78,8 @@ def test_an_exact_one_under_load(it: Instance) -> None:
     assert found["position"] == "equal"
     assert found["can_seed"]
     assert found["tables"] > 3
-    assert acked  # they are in it: the recorded GTIDs came after them, and the copy has those
+    flavour = Flavour.parse(sql(it.socket, "SELECT VERSION() AS V")[0]["V"])
+    assert gtid.parse(found["gtids"], flavour).contains(gtid.parse(acked, flavour))
     _, listed = cli.ask("snapshot", "list", *settings(it))
     assert listed["snapshots"][-1]["verified"]["can_seed"]
 
@@ -219,3 +235,94 @@ def test_tables_that_the_account_may_not_see(cheap: Instance) -> None:
                          snaps(cheap) / "poor", "--within", LATE)
     assert code == 0, said
     assert said["coordinates"]["exact"]
+
+
+@pytest.mark.parametrize("name", ["mariadb-11.8", "mysql-9.7"])
+def test_reflink_on_xfs(name: str) -> None:
+    """Under load, with and without a lock; the copy seeds a replica that catches up."""
+    with mounted("xfs") as mount, running(name, mount) as server:
+        config(server)
+        (mount / "snaps").mkdir()
+        with Writer(server) as one, Writer(server, "t.m") as two:
+            one.wait_more()
+            two.wait_more()
+            code, said = take(server, "--method", "reflink", "--to", snaps(server) / "r")
+            assert code == 0, said
+            one.wait_more()
+            two.wait_more()
+            assert (one.error, two.error) == (None, None)
+            code, found = cli.ask("snapshot", "verify", said["snapshot"], *settings(server))
+            assert code == 0, found
+            assert found["position"] == "equal"
+            with seeded(server, Path(said["path"])) as replica:
+                one.stop()
+                two.stop()
+                goal = executed(server)
+                eventually(lambda: executed(replica) == goal, "the replica", limit_s=60)
+                for table in ("t.x", "t.m"):
+                    sums = [sql(i.socket, f"CHECKSUM TABLE {table}") for i in (server, replica)]
+                    assert sums[0] == sums[1]
+        sql(server.socket, "DROP TABLE t.m")
+        with Writer(server) as one:
+            one.wait_more()
+            code, said = take(server, "--method", "reflink", "--to", snaps(server) / "free")
+            assert code == 0, said
+            assert "locked_ms" not in said
+            one.wait_more()
+        code, found = cli.ask("snapshot", "verify", said["snapshot"], *settings(server))
+        assert (code, found["position"]) == (0, "contains"), found
+
+
+@contextlib.contextmanager
+def seeded(source: Instance, copy: Path) -> Iterator[Instance]:
+    """A replica that begins with a snapshot."""
+    sql(source.socket, "CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'r'")
+    sql(source.socket, "GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'")
+    told = json.loads((copy / "slackwater-snapshot.json").read_text())
+    home = source.directory.parent
+    replica = Instance.create(source.program, home / "r", server_id=8, mark=home)
+    shutil.rmtree(home / "r/data")
+    subprocess.run(["cp", "-a", copy, home / "r/data"], check=True, timeout=60 * PATIENCE)
+    (home / "r/data/auto.cnf").unlink(missing_ok=True)
+    try:
+        replica.start(60 * PATIENCE)
+        asyncio.run(_follow(replica, source, told["gtids"]))
+        yield replica
+    finally:
+        replica.remove()
+
+
+async def _follow(replica: Instance, source: Instance, gtids: str) -> None:
+    async with await Session.open(address(replica)) as session:
+        if replica.program.is_mariadb:
+            await session.run("SET GLOBAL gtid_slave_pos = %s", gtids)
+        await mysql_server.change_source(session, "127.0.0.1", source.port, "repl", "r")
+        await mysql_server.start_replica(session)
+
+
+def test_a_reflink_copy_never_leaves_the_server_stopped(cheap: Instance, tmp_path: Path) -> None:
+    """The copy is killed half way, by whatever: the server goes on by itself."""
+    slow = tmp_path / "bin"
+    slow.mkdir()
+    (slow / "cp").write_text("#!/bin/sh\nexec sleep 60\n")
+    (slow / "cp").chmod(0o755)
+    target = snaps(cheap) / "killed"
+    command = ["--method", "reflink", "--to", target]
+    with mock.patch.dict(os.environ, {"PATH": f"{slow}:{os.environ['PATH']}"}):
+        process = cli.begin("snapshot", *settings(cheap), *command)
+    assert cheap.pid
+    status = Path(f"/proc/{cheap.pid}/stat")
+    try:
+        eventually(lambda: status.read_text().rpartition(")")[2].split()[0] in "Tt", "the pause")
+        copier = int(subprocess.run(["pgrep", "-P", str(process.pid), "-x", "sh"], text=True,
+                                    capture_output=True, check=True, timeout=20).stdout.split()[0])
+        os.kill(copier, signal.SIGKILL)
+        process.kill()
+    finally:
+        process.kill()
+        cli.end(process)
+    eventually(lambda: status.read_text().rpartition(")")[2].split()[0] not in "Tt", "its going on")
+    eventually(lambda: writable(cheap), "writes")
+    assert cli.call("recover", *settings(cheap))[0] in (0, 2)
+    for left in with_variable("PATH", f"{slow}:{os.environ['PATH']}"):
+        left.signal(signal.SIGKILL)

@@ -45,6 +45,7 @@ class Method(enum.StrEnum):
     """A built-in way to take one."""
 
     BTRFS = "btrfs"
+    REFLINK = "reflink"
 
 
 @app.command("take")

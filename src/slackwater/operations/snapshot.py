@@ -177,10 +177,10 @@ class TakeSnapshot(Step[SnapshotWorld]):
             return [why] if why else []
         if Path(self.target).exists():
             return [f"{self.target} is there already"]
-        volume = (await world.look()).datadir_volume
-        if volume is None:
+        source = (await world.look()).source
+        if source is None:
             return ["the server's data is not on this machine: give the command that snapshots it"]
-        why = METHODS[self.method].why_not(volume, Path(self.target))
+        why = METHODS[self.method].why_not(source, Path(self.target))
         return [why] if why else []
 
     async def do(self, world: SnapshotWorld) -> Seen:
@@ -188,9 +188,9 @@ class TakeSnapshot(Step[SnapshotWorld]):
         if self.method == COMMAND:
             await self._run(world)
         else:
-            volume = (await world.look()).datadir_volume
-            assert volume is not None
-            await METHODS[self.method].take(volume, Path(self.target))
+            source = (await world.look()).source
+            assert source is not None  # the precheck saw it
+            await METHODS[self.method].take(source, Path(self.target))
         world.taken = True
         world.figures["snapshot_ms"] = round((clock.mono() - begun) * 1000, 1)
         return Seen.DONE
@@ -263,9 +263,8 @@ class RecordSnapshot(Step[SnapshotWorld]):
     async def do(self, world: SnapshotWorld) -> Seen:
         seen = await world.look()
         path = ""
-        if self.method != COMMAND and seen.datadir_volume is not None:
-            inside = Path(seen.says.datadir).resolve().relative_to(seen.datadir_volume.root)
-            path = str(Path(self.target) / inside)
+        if self.method != COMMAND and seen.source is not None:
+            path = str(METHODS[self.method].data_in(seen.source, Path(self.target)))
         snapshot_records.save(world.config, Record(
             self.snapshot, self.server, seen.says.version, self.lock, self.method, clock.unix(),
             world.figures["coordinates"], seen.says.basedir, path, self.target, GOOD,

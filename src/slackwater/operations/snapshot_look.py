@@ -14,13 +14,14 @@ from slackwater.operations.freeze import ServerSays
 from slackwater.operations.servers_world import server_address
 from slackwater.outside import mysql_server
 from slackwater.outside.backup_lock import Statement, statements
+from slackwater.outside.copies import Source
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_session import Session
 from slackwater.outside.private_server import SETTINGS
 from slackwater.outside.volumes import Volume, engine_files, volume_of
 from slackwater.rules.backup import Data
 
-_ABOUT = ("datadir", "basedir", "server_uuid", "version_comment")
+_ABOUT = ("datadir", "basedir", "server_uuid", "version_comment", "pid_file")
 _PLACES = (
     "datadir", "innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory",
     "aria_log_dir_path", "log_bin_basename",
@@ -36,12 +37,12 @@ _ENGINES = (
 
 @dataclass(frozen=True)
 class Look:
-    """One look. `volumes` and `datadir` are only known of a server on this machine."""
+    """One look. `source` is only known of a server on this machine."""
 
     at: ServerAddress
     says: ServerSays
     data: Data
-    datadir_volume: Volume | None
+    source: Source | None
     running: tuple[Statement, ...]  # statements that ran at the moment
     reads_wait: bool  # a FLUSH TABLES WITH READ LOCK waits for reads here, and reads behind it
     crash_safe: bool  # what is acknowledged is on disk: none of it is lost without a lock
@@ -76,11 +77,23 @@ async def look(config: Config, server: str) -> Look:
                 tuple(sorted({v.root for v in volumes.values()})),
                 known or files is not None,
             ),
-            volumes.get("datadir"), tuple(await statements(session)),
+            _source(values, volumes), tuple(await statements(session)),
             speaks.flush_waits_for_reads,
             values.get("innodb_flush_log_at_trx_commit") == "1"
             and values.get("sync_binlog") == "1",
         )  # fmt: skip
+
+
+def _source(values: dict[str, str], volumes: dict[str, Volume]) -> Source | None:
+    if "datadir" not in volumes:
+        return None
+    datadir = Path(values["datadir"])
+    try:
+        pid = int((datadir / values.get("pid_file", "")).read_text())
+        runs_there = Path(f"/proc/{pid}/cwd").resolve() == datadir.resolve()
+    except (OSError, ValueError):
+        pid, runs_there = 0, False
+    return Source(datadir.resolve(), volumes["datadir"], pid if runs_there else None)
 
 
 def _log_bin(values: dict[str, str]) -> str:
