@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from slackwater import __version__
-from slackwater.cli import balancer, demo, doctor, inspect, lab, maintain, switch
+from slackwater.cli import (
+    balancer,
+    demo,
+    doctor,
+    freeze,
+    hooks,
+    inspect,
+    lab,
+    maintain,
+    snapshot,
+    switch,
+)
 from slackwater.errors import EXIT_STUCK, EXIT_USAGE, SlackwaterError
 from slackwater.outside.mysql_session import guard_standard_descriptors
 
@@ -24,6 +35,10 @@ app.add_typer(doctor.app, name="doctor")
 app.add_typer(lab.app, name="lab")
 app.command("check")(inspect.check)
 app.command("status")(inspect.status)
+app.command("freeze")(freeze.freeze)
+app.command("thaw")(freeze.thaw)
+app.add_typer(hooks.app, name="hooks")
+app.add_typer(snapshot.app, name="snapshot")
 app.command("history")(inspect.history)
 app.command("recover")(switch.recover)
 app.command("switchover")(switch.switchover)

@@ -19,11 +19,12 @@ from slackwater.cli.interrupts import Interrupts, interruptible
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
-from slackwater.operations import hold, hold_clients, restart, switchover, upgrade
+from slackwater.operations import hold, hold_clients, restart, snapshot, switchover, upgrade
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.servers_world import ServersWorld
+from slackwater.operations.snapshot import SnapshotWorld
 from slackwater.plan import journal
 from slackwater.plan.faults import VARIABLE, Faults
 from slackwater.plan.journal import Journal, JournalError, Past
@@ -214,11 +215,16 @@ def _held(settings: Config, planned: dict[str, Any]) -> HoldWorld:
     return HoldWorld(settings, hold.Asked.read(planned["arguments"]).scope)
 
 
+def _snapshot_of(settings: Config, planned: dict[str, Any]) -> SnapshotWorld:
+    return SnapshotWorld(settings, snapshot.Asked.read(planned["arguments"]).server)
+
+
 KINDS: dict[str, Kind[Any]] = {
     "switchover": Kind(switchover.plan_again, _pair_of, switchover.resume, _agreed),
     "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
     "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),
     "upgrade": Kind(upgrade.plan_again, _held, hold_clients.resume, hold.settled),
+    "snapshot": Kind(snapshot.plan_again, _snapshot_of, snapshot.resume, snapshot.settled),
 }
 
 

@@ -1,7 +1,6 @@
 """Processes of a lab: started so that they can always be found, ended so that no other is hit.
 
-A process is named by its pid *and* the moment it started (clock ticks since boot, field 22 of
-/proc/PID/stat), so that a reused pid is never taken for it. Each one also carries the mark
+A process is an `outside.process.ProcessId`. Each one also carries the mark
 ``SLACKWATER_LAB=DIRECTORY`` in its environment: when a lab's own notes are gone or were never
 written, `marked` still finds what belongs to it.
 """
@@ -9,73 +8,21 @@ written, `marked` still finds what belongs to it.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from slackwater.outside.process import ProcessId, children
+
+__all__ = [
+    "MARK", "ProcessId", "environment", "kill_all", "marked", "poll_pause", "spawn",
+    "with_variable",
+]  # fmt: skip
 
 MARK = "SLACKWATER_LAB"
 _POLL_S = 0.005
-# Those that this very process started: ended ones have to be reaped.
-_children: dict[int, subprocess.Popen[bytes]] = {}
-
-
-@dataclass(frozen=True)
-class ProcessId:
-    """One process for ever: `started` is in clock ticks since boot."""
-
-    pid: int
-    started: int
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessId | None:
-        """The process that has this pid now; None if there is none, or only a zombie."""
-        stat = _stat(pid)
-        return None if stat is None or stat[0] in "ZX" else cls(pid, stat[1])
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still runs (a stopped one does, a zombie does not)."""
-        return ProcessId.of(self.pid) == self
-
-    def signal(self, number: signal.Signals) -> bool:
-        """Send a signal to this very process; False if it is gone."""
-        try:
-            handle = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return False
-        try:
-            if not self.alive:  # looked at after the handle was taken, so no reuse in between
-                return False
-            signal.pidfd_send_signal(handle, number)
-            return True
-        except ProcessLookupError:
-            return False
-        finally:
-            os.close(handle)
-
-    def wait_gone(self, limit_s: float) -> bool:
-        """Wait until it has ended, at most `limit_s`; False if it still runs then."""
-        gone = self._wait_gone(limit_s)
-        if gone and (child := _children.pop(self.pid, None)):
-            child.wait()
-        return gone
-
-    def _wait_gone(self, limit_s: float) -> bool:
-        try:
-            handle = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            return True
-        try:
-            if not self.alive:
-                return True
-            # Readable once the process has ended, whether or not somebody reaps it.
-            return bool(select.select([handle], [], [], limit_s)[0])
-        finally:
-            os.close(handle)
 
 
 def spawn(command: Sequence[str], *, mark: Path, output: Path) -> ProcessId | None:
@@ -98,7 +45,7 @@ def spawn(command: Sequence[str], *, mark: Path, output: Path) -> ProcessId | No
         )
     finally:
         os.close(fd)
-    _children[child.pid] = child
+    children[child.pid] = child
     return ProcessId.of(child.pid)
 
 
@@ -140,13 +87,3 @@ def kill_all(processes: Iterable[ProcessId], limit_s: float = 10.0) -> list[Proc
 def poll_pause() -> None:
     """The pause between two looks."""
     time.sleep(_POLL_S)
-
-
-def _stat(pid: int) -> tuple[str, int] | None:
-    """(state, start time) of a pid."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (OSError, ValueError):
-        return None
-    fields = text.rpartition(")")[2].split()  # a program's name may hold blanks and brackets
-    return fields[0], int(fields[19])

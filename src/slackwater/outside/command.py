@@ -87,13 +87,14 @@ class Command:
         while self.alive:
             _show(self, show)
             if clock.mono() >= until:
-                await self._end()
+                await self.stop()
                 raise StepFailed(f"the command took longer than {limit_s:g} s and was ended")
             await asyncio.sleep(LOOK_EVERY_S)
         _show(self, show)
         return self.exit_code
 
-    async def _end(self) -> None:
+    async def stop(self) -> None:
+        """SIGTERM to it and its children, and after a while SIGKILL."""
         for number, grace_s in ((signal.SIGTERM, END_GRACE_S), (signal.SIGKILL, 2.0)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, number)  # its own session, so its own group

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from slackwater.facts.backup import LockKind
 from slackwater.facts.flavour import Flavour
 
 # Sessions that are no client's: replication, its dump threads, and the server's own.
@@ -20,6 +21,7 @@ _COLUMNS = (
     " IF(p.COMMAND IN ('Sleep', 'Connect', 'Killed') OR p.INFO IS NULL, NULL, p.TIME) AS RUNNING_S"
 )
 
+_READ_LOCK = "FLUSH TABLES WITH READ LOCK"
 NO_SUCH_THREAD = 1094
 # MySQL 8+: sessions of accounts with SYSTEM_USER are only for others with it to end.
 NOT_OURS = 1095
@@ -141,6 +143,63 @@ class Dialect:
                 for i in part
             )
             for part in _parts(ids)
+        )
+
+    def backup_lock(self, kind: LockKind) -> tuple[tuple[str, bool], ...]:
+        """Statements that take a snapshot's lock, each with whether others wait behind it while it
+        waits itself; () where this server has no such lock."""
+        if self.mariadb:
+            ddl = (
+                ("BACKUP STAGE START", False), ("BACKUP STAGE FLUSH", False),
+                ("BACKUP STAGE BLOCK_DDL", True),
+            )  # fmt: skip
+            return {
+                LockKind.INSTANCE: ddl,
+                LockKind.COMMITS: (*ddl, ("BACKUP STAGE BLOCK_COMMIT", True)),
+                LockKind.TABLES: ((_READ_LOCK, True),),
+            }.get(kind, ())
+        # First the mild one: it waits for DDL, and nobody waits behind it.
+        instance = (("LOCK INSTANCE FOR BACKUP", False),) if self.flavour.min_mysql(8, 0) else ()
+        if kind is LockKind.TABLES:
+            return (*instance, (_READ_LOCK, True))
+        return instance if kind is LockKind.INSTANCE else ()
+
+    def backup_unlock(self, kind: LockKind) -> str:
+        """One packet that frees what `backup_lock` took."""
+        if self.mariadb:
+            return "UNLOCK TABLES" if kind is LockKind.TABLES else "BACKUP STAGE END"
+        return "UNLOCK TABLES;UNLOCK INSTANCE" if self.flavour.min_mysql(8, 0) else "UNLOCK TABLES"
+
+    @property
+    def flush_waits_for_reads(self) -> bool:
+        """Whether FLUSH TABLES WITH READ LOCK waits for running SELECTs; new ones then wait behind
+        it, even after it has given up, until the old one ends."""
+        return not self.mariadb
+
+    @property
+    def coordinates(self) -> str:
+        """One packet, three results: own binary log, executed GTIDs, replica status."""
+        return f"{self.binlog_status};{self.executed};{self.replica_status}"
+
+    def running(self, own_thread: int | None) -> str:
+        """Client statements that run now: ID, USER, HOST, INFO, RUNNING_MS. `own_thread` as in
+        `clients`; without it MySQL knows whole seconds only, and those rounded up."""
+        head = "SELECT p.ID, p.USER, p.HOST, LEFT(p.INFO, 100) AS INFO"
+        tail = (
+            f" WHERE {_CLIENTS} AND p.ID <> CONNECTION_ID() AND p.INFO IS NOT NULL"
+            " AND p.COMMAND NOT IN ('Sleep', 'Connect', 'Killed')"
+        )
+        if self.mariadb:
+            return f"{head}, p.TIME_MS AS RUNNING_MS FROM information_schema.PROCESSLIST p{tail}"
+        if own_thread is None:
+            at = "p.TIME * 1000 AS RUNNING_MS FROM information_schema.PROCESSLIST p"
+            return f"{head}, {at}{tail}"
+        return (
+            f"{head}, IF(e.END_EVENT_ID IS NULL, e.TIMER_WAIT / {PICOSECONDS_PER_MS}, 0)"
+            " AS RUNNING_MS FROM information_schema.PROCESSLIST p"
+            " LEFT JOIN performance_schema.threads t ON t.PROCESSLIST_ID = p.ID"
+            " LEFT JOIN performance_schema.events_statements_current e"
+            f" ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0{tail}"
         )
 
     def wait_executed(self) -> str:

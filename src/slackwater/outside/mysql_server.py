@@ -45,12 +45,12 @@ from slackwater.outside.mysql_session import MysqlError, Row, Session
 __all__ = [
     "appliers", "change_source", "client_sessions", "clients_and_transactions", "close_idle",
     "close_if_idle", "commits_held_up", "dump_ports", "enabled_events", "end_session",
-    "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads", "lock_all",
-    "lock_owner", "look", "missing_privileges", "open_transactions", "own_privileges",
-    "prepare_lock", "prepared_xa", "privileged_users", "programs", "read_only_unset",
-    "release_lock", "replica_status", "reset_replica", "server_id", "set_read_only",
-    "start_replica", "stop_replica", "stops_late_with_replicas", "take_lock", "unlock",
-    "unwatch_transactions", "wait_executed", "watch_transactions",
+    "executed_of", "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads",
+    "lock_all", "lock_owner", "look", "missing_privileges", "open_transactions",
+    "own_privileges", "prepare_lock", "prepared_xa", "privileged_users", "programs",
+    "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
+    "set_read_only", "start_replica", "stop_replica", "stops_late_with_replicas", "take_lock",
+    "unlock", "unwatch_transactions", "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
 _XA_DENIED = frozenset({1227, 1401})
@@ -129,7 +129,7 @@ async def lock_all(
         if held_s is not None:
             packet = f"SET SESSION wait_timeout = {int(held_s)};{packet}"
         results = await session.many(packet, limit_s=limit_s)
-        return _executed(session, results[-1][0])
+        return executed_of(session, results[-1][0])
     except OutsideError:
         session.drop("its table lock failed")
         raise
@@ -164,10 +164,11 @@ async def commits_held_up(session: Session, table: str, *, limit_s: float = 3.0)
 async def executed_text(session: Session, *, limit_s: float = 5.0) -> str:
     """All GTIDs that this server has, its own and replicated ones, as text."""
     rows = await session.rows(dialect(session.flavour).executed, limit_s=limit_s)
-    return _executed(session, rows[0])
+    return executed_of(session, rows[0])
 
 
-def _executed(session: Session, row: Row) -> str:
+def executed_of(session: Session, row: Row) -> str:
+    """One GTID set from the row of `Dialect.executed`."""
     own = gtid.parse(row["OWN"], session.flavour)
     if isinstance(own, MariadbGtids):
         return str(own.union(MariadbGtids.read(row["REPLICATED"] or "")))

@@ -1,0 +1,1 @@
+"""How long writers wait for a snapshot."""

@@ -1,0 +1,130 @@
+"""The hooks, called as open-vm-tools, qemu-ga and script runners call them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.servers.patience import PATIENCE
+from tests.snapshot import cli
+from tests.snapshot.real import Busy, writable, write
+
+from slackwater.lab.instance import Instance
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def it(started: dict[str, Instance]) -> Instance:
+    """The first of them; vendors make no difference here."""
+    return started["mariadb-10.11"]
+
+
+def install(it: Instance, root: Path, kind: str, *more: str) -> str:
+    code, out, err = cli.call("hooks", "install", kind, "--root", root, "--config",
+                              it.directory.parent / "slackwater.toml", *more)
+    assert code == 0, err
+    return out
+
+
+def hook(path: Path, *words: str) -> tuple[int, str]:
+    """Run a hook as its host does; exit code and log."""
+    log = path.parent / "hooks.log"
+    done = subprocess.run([path, *words], env=os.environ | {"SLACKWATER_HOOK_LOG": str(log)},
+                          capture_output=True, check=False, timeout=60 * PATIENCE)
+    assert not done.stdout
+    return done.returncode, log.read_text()
+
+
+def test_vmware(it: Instance, tmp_path: Path) -> None:
+    """open-vm-tools: freeze, then thaw; or freezeFail when a later script failed."""
+    install(it, tmp_path, "vmware")
+    script = tmp_path / "etc/vmware-tools/backupScripts.d/90-slackwater"
+    code, log = hook(script, "freeze")
+    assert (code, bool(write(it))) == (0, True), log
+    code, log = hook(script, "thaw")
+    assert code == 0
+    assert "is consistent" in log
+    assert hook(script, "freeze")[0] == 0
+    for word in ("freezeFail", "freezefail"):  # the code says the one, its documentation the other
+        assert hook(script, word)[0] == 0
+        assert writable(it)
+    assert hook(script, "thaw")[0] == 1  # nothing was frozen: no snapshot to call good
+    with Busy(it, "UPDATE t.m SET v = v + SLEEP(30) LIMIT 1"):
+        install(it, tmp_path, "vmware", "--within", "1s")
+        code, log = hook(script, "freeze")
+        assert code == 2, log
+    assert writable(it)
+
+
+def test_vmware_of_old(it: Instance, tmp_path: Path) -> None:
+    install(it, tmp_path, "vmware", "--legacy")
+    before, after = (tmp_path / f"usr/sbin/{n}-script" for n in ("pre-freeze", "post-thaw"))
+    assert hook(before, "freeze")[0] == 0
+    assert write(it)
+    assert hook(after, "freezeFail")[0] == 0
+    assert hook(before)[0] == 0
+    assert hook(after)[0] == 0
+    assert writable(it)
+
+
+def test_scripts(it: Instance, tmp_path: Path) -> None:
+    install(it, tmp_path, "scripts")
+    place = tmp_path / "etc/slackwater/hooks"
+    assert hook(place / "pre-snapshot")[0] == 0
+    assert write(it)
+    assert hook(place / "post-snapshot")[0] == 0
+    assert hook(place / "snapshot-failed")[0] == 0  # nothing to give up is no error
+    assert writable(it)
+
+
+def test_qemu_does_not_swallow_failures(it: Instance, tmp_path: Path) -> None:
+    """With another hook beside it, and one that was there before."""
+    directory = tmp_path / "etc/qemu"
+    (directory / "fsfreeze-hook.d").mkdir(parents=True)
+    seen = directory / "seen"
+    for path in (directory / "fsfreeze-hook", directory / "fsfreeze-hook.d/other"):
+        path.write_text(f'#!/bin/sh\necho {path.name} $1 >>{seen}\n')
+        path.chmod(0o755)
+    assert "kept" in install(it, tmp_path, "qemu")
+    ours = directory / "fsfreeze-hook"
+    assert hook(ours, "freeze")[0] == 0
+    assert write(it)
+    assert hook(ours, "thaw")[0] == 0
+    assert writable(it)
+    assert seen.read_text().split("\n")[:4] == [
+        "other freeze", "fsfreeze-hook freeze", "other thaw", "fsfreeze-hook thaw"]
+    (directory / "fsfreeze-hook.d/other").write_text('#!/bin/sh\n[ "$1" = thaw ]\n')
+    assert hook(ours, "freeze")[0] == 1
+    assert writable(it)
+
+
+def test_install_and_remove_leave_nothing(it: Instance, tmp_path: Path) -> None:
+    (tmp_path / "etc/qemu").mkdir(parents=True)
+    (tmp_path / "etc/qemu/fsfreeze-hook").write_text("theirs")
+    for kind in ("vmware", "qemu", "scripts"):
+        install(it, tmp_path, kind)
+        install(it, tmp_path, kind)  # again is no harm
+    for kind in ("vmware", "qemu", "scripts"):
+        install(it, tmp_path, kind, "--remove")
+    left = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert [p.read_text() for p in left] == ["theirs"]
+
+
+def test_a_hook_of_others_is_not_overwritten(it: Instance, tmp_path: Path) -> None:
+    script = tmp_path / "usr/sbin/pre-freeze-script"
+    script.parent.mkdir(parents=True)
+    script.write_text("theirs")
+    code, _, err = cli.call("hooks", "install", "vmware", "--legacy", "--root", tmp_path,
+                            "--config", it.directory.parent / "slackwater.toml")
+    assert code == 1
+    assert "is not ours" in err
+    assert script.read_text() == "theirs"
+    assert not (script.parent / "post-thaw-script").exists()
+
+
+def test_plan_prints_the_files(it: Instance, tmp_path: Path) -> None:
+    assert "do_freeze" in install(it, tmp_path, "vmware", "--plan")
+    assert not list(tmp_path.rglob("*"))
