@@ -34,7 +34,8 @@ def plan_block() -> str:
 def grants_block() -> str:
     """The grants that slackwater's account needs, for each kind of server."""
     lines = ["```sql", "CREATE USER slackwater@'10.0.0.%' IDENTIFIED BY '…';",
-             "GRANT CREATE, SELECT, INSERT, DELETE ON slackwater.* TO slackwater@'10.0.0.%';"]
+             "GRANT CREATE, SELECT, INSERT, DELETE, LOCK TABLES ON slackwater.*"
+             " TO slackwater@'10.0.0.%';"]
     for title, flavour in VERSIONS:
         speaks = dialect(flavour)
         needs = ", ".join(speaks.needs)

@@ -164,6 +164,42 @@ async def test_refreshing_moves_the_deadline_and_aim_does_not():
         await balancer.release(to="b")
 
 
+@async_test
+async def test_a_hold_that_a_hung_balancer_finds_too_late_ends_at_once():
+    async with lab() as it:
+        at = it.pairs["pair"]
+        balancer = HAProxy(at, limit_s=0.3)
+        await balancer.prepare_hold(active="a")
+        # The line itself waits on: HAProxy may drop one whose sender is gone, and may not.
+        balancer._runtime.send = functools.partial(balancer._runtime.send, limit_s=60)
+        it.process.send_signal(signal.SIGSTOP)
+        try:
+            late = asyncio.create_task(balancer.hold(active="a", back="a", deadline=in_seconds(60)))
+
+            async def sent() -> bool:
+                return balancer._hold_by != ""
+
+            await until(sent)
+            given_up = int(balancer._hold_by.removeprefix("/"))
+
+            async def past() -> bool:
+                return time.time() > given_up + 1.5  # time(2) may lag by some ms
+
+            await until(past)
+        finally:
+            it.process.send_signal(signal.SIGCONT)
+        await asyncio.gather(late, return_exceptions=True)  # executed; what it saw does not matter
+
+        async def ended() -> bool:
+            seen = await HAProxy(at).look()
+            return seen.switch.expired.get("pair", ("", ""))[1] == "it came too late"
+
+        await until(ended)
+        state = await balancer.look()
+        assert state.active == "a" and state.hold is None and not state.holding
+        await balancer.close()
+
+
 HOLDER = """
 import asyncio, sys, time
 from slackwater.facts.balancer import BalancerAddress

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -123,6 +125,30 @@ def test_logs_in_over_tcp(running: Instance, tls: str) -> None:
     asyncio.run(test())
 
 
+def test_what_was_given_up_is_not_delivered_later(running: Instance) -> None:
+    """The kernel throws it away (tests/sweep/test_network.py); a goodbye is still delivered."""
+
+    async def test() -> tuple[bytes, str]:
+        async with await Session.open(root(running)) as watch:
+            at = ServerAddress("s", "app", host="127.0.0.1", port=running.port, password=PASSWORD)
+            aborted = "SHOW GLOBAL STATUS LIKE 'Aborted_clients'"
+            before = (await watch.rows(aborted))[0]["Value"]
+            session = await Session.open(at)
+            sock = session._connection._transport.get_extra_info("socket")
+            linger = sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+            await session.close()
+            async with asyncio.timeout(20):
+                gone = session.connection_id
+                while gone in {s.id for s in await server.client_sessions(watch)}:
+                    await asyncio.sleep(0.01)
+            after = (await watch.rows(aborted))[0]["Value"]
+            return linger, f"{before} {after}"
+
+    linger, aborted = asyncio.run(test())
+    assert struct.unpack("ii", linger) == (1, 0)
+    assert len(set(aborted.split())) == 1
+
+
 def test_a_wrong_password_is_told_without_it(running: Instance) -> None:
     async def test() -> None:
         with pytest.raises(MysqlError) as caught:
@@ -204,6 +230,25 @@ def test_a_lock_that_fails_leaves_nothing(running: Instance) -> None:
         assert await client.run(INSERT, limit_s=3) == 1
 
     with_sessions(running, test)
+
+
+def test_sees_a_lock_on_everything_while_read_only(running: Instance) -> None:
+    async def test() -> list[bool]:
+        at = root(running)
+        async with await Session.open(at) as one, await Session.open(at) as other:
+            await server.set_read_only(one, True)
+            try:
+                seen = [await server.commits_held_up(one, "t.x")]
+                await other.run("FLUSH TABLES WITH READ LOCK")
+                seen.append(await server.commits_held_up(one, "t.x"))
+                await other.run("UNLOCK TABLES")
+                seen.append(await server.commits_held_up(one, "t.x"))
+            finally:
+                await server.set_read_only(one, False)
+            await other.run(INSERT)  # nothing of ours is left locked
+            return [*seen, await server.commits_held_up(one, "t.x")]
+
+    assert asyncio.run(test()) == [False, True, False, False]
 
 
 def test_sees_clients_and_how_long_they_rest(running: Instance) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from tests.plan.memory_world import AFTER, BEFORE, NAMES, STEPS, World, make, no_reasons, walk
 
-from slackwater.errors import OutsideError, StepFailed
+from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.plan import journal
 from slackwater.plan.step import Outcome, Plan, Seen, Step
 
@@ -100,6 +100,29 @@ def test_a_precheck_that_breaks_is_a_refusal(tmp_path):
     report = walk(tmp_path, World(), steps=(Probe(raises=KeyError("lag")),))
     assert report.outcome is Outcome.REFUSED
     assert report.reasons == ["Probe: KeyError: 'lag'"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_step_that_finds_others_at_work_refuses_only_before_anything_was_touched(first, tmp_path):
+    async def refuse():
+        raise Refused("cannot begin", ["another works on this pair"])
+
+    step = Probe(acts=refuse)  # a look would say that it is done
+    report = walk(tmp_path, World(), steps=(step, *STEPS) if first else (STEPS[0], step))
+    assert report.outcome is (Outcome.REFUSED if first else Outcome.UNDONE)
+    assert step.calls == ["precheck", "do", "undo"]
+    assert "another works on this pair" in report.reasons[0]
+
+
+def test_a_first_step_that_refuses_and_cannot_be_undone_is_stuck(tmp_path):
+    async def refuse():
+        raise Refused("cannot begin", ["another works on this pair"])
+
+    async def fail():
+        raise StepFailed("no way back")
+
+    report = walk(tmp_path, World(), steps=(Probe(acts=refuse, undoes=fail),))
+    assert report.outcome is Outcome.STUCK
 
 
 def test_a_step_has_a_time_limit(tmp_path):

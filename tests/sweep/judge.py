@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pymysql
-from tests.sweep.cases import Case
+from tests.sweep.cases import COMMIT, STEPS, Case
 from tests.sweep.network import Network
 from tests.sweep.pair import HOLD_S, PATIENCE, SweepLab, other, settle
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 WORDS = {"done": 0, "refused": 1, "undone": 2, "stuck": 3, "unknown": 3}
 # Faults during which clients may wait for another reason than the hold.
 OUTAGES = ("kill old", "kill new", "kill balancer", "hang old", "hang new", "hang balancer",
-           "lag by a lock", "lag by a global lock")
+           "lag by a lock")
+# Before the commit point it is noticed; afterwards its owner alone bounds it.
+LATE_OUTAGES = ("lag by a global lock",)
 
 
 def hold_ends(lab: SweepLab, limit_s: float) -> list[str]:
@@ -76,7 +78,9 @@ def load(client: subprocess.Popen[str], result: Result, case: Case, outage_s: fl
         if report[key] != 0:
             result.faults.append(f"{key}: {report[key]} {report.get(key + '_numbers', '')}")
     result.faults += [f"verification: {p}" for p in report["problems"]]
-    limit_ms = (HOLD_S + PATIENCE + (outage_s if case.action in OUTAGES else 0.0)) * 1000
+    late = case.action in LATE_OUTAGES and STEPS.index(case.step) > COMMIT
+    outage = case.action in OUTAGES or late
+    limit_ms = (HOLD_S + PATIENCE + (outage_s if outage else 0.0)) * 1000
     if result.longest_ms > limit_ms:
         slow = [e for e in report["errors"] if e["longest_ms"] > limit_ms]
         result.faults.append(f"a client waited {result.longest_ms:.0f} ms, "

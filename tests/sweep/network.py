@@ -17,6 +17,11 @@ from pathlib import Path
 
 HERE, THERE = "10.99.0.1", "10.99.0.2"  # in namespaces of our own: no clash possible
 INSIDE = "SLACKWATER_SWEEP_INSIDE"
+# Ports that no socket of the lab gets by itself (ip_local_port_range). With the ports of
+# slackwater's own sockets, the balancer's next connection to a server could want one that is taken
+# by a translated connection, and be translated too: its server would see a port that the balancer
+# does not know, as of a client that came past it.
+NAT_PORTS = "10000-30000"
 
 _LAB_RULES = f"""
 table ip sweep {{
@@ -26,7 +31,7 @@ table ip sweep {{
   }}
   chain seen {{
     type nat hook input priority 100;
-    iifname sweep0 snat to 127.0.0.1
+    iifname sweep0 meta l4proto tcp snat to 127.0.0.1:{NAT_PORTS}
   }}
 }}"""
 _SLACKWATER_RULES = f"""

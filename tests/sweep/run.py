@@ -24,7 +24,6 @@ from tests.sweep.watch import Watcher
 from slackwater.plan import journal
 
 RUN_LIMIT_S = 90.0
-LOCKS_LAST_S = 60.0  # operations.pair_world.SESSION_WAIT_TIMEOUT_S
 TINY_BYTES = 200 * 1024
 
 
@@ -152,14 +151,17 @@ class Sweep:
         if case.recover_inject:
             self._slackwater(["recover"], config, case.recover_inject, acts)
             judge.hold_ends(self.lab, HOLD_S + PATIENCE)
-        first = self._patient_recover(config, acts, result)
+        first = self._slackwater(["recover"], config, "", acts)
         nothing = not first.report.get("recovered")
         result.recovered = "-" if nothing and first.code == 0 else first.outcome
         if first.outcome not in ("done", "undone") or first.code not in (0,):
             result.faults.append(f"recover: {first.outcome} (exit {first.code}) "
                                  f"{first.report.get('reasons') or first.errors[-400:]}")
         # Killed when all was done: then nothing is left to recover, and the journal says so.
-        end = journal.read_all(state)[-1].outcome if nothing else first.outcome
+        past = journal.read_all(state)  # none when the disk was full
+        end = first.outcome
+        if nothing:
+            end = str(past[-1].outcome) if past else "refused"
         role = other(old) if end == "done" else old
         wrong = settle(self.lab, 8 * PATIENCE, active=role)
         result.faults += [f"after recover: {w}" for w in wrong]
@@ -169,17 +171,6 @@ class Sweep:
             result.faults.append(f"the second recover: exit {second.code} {second.errors[-200:]}")
         if self.lab.look() != before:
             result.faults.append("the second recover changed something")
-
-    def _patient_recover(self, config: Path, acts: Acts, result: Result) -> Said:
-        """A server that heard nothing of a slackwater's end keeps its locks for a minute."""
-        end = time.monotonic() + LOCKS_LAST_S + 10
-        while True:
-            said = self._slackwater(["recover"], config, "", acts)
-            text = said.errors + json.dumps(said.report)
-            if "less than a minute ago" not in text or time.monotonic() > end:
-                return said
-            result.notes.append("recover had to wait for the locks of a slackwater that is gone")
-            time.sleep(2)
 
     def _again(self, config: Path, acts: Acts, result: Result) -> None:
         """Nothing that was left may be in the way of the next switchover."""

@@ -7,8 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
@@ -16,6 +15,7 @@ from typing import IO, Any, Generic, TypeVar
 import typer
 
 from slackwater import clock, config
+from slackwater.cli.interrupts import Interrupts, interruptible
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
@@ -40,13 +40,14 @@ AnyWorld = TypeVar("AnyWorld", bound=ServersWorld)
 class Kind(Generic[AnyWorld]):
     """How an operation of this kind is taken up again from its journal's first event.
 
-    `settled` is asked when it could not be finished: somebody may have seen to it since; it
-    returns the outcome that holds then, and why.
+    `resume` comes before it is recovered: it claims what it works on (raises Refused, or
+    ConfigError where the file has changed). `settled` is asked when it could not be finished:
+    somebody may have seen to it since; it returns the outcome that holds then, and why.
     """
 
     plan_again: Callable[[dict[str, Any]], Plan[AnyWorld]]
     world: Callable[[Config, dict[str, Any]], AnyWorld]
-    claim: Callable[[AnyWorld], Awaitable[None]]
+    resume: Callable[[AnyWorld, Past], Coroutine[Any, Any, None]]
     settled: Callable[[AnyWorld, Plan[AnyWorld]], Awaitable[tuple[Outcome, str] | None]]
 
 
@@ -58,7 +59,7 @@ class Proposal(Generic[AnyWorld]):
     reasons: list[str]
 
 
-Propose = Callable[[AnyWorld], Awaitable[Proposal[AnyWorld]]]
+Propose = Callable[[AnyWorld], Coroutine[Any, Any, Proposal[AnyWorld]]]
 Make = Callable[[Config], AnyWorld]
 
 
@@ -92,8 +93,10 @@ def refused(operation: str, error: Refused, begun: float, *, title: str = "") ->
 async def _only_plan(
     operation: str, world: AnyWorld, propose: Propose[AnyWorld], *, as_json: bool
 ) -> int:
-    async with closing(world):
-        return print_plan(operation, await propose(world), as_json=as_json)
+    with interruptible() as interrupts:
+        async with closing(world):
+            proposal = await interrupts.look(propose(world))
+            return print_plan(operation, proposal, as_json=as_json)
 
 
 def walk(
@@ -103,17 +106,20 @@ def walk(
     """Run one operation to its end. Raises Refused when it could not even be recorded."""
 
     async def whole() -> Report:
-        async with closing(world):
-            faults = _faults(settings)
-            with only_one(settings, world.name):
+        faults = _faults(settings)
+        with interruptible() as interrupts, only_one(settings, world.name):
+            async with closing(world):
                 if left := unfinished(settings, world.name):
                     raise Refused(
                         f"cannot begin a {operation}",
                         [f"operation {p.id} is unfinished" for p in left],
                         hint="`slackwater recover` finishes or undoes it",
                     )
+                proposal = await interrupts.look(propose(world))
                 presenter = Presenter(as_json=as_json)
-                report = await _walk(operation, settings, world, propose, faults, presenter)
+                report = await _walk(
+                    operation, settings, world, proposal, faults, presenter, interrupts
+                )
                 presenter.finish()
         return report
 
@@ -121,10 +127,9 @@ def walk(
 
 
 async def _walk(
-    operation: str, settings: Config, world: AnyWorld, propose: Propose[AnyWorld],
-    faults: Faults, presenter: Presenter,
+    operation: str, settings: Config, world: AnyWorld, proposal: Proposal[AnyWorld],
+    faults: Faults, presenter: Presenter, interrupts: Interrupts,
 ) -> Report:
-    proposal = await propose(world)
     plan = proposal.plan
     begun = clock.unix()
     try:
@@ -148,30 +153,35 @@ async def _walk(
         async def guard() -> list[str]:
             return proposal.reasons
 
-        with interruptible(runner):
-            return await runner.run(guard)
+        interrupts.hand_over(runner)
+        return await runner.run(guard)
     finally:
         record.close()
 
 
+def kind_of(past: Past) -> Kind[Any]:
+    """How an operation is recovered. Raises UsageError for one that nobody knows."""
+    operation = past.planned.get("operation")
+    if operation not in KINDS:
+        raise UsageError(f"this slackwater does not know the operation in {past.path}")
+    return KINDS[operation]
+
+
 async def recover_one(settings: Config, past: Past, presenter: Presenter) -> Report:
     """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn."""
-    planned = past.planned
-    if planned.get("operation") not in KINDS:
-        raise UsageError(f"this slackwater does not know the operation in {past.path}")
-    kind = KINDS[planned["operation"]]
-    plan = kind.plan_again(planned["arguments"])
-    async with closing(kind.world(settings, planned)) as world:
-        with only_one(settings, world.name):
-            await world.connect()
-            await kind.claim(world)
+    kind = kind_of(past)
+    plan = kind.plan_again(past.planned["arguments"])
+    async with closing(kind.world(settings, past.planned)) as world:
+        with interruptible() as interrupts, only_one(settings, world.name):
             record = Journal.reopen(past.path)
-            world.notes.update(past.notes)
-            world.journal, world.tell = record, presenter.tell
-            runner = Runner(plan, world, record, tell=presenter.tell, faults=_faults(settings))
             try:
-                with interruptible(runner):
-                    report = await runner.recover(past)
+                world.notes.update(past.notes)
+                world.journal, world.tell = record, presenter.tell
+                await interrupts.look(world.connect())
+                await interrupts.look(kind.resume(world, past))
+                runner = Runner(plan, world, record, tell=presenter.tell, faults=_faults(settings))
+                interrupts.hand_over(runner)
+                report = await runner.recover(past)
                 stuck = report.outcome is Outcome.STUCK
                 # It may need neither: somebody may have seen to it since.
                 if stuck and (ended := await kind.settled(world, plan)):
@@ -210,11 +220,11 @@ def _snapshot_of(settings: Config, planned: dict[str, Any]) -> SnapshotWorld:
 
 
 KINDS: dict[str, Kind[Any]] = {
-    "snapshot": Kind(snapshot.plan_again, _snapshot_of, snapshot.claim, snapshot.settled),
-    "switchover": Kind(switchover.plan_again, _pair_of, switchover.claim, _agreed),
-    "hold": Kind(hold.plan_again, _held, hold_clients.claim, hold.settled),
-    "restart": Kind(restart.plan_again, _held, hold_clients.claim, hold.settled),
-    "upgrade": Kind(upgrade.plan_again, _held, hold_clients.claim, hold.settled),
+    "snapshot": Kind(snapshot.plan_again, _snapshot_of, snapshot.resume, snapshot.settled),
+    "switchover": Kind(switchover.plan_again, _pair_of, switchover.resume, _agreed),
+    "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
+    "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),
+    "upgrade": Kind(upgrade.plan_again, _held, hold_clients.resume, hold.settled),
 }
 
 
@@ -266,20 +276,6 @@ def only_one(settings: Config, pair: str) -> Iterator[None]:
 def _called(name: str) -> str:
     kind, _, server = name.partition(".")
     return f"server {server}" if kind == "server" and server else f"pair {name}"
-
-
-@contextlib.contextmanager
-def interruptible(runner: Runner[Any]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal stop and undo; a second one stops the undoing."""
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in signals:
-        loop.add_signal_handler(number, runner.interrupt)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 def unfinished(settings: Config, pair: str | None) -> list[Past]:

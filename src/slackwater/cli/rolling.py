@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from slackwater import clock
 from slackwater.cli.operate import Proposal, closing, print_plan, walk
@@ -28,7 +29,7 @@ class Part:
     """What is done to each server: the operation's name, and how its plan is made."""
 
     operation: str
-    propose: Callable[[HoldWorld], Awaitable[Proposal[HoldWorld]]]
+    propose: Callable[[HoldWorld], Coroutine[Any, Any, Proposal[HoldWorld]]]
 
 
 async def print_parts(settings: Config, pair: str, part: Part, *, as_json: bool) -> int:

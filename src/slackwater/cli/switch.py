@@ -14,6 +14,7 @@ from slackwater import clock, config
 from slackwater.cli.operate import (
     Proposal,
     figures_text,
+    kind_of,
     operate,
     recover_one,
     refused,
@@ -28,6 +29,7 @@ from slackwater.operations import switchover as operation
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.plan.journal import Past
+from slackwater.plan.recovery import recovery
 from slackwater.plan.report import Report
 from slackwater.plan.step import Outcome
 from slackwater.rules import guardrails
@@ -105,13 +107,23 @@ def _limits(world: PairWorld, hold: float | None, grace: float | None) -> Limits
         raise UsageError(f"--hold and --grace: {why}") from error
 
 
-def recover(file: ConfigOption = None, as_json: JsonOption = False) -> None:
+def recover(
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what would be done; touch nothing.")
+    ] = False,
+    file: ConfigOption = None,
+    pair: PairOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Finish or undo what a crash left, from the journal and from looking.
 
-    Safe to run twice, or with nothing to do.
+    Safe to run twice, or with nothing to do. Of all pairs, or of one with --pair.
     """
     settings = config.load(config.find(file))
-    left = unfinished(settings, None)
+    left = unfinished(settings, settings.pair(pair)[0] if pair else None)
+    if plan:
+        _print_recovery(left, as_json=as_json)
+        return
     if not left:
         now = clock.text(clock.unix())
         say(json.dumps({
@@ -131,6 +143,24 @@ def recover(file: ConfigOption = None, as_json: JsonOption = False) -> None:
         for report in reports:
             say(f"{report.title}: {report_text(report)}{figures_text(report)}")
     raise typer.Exit(_code(worst))
+
+
+def _print_recovery(left: list[Past], *, as_json: bool) -> None:
+    """What the journals say; the world is looked at when it is done."""
+    plans = []
+    for past in left:
+        plan = kind_of(past).plan_again(past.planned["arguments"])
+        found = recovery(plan, past)
+        steps = [{"act": act, "name": s.name, "summary": s.summary} for act, s in found.steps(plan)]
+        plans.append({"id": past.id, "title": plan.title, "way": found.way.value, "steps": steps})
+        if not as_json:
+            say(f"{plan.title} ({past.id}): {found.way.value}")
+            for act, step in found.steps(plan):
+                say(f"  {act}: {step.summary}")
+    if as_json:
+        say(json.dumps({"operation": "recover", "plans": plans}))
+    elif not plans:
+        say("Nothing to recover.")
 
 
 def _recover(settings: Config, past: Past, presenter: Presenter) -> Report:

@@ -92,10 +92,12 @@ class Switch:
 
     `age_ms`: since its task last ran. `holds`: backend -> (id, milliseconds left, back).
     `expired`: backend -> (id, why) of the last hold that it ended by itself.
+    `clock`: its machine's wall clock in whole seconds; None: an older Lua file is installed.
     """
 
     age_ms: float
     errors: int
+    clock: int | None = None
     holds: Mapping[str, tuple[str, float, str]] = field(default_factory=dict)
     expired: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     last_error: str = ""
@@ -214,7 +216,8 @@ def parse_sessions(text: str) -> list[tuple[str, str, str]]:
 
 def parse_switch(text: str) -> Switch | None:
     """`show slackwater` -> what the Lua task says; None when that command is unknown."""
-    head = re.search(r"^slackwater-switch 1 age_ms=([\d.]+) errors=(\d+)$", text, re.MULTILINE)
+    pattern = r"^slackwater-switch 1 age_ms=([\d.]+) errors=(\d+)(?: clock=(\d+))?$"
+    head = re.search(pattern, text, re.MULTILINE)
     if not head:
         return None
     holds = re.findall(r"^hold (\S+) id=(\S+) left_ms=(-?[\d.]+) back=(\S*)$", text, re.MULTILINE)
@@ -223,6 +226,7 @@ def parse_switch(text: str) -> Switch | None:
     return Switch(
         age_ms=float(head[1]),
         errors=int(head[2]),
+        clock=int(head[3]) if head[3] else None,
         holds={backend: (id_, float(left), back) for backend, id_, left, back in holds},
         expired={backend: (id_, why) for backend, id_, why in ended},
         last_error=error[1] if error else "",

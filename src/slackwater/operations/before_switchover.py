@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from slackwater import clock
-from slackwater.errors import StepFailed
-from slackwater.operations import canary
+from slackwater.errors import Refused, StepFailed
+from slackwater.operations import canary, pair_lock
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
-from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S, ServersWorld
+from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S
 from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
 
@@ -26,15 +26,19 @@ class TakeLocks(Step[PairWorld]):
 
     async def do(self, world: PairWorld) -> None:
         for name in (self.old, self.new):
-            server = world.servers[name]
-            await server.open()
-            if not await mysql_server.take_lock(await server.session(), lock_name(world)):
-                raise StepFailed(f"another slackwater works on this pair (its lock is on {name})")
+            if not await pair_lock.take(world, name):
+                raise Refused("cannot begin", [
+                    f"another slackwater works on this pair (its lock is on {name})"
+                ])
         # The plan was made before the locks were ours: somebody may have switched over since.
         old_writable, new_writable = [await world.writable(n) for n in (self.old, self.new)]
-        if old_writable is not True or new_writable is not False:
-            raise StepFailed(f"{self.old} is no longer the one server that accepts writes: others "
-                             "were at work since the plan was made")
+        if old_writable is None or new_writable is None:
+            raise StepFailed("cannot tell which server accepts writes")
+        if not old_writable or new_writable:
+            raise Refused("cannot begin", [
+                f"{self.old} is no longer the one server that accepts writes: others were at work "
+                "since the plan was made"
+            ])
         world.note(BEGAN, True)
         # MySQL 5.7 shows open transactions live only with an instrument that is off by default.
         world.note("watching", await mysql_server.watch_transactions(await world.session(self.old)))
@@ -44,27 +48,23 @@ class TakeLocks(Step[PairWorld]):
         await mysql_server.prepare_lock(
             old.lock, wait_timeout_s=SESSION_WAIT_TIMEOUT_S, lock_wait_timeout_s=1
         )
+        await pair_lock.mark(world, old.lock, "lock")
 
     async def verify(self, world: PairWorld) -> Seen:
-        owned = [await self._owned(world, name) for name in (self.old, self.new)]
-        return Seen.DONE if all(owned) else Seen.NOT_DONE
-
-    async def _owned(self, world: PairWorld, name: str) -> bool:
-        session = await world.session(name)
-        return await mysql_server.lock_owner(session, lock_name(world)) == session.connection_id
+        owned = [await pair_lock.owned(world, name) for name in (self.old, self.new)]
+        roles = [await world.writable(name) for name in (self.old, self.new)]
+        return Seen.DONE if all(owned) and roles == [True, False] else Seen.NOT_DONE
 
     async def undo(self, world: PairWorld) -> None:
         # The old server accepted writes when we began. One that died since comes back read-only,
         # and "undone" would not be true. Without our lock, somebody else may be at work on it.
         if BEGAN in world.notes and not await world.writable(self.old):
-            if not await self._owned(world, self.old):
+            if not await pair_lock.owned(world, self.old):
                 raise StepFailed(f"{self.old} does not accept writes, and our lock on it is lost")
             await reopen_old(world, self.old, self.new)
         await stop_watching(world, self.old)
         for name in (self.old, self.new):
-            control = world.servers[name].control
-            if control is not None and not control.broken:
-                await mysql_server.release_lock(control, lock_name(world))
+            await pair_lock.release(world, name)
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ class RehearseCatchUp(Step[PairWorld]):
             )
         # MariaDB counts a transaction as executed a moment before its rows can be seen.
         await canary.expect(new, "rehearsal", number, at=self.new, limit_s=self.lag_s)
+        if await mysql_server.commits_held_up(new, canary.TABLE):
+            raise StepFailed(f"somebody locks all tables on {self.new}; nothing was held")
         world.figures["rehearsal_ms"] = round((clock.mono() - begun) * 1000, 2)
 
     async def verify(self, world: PairWorld) -> Seen:
@@ -124,8 +126,3 @@ async def stop_watching(world: PairWorld, old: str) -> None:
     """Switch off again what TakeLocks switched on in Performance Schema; a restart does too."""
     if world.notes.get("watching"):
         await mysql_server.unwatch_transactions(await world.session(old))
-
-
-def lock_name(world: ServersWorld) -> str:
-    """The name of the advisory lock (GET_LOCK) that keeps two slackwaters apart."""
-    return f"slackwater:{world.name}"[:64]

@@ -11,7 +11,7 @@ import secrets
 from slackwater.outside.mysql_session import Session
 from slackwater.plan.wait import wait_until
 
-SCHEMA = "slackwater"
+TABLE = "slackwater.canary"
 EXISTS = (
     "SELECT COUNT(*) AS n FROM information_schema.TABLES "
     "WHERE TABLE_SCHEMA = 'slackwater' AND TABLE_NAME = 'canary'"

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
-from slackwater.operations.before_switchover import lock_name
 from slackwater.operations.hold_world import HoldWorld
+from slackwater.operations.pair_lock import lock_name
 from slackwater.operations.quiet_moment import PAUSE_S, Quiet, look_for_quiet, wait_for_quiet
 from slackwater.outside import mysql_server, tcp_table
+from slackwater.plan.journal import Past
 from slackwater.plan.step import Seen, Step
 from slackwater.rules import settle
 
@@ -185,7 +186,7 @@ def _judge(world: HoldWorld, found: dict[str, Quiet], what: str) -> None:
         raise StepFailed("; ".join(f"{n}: {what}: {q.who()}" for n, q in left.items()))
 
 
-async def claim(world: HoldWorld) -> None:
+async def resume(world: HoldWorld, _past: Past) -> None:
     """Before recovering: the lock on every server that can be reached."""
     await world.connect()
     for name in world.scope.servers:

@@ -11,9 +11,9 @@ from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.facts.health import Before
 from slackwater.facts.server import ServerFacts
-from slackwater.operations.before_switchover import lock_name
 from slackwater.operations.hold_command import STARTING
 from slackwater.operations.hold_world import HoldWorld
+from slackwater.operations.pair_lock import lock_name
 from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until

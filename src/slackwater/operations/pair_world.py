@@ -29,12 +29,17 @@ class PairWorld(ServersWorld):
         self.balancers = {
             name: HAProxy(balancer_address(config, name)) for name in table.balancers
         }
-        self.hosts = {name: Host(self.config.balancers[name].ssh) for name in table.balancers}
+        self.hosts = {name: Host(config.balancers[name].ssh) for name in table.balancers}
         self.held_since: float | None = None  # clock.mono() of the first hold
         self.held_until: float | None = None  # clock.mono() at which the balancers let go
 
     async def close(self) -> None:
-        """Give everything back; never raises, never takes long."""
+        """Give everything back; never raises.
+
+        What we still hold ends at its deadline, and our pins with it: sooner, and clients would
+        come one by one to the server that was active, which may be read-only by now.
+        """
+        await asyncio.sleep(max((b.held_for_s() for b in self.balancers.values()), default=0.0))
         await close_all(
             [*self.servers.values(), *self.balancers.values(), *self.hosts.values()]
         )

@@ -1,10 +1,9 @@
-"""The way back: end our sessions on a server, and let the old server accept writes again."""
+"""The way back: free the lock, and let the old server accept writes again."""
 
 from __future__ import annotations
 
-import asyncio
-
 from slackwater.errors import StepFailed
+from slackwater.operations.pair_lock import claim_late
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
 
@@ -14,33 +13,19 @@ PROMOTING = "promoting"  # noted on disk right before the new server is told to 
 async def unlock(world: PairWorld, old: str) -> None:
     """End the session that holds the lock; the server frees the lock with it."""
     server = world.servers[old]
-    lock, server.lock = server.lock, None
+    lock = server.lock
     if lock is not None:
-        await end_session(world, old, lock.connection_id)
+        await world.end_session(old, lock.connection_id)
+        server.lock = None  # not before: until then a late statement of it may still be executed
         await lock.close()
 
 
-async def end_session(world: PairWorld, server: str, session_id: int) -> None:
-    """Kill one of our sessions and wait until the server no longer has it."""
-    fresh = await world.servers[server].fresh()
-    try:
-        async with asyncio.timeout(3):
-            while await mysql_server.end_session(fresh, session_id):
-                await asyncio.sleep(0.002)
-    finally:
-        await fresh.close()
-
-
 async def reopen_old(world: PairWorld, old: str, new: str) -> None:
-    """Let the old server accept writes again, only if the new one surely does not.
-
-    A new server that cannot be asked is still read-only if we never began to promote it.
-    """
+    """Let the old server accept writes again, only if the new one surely does not."""
     if await world.writable(old):
         return
-    new_writable = await world.writable(new)
-    if new_writable or (new_writable is None and PROMOTING in world.notes):
-        raise StepFailed(f"{new} may be accepting writes, so {old} stays read-only")
+    await claim_late(world)
+    await surely_read_only(world, new)
     lock = world.servers[old].lock
     if lock is not None and lock.broken:
         await unlock(world, old)  # a late read_only of ours must not undo what follows
@@ -48,3 +33,13 @@ async def reopen_old(world: PairWorld, old: str, new: str) -> None:
     await mysql_server.set_read_only(session, False)
     if not await world.writable(old):
         raise StepFailed(f"{old} is still read-only")
+
+
+async def surely_read_only(world: PairWorld, new: str) -> None:
+    """Raises StepFailed if the new server may be accepting writes: then nothing leads back.
+
+    One that cannot be asked is still read-only if we never began to promote it.
+    """
+    writable = await world.writable(new)
+    if writable or (writable is None and PROMOTING in world.notes):
+        raise StepFailed(f"{new} may be accepting writes: nothing is sent back to the other server")

@@ -119,6 +119,16 @@ class ServersWorld:
         """A usable session to that server; raises OutsideError when it cannot be reached."""
         return await self.servers[server].session()
 
+    async def end_session(self, server: str, session_id: int) -> None:
+        """Kill one of our sessions and wait until the server no longer has it."""
+        fresh = await self.servers[server].fresh()
+        try:
+            async with asyncio.timeout(3):
+                while await mysql_server.end_session(fresh, session_id):
+                    await asyncio.sleep(0.002)
+        finally:
+            await fresh.close()
+
     async def writable(self, server: str) -> bool | None:
         """Whether a server accepts writes; None when nobody can tell now.
 

@@ -34,52 +34,32 @@ class SettleSessions(Step[PairWorld]):
 
     async def do(self, world: PairWorld) -> Seen:
         server = world.servers[self.old]
-        session = await server.session()
-        begun = clock.mono()
-        young_from = min(world.servers[self.old].own_ids())
+        sessions = _Settling(world, self.old, await server.session())
         # A connection that a balancer had opened before the hold may still wait to be accepted.
         # Ours, made after it and accepted in turn, tells when none of those is left.
         barrier = asyncio.ensure_future(knock(server.at.host, server.at.port))
-        closed: set[int] = set()
-        late_ms = 0.0  # how much longer than asked our last pause was
         try:
             while True:
                 accepted = barrier.done()  # asked before the look, so that it holds for it
-                asked = clock.mono()
-                found, transactions = await mysql_server.clients_and_transactions(session)
-                sessions = _not_ours(world, self.old, found)
-                look_ms = (clock.mono() - asked) * 1000
-                if accepted:
-                    sessions = [s for s in sessions if s.id != barrier.result()]
-                if accepted and not sessions:
+                await sessions.look(but=barrier.result() if accepted else 0)
+                if accepted and not sessions.left:
                     break
                 if world.hold_left_s() <= 0:  # they are let in again: those are not to be cut
                     raise StepFailed("the hold ended before the sessions did")
-                if clock.mono() - begun >= self.grace_s:
-                    cut = await _cut(session, sessions)
+                if sessions.elapsed_ms() >= self.grace_s * 1000:
+                    cut = await _cut(sessions.session, sessions.left)
                     world.figures["sessions_cut"] = [s.who() for s in cut]
                     break
-                if not barrier.done():
+                if barrier.done():
+                    await sessions.close_resting()
+                else:
                     # Requests under way are still being served. Until they are, two cores have no
                     # time for ours, and what we looked at is old before it is closed.
                     await asyncio.wait((barrier,), timeout=PAUSE_S)
-                    continue
-                slow_ms = max(look_ms, late_ms)
-                rest_ms = settle.rest_needed_ms((asked - begun) * 1000, slow_ms)
-                # Asking for a rest at least as long as the looks are old makes them still true in
-                # the moment of closing: who had no transaction then has begun none since.
-                close = settle.decide(sessions, transactions, rest_ms, young_from).close
-                rest_ms = max(rest_ms, (clock.mono() - asked) * 1000)
-                closed.update(await _close(session, close, rest_ms))
-                if len(close) == len(sessions):
-                    continue  # perhaps that was all: look at once
-                paused = clock.mono()
-                await asyncio.sleep(PAUSE_S)
-                late_ms = (clock.mono() - paused - PAUSE_S) * 1000
         finally:
             barrier.cancel()
             await asyncio.gather(barrier, return_exceptions=True)
-        world.figures["sessions_closed"] = len(closed)
+        world.figures["sessions_closed"] = len(sessions.closed)
         return Seen.DONE
 
     async def verify(self, world: PairWorld) -> Seen:
@@ -95,12 +75,48 @@ def _not_ours(world: PairWorld, old: str, found: list[ClientSession]) -> list[Cl
     ]
 
 
-async def _close(session: Session, ids: tuple[int, ...], rest_ms: float) -> list[int]:
-    if not ids:
-        return []
-    return await mysql_server.close_idle(
-        session, ids, rest_ms, after_ping_ms=settle.YOUNG_REST_MS
-    )
+class _Settling:
+    """The clients' sessions on the old server: looked at again and again, closed when they rest."""
+
+    def __init__(self, world: PairWorld, old: str, session: Session) -> None:
+        self.session = session
+        self.left: list[ClientSession] = []
+        self.closed: set[int] = set()
+        self._world, self._old = world, old
+        self._young_from = min(world.servers[old].own_ids())
+        self._transactions: dict[int, float] = {}
+        self._begun = self._looked = clock.mono()
+        self._look_ms = self._late_ms = 0.0  # how slow our looks are, how late our pauses end
+
+    def elapsed_ms(self) -> float:
+        return (clock.mono() - self._begun) * 1000
+
+    async def look(self, *, but: int) -> None:
+        """See who is left, without the session `but`."""
+        self._looked = clock.mono()
+        found, self._transactions = await mysql_server.clients_and_transactions(self.session)
+        self._look_ms = (clock.mono() - self._looked) * 1000
+        self.left = [s for s in _not_ours(self._world, self._old, found) if s.id != but]
+
+    async def close_resting(self) -> None:
+        """Close those that rest, then leave the others a moment."""
+        slow_ms = max(self._look_ms, self._late_ms)
+        rest_ms = settle.rest_needed_ms((self._looked - self._begun) * 1000, slow_ms)
+        close = settle.decide(self.left, self._transactions, rest_ms, self._young_from).close
+        if close:
+            # Asking for a rest at least as long as the looks are old makes them still true in the
+            # moment of closing: who had no transaction then has begun none since.
+            rest_ms = max(rest_ms, (clock.mono() - self._looked) * 1000)
+            self.closed.update(
+                await mysql_server.close_idle(
+                    self.session, close, rest_ms, after_ping_ms=settle.YOUNG_REST_MS
+                )
+            )
+        if len(close) == len(self.left):
+            return  # perhaps that was all: look at once
+        paused = clock.mono()
+        await asyncio.sleep(PAUSE_S)
+        self._late_ms = (clock.mono() - paused - PAUSE_S) * 1000
 
 
 async def _cut(session: Session, sessions: list[ClientSession]) -> list[ClientSession]:

@@ -20,6 +20,7 @@ from slackwater.operations.snapshot_records import BAD, GOOD, Record
 from slackwater.outside import backup_lock, command
 from slackwater.outside.backup_lock import BackupLock
 from slackwater.outside.copies import METHODS
+from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan, Seen, Step
 
 COMMAND = "command"
@@ -282,9 +283,8 @@ class RecordSnapshot(Step[SnapshotWorld]):
         snapshot_records.judge(world.config, self.snapshot, BAD, "it was not taken to its end")
 
 
-async def claim(world: SnapshotWorld) -> None:
-    """Before recovering: nothing is kept elsewhere than on this machine, which is locked."""
-    await world.connect()
+async def resume(world: SnapshotWorld, _past: Past) -> None:
+    """Before recovering: nothing but this machine's lock has to be claimed."""
 
 
 async def settled(

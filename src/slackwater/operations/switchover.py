@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from slackwater import clock
-from slackwater.errors import OutsideError, Refused, StepFailed
+from slackwater.errors import ConfigError, OutsideError, StepFailed
+from slackwater.operations import canary
 from slackwater.operations.after_switchover import CloseLeftovers, FollowNew, Persist, ProveIt
 from slackwater.operations.before_switchover import (
     MakeCanary,
     RehearseCatchUp,
     TakeLocks,
-    lock_name,
 )
+from slackwater.operations.pair_lock import claim, claim_late
 from slackwater.operations.pair_world import PairWorld
-from slackwater.operations.reopen import PROMOTING, end_session, reopen_old, unlock
+from slackwater.operations.reopen import PROMOTING, reopen_old, surely_read_only, unlock
 from slackwater.operations.settle_sessions import SettleSessions
 from slackwater.outside import mysql_server
 from slackwater.outside.haproxy import HAProxy
+from slackwater.plan.journal import Past
 from slackwater.plan.step import Plan, Seen, Step
 
 # Past the fence the rest takes some milliseconds; with less left of the hold, do not begin it.
@@ -212,6 +215,8 @@ class AimHold(Step[PairWorld]):
         return Seen.DONE if aimed else Seen.NOT_DONE
 
     async def undo(self, world: PairWorld) -> None:
+        await surely_read_only(world, self.new)
+
         async def aim_back(balancer: HAProxy) -> None:
             # A hold that ended by itself, or that a killed slackwater put, is no longer aimed by
             # anybody: what follows here reopens the old server and sends clients there.
@@ -231,11 +236,18 @@ class PromoteNew(Step[PairWorld]):
     no_undo: ClassVar[str] = "once it may have accepted writes, going back would lose them"
 
     async def do(self, world: PairWorld) -> None:
+        await claim_late(world)
         # Looked at again, because after a crash others may have been here.
-        if await world.writable(self.old) is not False:
-            raise StepFailed(f"{self.old} is not surely read-only, so {self.new} stays read-only")
-        world.note(PROMOTING, self.new)
         session = await world.session(self.new)
+        async with asyncio.TaskGroup() as both:
+            closed = both.create_task(world.writable(self.old))
+            held_up = both.create_task(mysql_server.commits_held_up(session, canary.TABLE))
+        if closed.result() is not False:
+            raise StepFailed(f"{self.old} is not surely read-only, so {self.new} stays read-only")
+        if held_up.result():
+            raise StepFailed(f"somebody locks all tables on {self.new} (FLUSH TABLES WITH READ "
+                             "LOCK, a backup): clients would wait there for its end")
+        world.note(PROMOTING, self.new)
         await mysql_server.set_read_only(session, False)
 
     async def verify(self, world: PairWorld) -> Seen:
@@ -245,19 +257,22 @@ class PromoteNew(Step[PairWorld]):
                 continue
             # Our lost statement may still arrive: end its session before believing a look.
             try:
-                await end_session(world, self.new, session.connection_id)
+                await world.end_session(self.new, session.connection_id)
             except OutsideError as error:
                 if not error.refused:  # a server that is not running has no session either
                     raise
         writable = await world.writable(self.new)
         if writable:
             return Seen.DONE
+        if PROMOTING not in world.notes:
+            return Seen.NOT_DONE  # it was never told to
         if writable is None or world.hold_left_s() <= 0:
             return Seen.UNKNOWN  # past the hold, clients may have been let in to it
         return Seen.NOT_DONE
 
     async def passed(self, world: PairWorld) -> Seen:
         """After a crash: it accepted writes if it does now, or has what the old one lacks."""
+        await claim_late(world)
         writable = await world.writable(self.new)
         if writable:
             return Seen.DONE
@@ -300,18 +315,22 @@ def _hold_ended(world: PairWorld) -> None:
     world.held_until = None
 
 
-async def claim(world: PairWorld) -> None:
-    """Before recovering: take the pair's locks on every server that can be reached.
-
-    Raises Refused when another slackwater, here or elsewhere, still holds one.
+async def resume(world: PairWorld, past: Past) -> None:
+    """Before recovering: everything that the journal names is still in the configuration, and the
+    pair's locks are ours. Raises ConfigError, or Refused.
     """
-    for name in world.pair:
-        if name in world.unreachable:
-            continue
-        session = await world.session(name)
-        if not await mysql_server.take_lock(session, lock_name(world)):
-            raise Refused(
-                "cannot recover",
-                [f"another slackwater holds the lock on {name}, or died less than a minute ago"],
-                hint="wait a minute and try again; `slackwater status` shows what is going on",
-            )
+    arguments = past.planned["arguments"]
+    names = {arguments["old"], arguments["new"], *arguments["replicas"]}
+    gone = [f"servers.{n}" for n in sorted(names - world.servers.keys())]
+    gone += [f"balancers.{n}" for n in arguments["balancers"] if n not in world.balancers]
+    if gone:
+        raise ConfigError(
+            f"{world.config.path}: operation {past.id} began with {', '.join(gone)}, which pair "
+            f"{world.name} does not have (any more)",
+            hint=f"put it back, also in [pairs.{world.name}], until `slackwater recover` has ended",
+        )
+    world.figures.update({"from": arguments["old"], "to": arguments["new"]})
+    for event in past.events:
+        if event["event"] == "ended" and "hold_ms" in event:
+            world.figures["hold_ms"] = event["hold_ms"]
+    await claim(world)

@@ -54,6 +54,9 @@ class HAProxy:
         self._pin: Pin | None = None
         self._hold_id = ""  # of the hold that this object put
         self._hold_ttl_ms = 0
+        self._hold_by = ""  # when the balancer must have seen it; "": its Lua file knows no such
+        self._held_until = 0.0  # time.monotonic()
+        self._ahead: float | None = None  # the balancer's wall clock minus time.monotonic()
         self._addresses: dict[str, str] = {}  # server name -> host:port, `hold` not among them
 
     # Looking
@@ -69,6 +72,8 @@ class HAProxy:
         state = parse_state(reply, self.at.backend, now=time.time())
         if state.servers:
             self._remember(state.servers)
+        clock = state.switch.clock if state.switch else None
+        self._ahead = clock - time.monotonic() if clock is not None else None
         return state
 
     async def capable(self, *, room: int = 500) -> list[str]:
@@ -100,6 +105,12 @@ class HAProxy:
         """
         mine = state.hold is not None and state.hold.id == self._hold_id
         return mine and state.holding and self.pinned
+
+    def held_for_s(self) -> float:
+        """Seconds for which the hold that THIS object put may still be in force: it was neither
+        released, nor has its deadline passed, nor was its pin lost."""
+        left = self._held_until - time.monotonic()
+        return left if self._hold_id and self.pinned and left > 0 else 0.0
 
     async def outgoing(self) -> frozenset[str]:
         """`host:port` of its own end of each connection to a server of the backend.
@@ -154,7 +165,8 @@ class HAProxy:
         At `deadline` (unix seconds, our clock) the balancer itself sends them to `back`; it
         counts from when it got this line, by its own clock, so not before `deadline` (to a few
         ms) and not much later. Again with another deadline: refreshes it. Raises OutsideError;
-        `release()` undoes whatever was done.
+        `release()` undoes whatever was done. A balancer that hangs and finds this line when we have
+        given it up (after `limit_s`) ends that hold at once: what is said of it stays true.
         """
         if not self.pinned:
             await self.prepare_hold(active=active)
@@ -163,6 +175,10 @@ class HAProxy:
         if not 0 < ttl_ms <= LONGEST_HOLD_S * 1000:
             self._fail(f"a hold of {ttl_ms} ms: want 1 to {LONGEST_HOLD_S:g} s", sent=False)
         self._hold_id, self._hold_ttl_ms = secrets.token_hex(6), ttl_ms
+        self._held_until = time.monotonic() + ttl_ms / 1000
+        # Whole seconds, begun on both sides: one more each.
+        by = None if self._ahead is None else self._ahead + time.monotonic() + self._limit_s + 2
+        self._hold_by = "" if by is None else f"/{int(by)}"
         backend, map_ = self.at.backend, self.at.holds_map
         servers = await self._change(
             f"del map {map_} {backend}",
@@ -296,7 +312,7 @@ class HAProxy:
         return self._addresses[server]
 
     def _entry(self, back: str) -> str:
-        return f"{self._hold_id or 'none'}/{self._hold_ttl_ms}/{back}"
+        return f"{self._hold_id or 'none'}/{self._hold_ttl_ms}/{back}{self._hold_by}"
 
     def _drop_pin(self) -> None:
         if self._pin is not None:

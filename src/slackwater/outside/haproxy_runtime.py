@@ -7,6 +7,8 @@ connection that could not be opened has certainly sent nothing.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 from slackwater.errors import OutsideError
 
@@ -63,7 +65,12 @@ async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWri
         return await asyncio.open_unix_connection(rest)
     host, _, port = rest.rpartition(":")
     if kind == "tcp" and host and port.isdigit():
-        return await asyncio.open_connection(host.strip("[]"), int(port))
+        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        # A line that we gave up is thrown away, and not delivered when a cut network is back.
+        writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        return reader, writer
     raise ValueError(f"neither unix:/path nor tcp:host:port: {address!r}")
 
 

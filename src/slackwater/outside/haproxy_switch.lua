@@ -1,11 +1,15 @@
 -- slackwater: the dead-man's switch of holds. Owned by slackwater; edits are overwritten.
 --
--- A hold is an entry `<backend> <id>/<ttl in ms>/<back>` in the map below. This task notes, by
+-- A hold is an entry `<backend> <id>/<ttl in ms>/<back>[/<by>]` in the map below. This task notes, by
 -- HAProxy's own monotonic clock, when it first saw an id, and ttl later ends that hold: server
 -- <back> is set ready, server `hold` goes to maintenance. So nobody's wall clock matters, neither
 -- its skew nor its jumps. A new id starts anew (a refreshed hold); the same id with another <back>
 -- keeps its deadline (slackwater aims elsewhere). Each HAProxy thread keeps its own copy of that
 -- clock, so a deadline is good to some milliseconds and one tick.
+--
+-- `by` is a time of this machine's own wall clock (os.time(), as `show slackwater` told it): an id
+-- first seen later is a line that slackwater has long given up, which a hung HAProxy found when it
+-- woke up. It is ended at once. HAProxy's own clock would not do: it leaves out the time it hung.
 --
 -- It fails towards serving: a value that it cannot read, a <back> that is no server, and a `hold`
 -- server that has weight while the map has no entry all end in a release, to the server whose
@@ -72,7 +76,7 @@ local function tick(backend, servers)
   local value, file = lookup(backend)
   if value == nil then return without_entry(backend, servers) end
   orphans[backend] = nil
-  local id, ttl, back = string.match(value, "^([^/%s]+)/(%d+)/([^/%s]+)$")
+  local id, ttl, back, by = string.match(value, "^([^/%s]+)/(%d+)/([^/%s]+)/?(%d*)$")
   local why = "its deadline has passed"
   if id == nil then
     id, ttl, back, why = "?", UNREADABLE_MS, nil, "its entry is not readable"
@@ -81,6 +85,9 @@ local function tick(backend, servers)
   if gone and gone.id == id and id ~= "?" then return end -- ended, but its entry stayed
   local held = seen[backend]
   if held == nil or held.id ~= id then
+    if by ~= nil and by ~= "" and os.time() > tonumber(by) then
+      return release(backend, servers, id, nil, file, "it came too late")
+    end
     held = { id = id, since = now() }
     seen[backend] = held
   end
@@ -120,7 +127,8 @@ core.register_cli({ "show", "slackwater" }, "show slackwater : holds and their d
     -- This thread's clock may be some ms behind that of the task's: not below 0.
     local age_ms = ran_at == 0 and 1e9 or math.max(0, (now() - ran_at) * 1000)
     tick_all(with_hold()) -- so that a hold put in this very line is seen
-    local out = { string.format("slackwater-switch 1 age_ms=%.0f errors=%d", age_ms, errors) }
+    local out = { string.format("slackwater-switch 1 age_ms=%.0f errors=%d clock=%d", age_ms,
+      errors, os.time()) }
     for backend, held in pairs(seen) do
       local left_ms = (held.since + held.ttl - now()) * 1000
       out[#out + 1] = string.format("hold %s id=%s left_ms=%.0f back=%s", backend, held.id,

@@ -7,7 +7,9 @@ import contextlib
 import functools
 import logging
 import os
+import socket
 import ssl
+import struct
 from typing import Any, NoReturn
 
 from asyncmy import errors as driver_errors
@@ -113,6 +115,7 @@ class Session:
         """Say goodbye, wait at most half a second for it, and close. Never raises."""
         if self.broken is None:
             self.broken = "it was closed"
+            _linger(self._connection, on=False)  # so that the goodbye arrives
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_CLOSE_LIMIT_S):
                     await self._connection.ensure_closed()
@@ -223,6 +226,7 @@ async def _login(at: ServerAddress, program: str, tls: ssl.SSLContext | None) ->
     try:
         await connection.connect()
         _check_descriptor(connection)
+        _linger(connection, on=True)
         # No time zone, no SQL mode of the server's own, no limit of its own on our statements.
         await connection.query("SET autocommit=1, SESSION sql_mode='', SESSION time_zone='+00:00'")
     except BaseException:
@@ -311,6 +315,16 @@ def _abort(connection: Any) -> None:
     if transport is not None:
         transport.abort()
     connection.close()
+
+
+def _linger(connection: Any, *, on: bool) -> None:
+    """With `on` an end without goodbye, also that of our process, throws away what was not yet
+    delivered. Else the kernel would go on sending it: after a network cut a statement that we gave
+    up, such as read_only = 0, would be executed half a minute later, in another operation's time.
+    """
+    sock = connection._transport.get_extra_info("socket") if connection._transport else None
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", int(on), 0))
 
 
 def _check_descriptor(connection: Any) -> None:

@@ -18,9 +18,10 @@ from functools import partial
 from typing import Any, Generic, Protocol
 
 from slackwater import clock
-from slackwater.errors import SlackwaterError
+from slackwater.errors import Refused, SlackwaterError
 from slackwater.plan.faults import Faults
 from slackwater.plan.journal import Journal, JournalError, Past
+from slackwater.plan.recovery import Way, recovery
 from slackwater.plan.report import Report, StepRecord
 from slackwater.plan.step import Outcome, Plan, Seen, Step, World
 
@@ -59,6 +60,7 @@ class Runner(Generic[World]):
         self._unwinding: asyncio.Task[None] | None = None
         self._at_commit = False
         self._committed = False
+        self._declined: list[str] = []  # why a step says that the operation must not begin
         self._faults.check([s.name for s in plan.steps])
         self.records = [StepRecord(s.name, s.summary) for s in plan.steps]
         self.report = Report(
@@ -107,12 +109,12 @@ class Runner(Generic[World]):
     async def recover(self, past: Past) -> Report:
         """Finish or undo what a crash left, by the journal and by looking."""
         self.journal.write_if_possible("recovering")
-        started, commit = past.steps("started"), self.plan.commit_index()
-        last = max((i for i, s in enumerate(self.plan.steps) if s.name in started), default=-1)
-        if last < commit:
-            return await self._unwind(last, "the operation was cut off before its commit point")
+        found, commit = recovery(self.plan, past), self.plan.commit_index()
+        if found.way is Way.UNDO:
+            why = "the operation was cut off before its commit point"
+            return await self._unwind(found.last, why)
         step = self.plan.steps[commit]
-        seen = Seen.DONE if step.name in past.steps("done") else await self._passed(step)
+        seen = Seen.DONE if found.way is Way.FINISH else await self._passed(step)
         if seen is Seen.NOT_DONE:
             return await self._unwind(commit, "the operation was cut off at its commit point")
         if seen is Seen.UNKNOWN:
@@ -175,9 +177,13 @@ class Runner(Generic[World]):
             seen = await self._do(step)
         except asyncio.CancelledError:
             error = "interrupted"
+        except Refused as refusal:
+            error, self._declined = _words(refusal), refusal.reasons
         except Exception as failure:
             error = _words(failure)
-        if error == "interrupted" and not step.commit and not self._committed:
+        if self._declined:
+            seen = Seen.NOT_DONE  # it says so itself
+        elif error == "interrupted" and not step.commit and not self._committed:
             seen = Seen.NOT_DONE  # it will be undone, whatever a look would say
         elif seen is not Seen.DONE or self._faults.denies(step.name):
             seen = await self._look(step, step.verify)
@@ -266,6 +272,8 @@ class Runner(Generic[World]):
             for s, r in list(zip(self.plan.steps, self.records, strict=True))[: last + 1]
             if not s.no_undo and r.state != "undone"
         ]
+        if self._declined and last == 0 and not left:
+            return self._end(Outcome.REFUSED, self._declined)
         outcome = Outcome.STUCK if left else Outcome.UNDONE
         reasons += [
             f"undo of {r.name}: {r.error}" for r in self.records if r.state == "undo failed"

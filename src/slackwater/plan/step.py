@@ -63,7 +63,10 @@ class Step(Generic[World]):
 
     async def do(self, world: World) -> Seen | None:
         """Act. Returns Seen.DONE when the reply itself showed that the goal holds, else None;
-        then `verify` is asked. While clients are held, a second look is time they wait."""
+        then `verify` is asked. While clients are held, a second look is time they wait.
+
+        A first step that finds others at work raises Refused: then the operation was not begun.
+        """
         raise NotImplementedError
 
     async def verify(self, world: World) -> Seen:

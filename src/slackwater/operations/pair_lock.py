@@ -1,0 +1,101 @@
+"""slackwater's advisory locks (GET_LOCK) on both servers: one operation at a time on a pair.
+
+Each session that an operation keeps open has a lock of its own too, named after the journal. It is
+how `recover` knows the sessions of its own dead process, whatever ids a server gives: a server that
+heard nothing of that end, after a network cut, would keep them, and the pair's lock, for a minute.
+"""
+
+from __future__ import annotations
+
+from slackwater.errors import Refused, SlackwaterError
+from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.servers_world import ServersWorld
+from slackwater.outside import mysql_server
+from slackwater.outside.mysql_session import Session
+
+LONGEST_NAME = 64  # MySQL's limit
+SLOTS = ("control", "spare", "lock")  # the sessions of a Server
+
+
+def lock_name(world: ServersWorld) -> str:
+    """The name of the lock that keeps two slackwaters apart."""
+    return f"slackwater:{world.name}"[:LONGEST_NAME]
+
+
+def mark_name(journal_id: str, slot: str) -> str:
+    """The name of the lock by which one of an operation's sessions is known."""
+    return f"slackwater/{journal_id}/{slot}"[-LONGEST_NAME:]
+
+
+async def take(world: PairWorld, name: str) -> bool:
+    """Take the pair's lock on a server; False when another slackwater has it."""
+    server = world.servers[name]
+    await server.open()
+    if world.journal is not None:
+        await _end_dead(world, name, world.journal.id)
+        for slot, own in (("control", server.control), ("spare", server.spare)):
+            await mark(world, own, slot)
+    return await mysql_server.take_lock(await server.session(), lock_name(world))
+
+
+async def mark(world: PairWorld, session: Session | None, slot: str) -> None:
+    """Have a session known by its slot to a later `recover`."""
+    if session is not None and world.journal is not None:
+        await mysql_server.take_lock(session, mark_name(world.journal.id, slot))
+
+
+async def _end_dead(world: PairWorld, name: str, journal_id: str) -> None:
+    """End what an earlier process left: no other works for this journal, `only_one` sees to that.
+
+    Every session, for one may still be executing a statement that nobody waits for any more.
+    """
+    session = await world.session(name)
+    for slot in SLOTS:
+        owner = await mysql_server.lock_owner(session, mark_name(journal_id, slot))
+        if owner is not None and owner not in world.own_ids(name):
+            await world.end_session(name, owner)
+
+
+async def release(world: PairWorld, name: str) -> None:
+    """Free the pair's lock, if the session that took it can still be used."""
+    server = world.servers[name]
+    for session in (server.control, server.spare):
+        if session is not None and not session.broken:
+            await mysql_server.release_lock(session, lock_name(world))
+
+
+async def owned(world: PairWorld, name: str) -> bool:
+    """Whether the session to use on this server has the pair's lock."""
+    session = await world.session(name)
+    return await mysql_server.lock_owner(session, lock_name(world)) == session.connection_id
+
+
+async def claim(world: PairWorld) -> None:
+    """Before recovering: take the pair's locks on every server that can be reached.
+
+    Raises Refused when another slackwater, here or elsewhere, still holds one.
+    """
+    for name in world.pair:
+        if name not in world.unreachable:
+            await _claim(world, name)
+
+
+async def claim_late(world: PairWorld) -> None:
+    """Before what was seen of a server decides: take its lock, if it could not be reached when
+    `claim` was at work and can be now. Raises Refused as that does."""
+    for name in [n for n in world.pair if n in world.unreachable]:
+        try:
+            await world.servers[name].open()
+        except SlackwaterError:
+            continue
+        await _claim(world, name)
+        del world.unreachable[name]
+
+
+async def _claim(world: PairWorld, name: str) -> None:
+    if not await take(world, name):
+        raise Refused(
+            "cannot recover",
+            [f"another slackwater holds the lock on {name}, or died less than a minute ago"],
+            hint="wait a minute and try again; `slackwater status` shows what is going on",
+        )

@@ -1,0 +1,113 @@
+"""One operation at a time works on a pair; what a dead one has left is known and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from tests.servers.command import slackwater
+
+from slackwater import config
+from slackwater.errors import Refused
+from slackwater.lab.facts import LabFacts
+from slackwater.operations.pair_lock import lock_name, mark_name
+from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reopen import reopen_old
+from slackwater.operations.switchover import PromoteNew
+from slackwater.outside import mysql_server
+
+pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
+
+
+@contextlib.contextmanager
+def locked(lab: LabFacts, server: str, *names: str) -> Iterator[Any]:
+    """A session of slackwater's account that has these locks, as a lost process leaves it."""
+    password = (Path(lab.config).parent / "slackwater.password").read_text().strip()
+    session = pymysql.connect(
+        unix_socket=str(lab.servers[server]["socket"]), user="slackwater", password=password
+    )
+    try:
+        with session.cursor() as cursor:
+            for name in names:
+                cursor.execute("SELECT GET_LOCK(%s, 0)", (name,))
+                assert cursor.fetchone() == (1,)
+        yield session
+    finally:
+        session.close()
+
+
+def test_a_second_operation_is_refused(lab: LabFacts) -> None:
+    with locked(lab, "b", "slackwater:lab"):
+        said = slackwater(lab, "switchover")
+    assert (said.report["outcome"], said.code) == ("refused", 1)
+    assert said.report["reasons"] == [
+        "another slackwater works on this pair (its lock is on b)"
+    ]
+    assert slackwater(lab, "status").report["active"] == "a"
+
+
+def test_recover_ends_the_sessions_of_its_own_dead_process_and_no_others(lab: LabFacts) -> None:
+    assert slackwater(lab, "switchover", inject="kill:HoldClients").code == -9
+    journal = next((Path(lab.config).parent / "state").glob("*.jsonl")).stem
+    lock = "slackwater:lab"
+    with locked(lab, "b", lock):  # somebody else's
+        said = slackwater(lab, "recover")
+        assert (said.report["outcome"], said.code) == ("refused", 1)
+        assert "another slackwater holds the lock on b" in said.report["reasons"][0]
+    with (
+        locked(lab, "b", mark_name(journal, "control"), lock) as control,
+        locked(lab, "b", mark_name(journal, "spare")) as spare,
+        locked(lab, "a", mark_name(journal, "lock")) as fence,
+    ):
+        said = slackwater(lab, "recover")
+        assert (said.report["outcome"], said.code) == ("undone", 0), said
+        for dead in (control, spare, fence):
+            with pytest.raises(pymysql.err.OperationalError):
+                dead.ping(reconnect=False)
+    assert (said.report["from"], said.report["to"]) == ("a", "b")
+
+
+def test_a_server_that_comes_back_later_is_claimed_before_it_is_judged(lab: LabFacts) -> None:
+    async def judge() -> bool:
+        world = PairWorld(config.load(lab.config), "lab")
+        try:
+            await world.connect()
+            world.unreachable["b"] = "it could not be reached when recover began"
+            with locked(lab, "b", lock_name(world)):
+                with pytest.raises(Refused, match="the lock on b"):
+                    await PromoteNew("a", "b").passed(world)
+                await mysql_server.set_read_only(await world.session("a"), True)
+                with pytest.raises(Refused, match="the lock on b"):
+                    await reopen_old(world, "a", "b")
+                assert await world.writable("a") is False
+            await reopen_old(world, "a", "b")
+            session = await world.session("b")
+            owner = await mysql_server.lock_owner(session, lock_name(world))
+            return owner == session.connection_id and not world.unreachable
+        finally:
+            await world.close()
+
+    assert asyncio.run(judge())
+
+
+def test_recover_says_what_it_would_do_and_what_the_configuration_lacks(lab: LabFacts) -> None:
+    assert slackwater(lab, "switchover", inject="kill:SettleSessions").code == -9
+    planned = slackwater(lab, "recover", "--plan", "--pair", "lab").report["plans"][0]
+    acts = [(s["act"], s["name"]) for s in planned["steps"]]
+    assert (planned["way"], acts) == (
+        "undo what was begun", [("undo", "HoldClients"), ("undo", "TakeLocks")]
+    )
+    assert slackwater(lab, "recover", "--pair", "shop").code == 78
+    whole = lab.config.read_text()
+    lab.config.write_text(whole.replace("lb1]", "lb9]").replace('"lb1"', '"lb9"'))
+    said = slackwater(lab, "recover")
+    assert said.code == 78
+    assert "began with balancers.lb1, which pair lab does not have (any more)" in said.errors
+    lab.config.write_text(whole)
+    assert slackwater(lab, "recover", "--pair", "lab").report["outcome"] == "undone"
+    assert slackwater(lab, "recover", "--plan").report["plans"] == []

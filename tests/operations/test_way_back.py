@@ -1,0 +1,59 @@
+"""Before anything is sent back to the old server, the new one is surely read-only."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.servers.command import slackwater
+
+from slackwater import config
+from slackwater.errors import StepFailed
+from slackwater.lab.facts import LabFacts
+from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reopen import PROMOTING
+from slackwater.operations.switchover import AimHold, HoldClients
+from slackwater.outside import mysql_server
+
+pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
+LB = ("lb1",)
+
+
+def test_a_hold_is_not_aimed_back_while_the_new_server_may_accept_writes(lab: LabFacts) -> None:
+    async def aimed() -> list[str]:
+        world = PairWorld(config.load(lab.config), "lab")
+        step, found = AimHold(LB, "b", "a"), []
+
+        async def note() -> None:
+            hold = (await world.balancers["lb1"].look()).hold
+            found.append(hold.back if hold else "nobody")
+
+        try:
+            await world.connect()
+            await HoldClients(LB, "a", "b", 8.0).do(world)
+            await step.do(world)
+            a, b = await world.session("a"), await world.session("b")
+            await mysql_server.set_read_only(a, True)
+            await mysql_server.set_read_only(b, False)
+            with pytest.raises(StepFailed, match="b may be accepting writes"):
+                await step.undo(world)
+            await note()
+            await mysql_server.set_read_only(b, True)
+            world.notes[PROMOTING] = "b"
+            await step.undo(world)
+            await note()
+            await HoldClients(LB, "a", "b", 8.0).undo(world)
+            await note()
+        finally:
+            await world.close()
+        return found
+
+    assert asyncio.run(aimed()) == ["b", "a", "nobody"]
+
+
+def test_a_hold_that_stays_in_force_keeps_its_pin_until_its_deadline(lab: LabFacts) -> None:
+    inject = "undo:HoldClients;before:FenceWrites;verify:FenceWrites"
+    said = slackwater(lab, "switchover", "--hold", "2", "--grace", "0.5", inject=inject)
+    assert said.report["outcome"] == "stuck"
+    balancers = slackwater(lab, "status").report["balancers"]
+    assert [b["hold"] for b in balancers.values()] == [None], "it ended while it was still held"
