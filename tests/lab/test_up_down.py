@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +24,9 @@ from slackwater.errors import Refused
 from slackwater.lab import directory as labs
 from slackwater.lab.down import down
 from slackwater.lab.facts import LabFacts, status
-from slackwater.lab.instance import Program
+from slackwater.lab.instance import Instance, Program
 from slackwater.lab.process import ProcessId
+from slackwater.lab.template import run_as
 from slackwater.lab.up import up
 
 pytestmark = pytest.mark.servers
@@ -249,3 +251,21 @@ def _read_only(socket: str | Path) -> int:
 def _nothing_left(directory: Path) -> None:
     eventually(lambda: not labs.processes(directory), "no process is left")
     assert not directory.exists()
+
+
+def test_another_servers_temporary_tables_stay(program: Program, place: Path) -> None:
+    """A server deletes every `#sql…` in its tmpdir when it starts; another may be using them."""
+    theirs = Path(tempfile.gettempdir(), f"#sql-slackwater-test-{os.getpid()}.MAI")
+    theirs.touch()
+    try:
+        if run_as().switch:
+            os.chown(theirs, run_as().uid, run_as().gid)
+        server = Instance.create(program, place / "s", server_id=1, mark=place)
+        try:
+            server.start(60 * PATIENCE)
+            assert sql(server.socket, "SELECT @@tmpdir AS d")[0]["d"] == str(place / "s" / "tmp")
+            assert theirs.exists()
+        finally:
+            server.remove()
+    finally:
+        theirs.unlink(missing_ok=True)

@@ -64,6 +64,7 @@ class Instance:
         directory = directory.absolute()
         _check_place(directory)
         directory.mkdir(mode=0o700)
+        (directory / "tmp").mkdir(mode=0o700)
         template.hand_over(directory, template.run_as())
         mark = directory if mark is None else mark.absolute()
         template.copy_to(program, directory / "data", mark=mark)
@@ -112,6 +113,9 @@ class Instance:
             "--no-defaults",
             f"--basedir={self.program.base}",
             f"--datadir={self.directory / 'data'}",
+            # Its own: a server that starts deletes every `#sql…` in there, also another server's
+            # tables of a query under way, which ends MariaDB by a signal 11.
+            f"--tmpdir={self.directory / 'tmp'}",
             f"--lc-messages-dir={self.program.messages}",
             *template.run_as().options,
             f"--socket={self.socket}",

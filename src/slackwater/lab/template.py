@@ -103,6 +103,7 @@ def _template(program: Program, work_parent: Path, mark: Path) -> Path:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(mode=0o700)
         try:
+            (work / "tmp").mkdir(mode=0o700)
             hand_over(work, run_as())
             _initialise(program, work, mark)
             shutil.copytree(work / "data", unfinished, symlinks=True)
@@ -132,6 +133,7 @@ def _initialise(program: Program, work: Path, mark: Path) -> None:
         "--no-defaults",
         f"--basedir={program.base}",
         f"--datadir={work / 'data'}",
+        f"--tmpdir={work / 'tmp'}",  # never another server's: see Instance.command
         *run_as().options,
         *options.redo(program),
     ]

@@ -307,8 +307,7 @@ def _close_resting_mariadb(ids: Sequence[int], idle_ms: float) -> str:
     A look reads the whole process list, however few are asked for, and costs as much as ten ends;
     the more of them a look is for, the older it is for the last. All is parsed before the first.
     """
-    # TIME_MS has fractions. Never by a cursor over this table (FOR … IN, in a compound statement):
-    # that crashed MariaDB 10.11.19 under load, in ha_maria::drop_table below mysql_open_cursor.
+    # TIME_MS has fractions.
     rounds = "".join(
         "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
         f" WHERE ID IN ({','.join(map(str, part))}) AND COMMAND='Sleep' AND TIME_MS>={idle_ms:f};"
