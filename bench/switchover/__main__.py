@@ -15,7 +15,7 @@ from bench.switchover import namespace, table
 from bench.switchover.measure import Round, measure
 from bench.switchover.methods import METHODS, Method
 from slackwater.lab.balancer import find_haproxy
-from slackwater.lab.programs import choose
+from slackwater.outside.server_programs import choose
 
 TRIES = 4  # of a round on a machine that does not come to rest; then it counts
 

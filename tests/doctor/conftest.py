@@ -11,8 +11,8 @@ import pytest
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE
 
-from slackwater.lab import programs
 from slackwater.lab.instance import Instance
+from slackwater.outside import server_programs as programs
 
 # Every version that tells in a way of its own; SLACKWATER_TEST_SERVERS=all for the others too.
 SERVERS: tuple[str, ...] = ("mariadb-10.11", "mysql-5.7", "mysql-9.7")

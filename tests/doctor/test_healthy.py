@@ -14,11 +14,11 @@ from tests.doctor.doctor import causes, doctor
 from tests.servers.fixtures import end, root_of
 from tests.servers.patience import PATIENCE, eventually
 
-from slackwater.lab import programs
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.instance import Instance
 from slackwater.lab.up import up
 from slackwater.outside import processes
+from slackwater.outside import server_programs as programs
 
 pytestmark = pytest.mark.servers
 

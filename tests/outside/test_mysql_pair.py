@@ -11,9 +11,9 @@ import pytest
 
 from slackwater.errors import OutsideError
 from slackwater.facts.server import ServerAddress
-from slackwater.lab import programs
 from slackwater.lab.instance import Instance
 from slackwater.outside import mysql_server as server
+from slackwater.outside import server_programs as programs
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_session import MysqlError, Session
 

@@ -18,8 +18,8 @@ from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.facts.server import ServerAddress
-from slackwater.lab import programs
 from slackwater.lab.instance import Instance
+from slackwater.outside import server_programs as programs
 
 WANTED = ("mariadb-10.11", "mariadb-11.8", "mysql-5.7", "mysql-9.7")
 PASSWORD = secrets.token_hex(8)

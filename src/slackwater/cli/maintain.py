@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -143,9 +144,17 @@ def restart(
         asked = dataclasses.replace(asked, same_version=True, must_restart=True)
         return known("restart", world, asked)
 
+    _one_or_both(Part("restart", propose), server, pair, file, plan_only=plan, as_json=as_json)
+
+
+def _one_or_both(
+    part: Part, server: str | None, pair: str | None, file: Path | None, *,
+    plan_only: bool, as_json: bool,
+) -> None:
+    """The server that was named, or the only one; of a pair without a name, both in turn."""
     settings = config.load(config.find(file))
     if server is None and pair is not None:
-        rolling(settings, pair, Part("restart", propose), plan_only=plan, as_json=as_json)
+        rolling(settings, pair, part, plan_only=plan_only, as_json=as_json)
         return
     if server is None and len(settings.servers) > 1:
         raise UsageError(f"say which server ({', '.join(settings.servers)})",
@@ -154,7 +163,7 @@ def restart(
     def make(found: Config) -> HoldWorld:
         return HoldWorld(found, scope_of(found, pair, server))
 
-    operate("restart", file, make, propose, plan_only=plan, as_json=as_json)
+    operate(part.operation, file, make, part.propose, plan_only=plan_only, as_json=as_json)
 
 
 def rolling(
@@ -264,18 +273,7 @@ def upgrade(
         common = _asked(world, ports, (), limit, quiet_limit, close_stragglers, command_limit)
         return await _upgrade(world, common, tuple(packages or ()), reinstall)
 
-    settings = config.load(config.find(file))
-    if server is None and pair is not None:
-        rolling(settings, pair, Part("upgrade", propose), plan_only=plan, as_json=as_json)
-        return
-    if server is None and len(settings.servers) > 1:
-        raise UsageError(f"say which server ({', '.join(settings.servers)})",
-                         hint="or --pair NAME for both of a pair, one after the other")
-
-    def make(found: Config) -> HoldWorld:
-        return HoldWorld(found, scope_of(found, pair, server))
-
-    operate("upgrade", file, make, propose, plan_only=plan, as_json=as_json)
+    _one_or_both(Part("upgrade", propose), server, pair, file, plan_only=plan, as_json=as_json)
 
 
 async def _upgrade(

@@ -23,7 +23,7 @@ from slackwater.errors import OutsideError, Refused
 from slackwater.lab import options, template
 from slackwater.lab.ports import free_port
 from slackwater.lab.process import ProcessId, poll_pause, spawn
-from slackwater.lab.programs import Program, at, choose, installed
+from slackwater.outside.server_programs import Program, at, choose, installed
 
 __all__ = ["Instance", "Program", "at", "choose", "free_port", "installed"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slackwater.lab.programs import Program
+from slackwater.outside.server_programs import Program
 
 # Threads that apply on the passive, chosen so that it stays beside some 1,300 commits a second on
 # two cores. Compared in turn, three rounds, on a machine that was busy with other work (load 20);

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from slackwater.errors import OutsideError
 from slackwater.lab import options, process
-from slackwater.lab.programs import Program, cache_root
+from slackwater.outside.server_programs import Program, cache_root
 
 _LIMIT_S = 180.0
 _ROOT_BY_SOCKET = """\

@@ -20,7 +20,7 @@ from slackwater.lab.facts import LabFacts, config_text
 from slackwater.lab.instance import Instance
 from slackwater.lab.options import CLIENTS_AT_ONCE
 from slackwater.lab.process import ProcessId
-from slackwater.lab.programs import Program, choose
+from slackwater.outside.server_programs import Program, choose
 
 Say = Callable[[str], None]
 

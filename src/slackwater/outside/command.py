@@ -15,6 +15,7 @@ from typing import Any
 
 from slackwater import clock
 from slackwater.errors import StepFailed
+from slackwater.outside.process import ProcessId
 
 LOOK_EVERY_S = 0.02
 END_GRACE_S = 10.0  # from SIGTERM to SIGKILL
@@ -42,7 +43,7 @@ class Command:
         """Whether it runs still."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)  # ours, when it has ended, has to be reaped
-        return _start_time(self.pid) == self.started
+        return ProcessId(self.pid, self.started).alive
 
     @property
     def exit_code(self) -> int | None:
@@ -127,7 +128,8 @@ def start(
     finally:
         os.close(descriptor)
     child.returncode = 0  # `alive` reaps it; Popen's own finaliser has nothing to warn of
-    return Command(child.pid, _start_time(child.pid) or 0, str(output), str(exit_file))
+    begun = ProcessId.of(child.pid)  # None when it has ended already
+    return Command(child.pid, begun.started if begun else 0, str(output), str(exit_file))
 
 
 def again(noted: Mapping[str, Any]) -> Command:
@@ -168,11 +170,3 @@ async def run(
 def _show(command: Command, show: Callable[[str], None]) -> None:
     if text := command.new_output():
         show(text)
-
-
-def _start_time(pid: int) -> int | None:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])

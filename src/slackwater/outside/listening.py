@@ -13,10 +13,11 @@ import struct
 from pathlib import Path
 
 from slackwater.errors import OutsideError
+from slackwater.facts.doctor import tables
+from slackwater.facts.doctor.host import LISTEN
 
 SYSTEMD = 1
 _CRED = struct.Struct("3i")  # pid, uid, gid: struct ucred
-_TCP_LISTEN, _UNIX_LISTEN = "0A", 0x10000  # states in /proc/net/tcp; flags in /proc/net/unix
 
 
 def handed_over(pid: int, *, keeper: int = SYSTEMD) -> list[str]:
@@ -52,7 +53,7 @@ def _listener(path: str) -> int | None:
     return int(_CRED.unpack(raw)[0]) or None
 
 
-def _sockets(pid: int) -> set[str]:
+def _sockets(pid: int) -> set[int]:
     """Inodes of all sockets that a process has open."""
     found = set()
     try:
@@ -62,27 +63,28 @@ def _sockets(pid: int) -> set[str]:
             except FileNotFoundError:
                 continue  # closed meanwhile
             if match := re.fullmatch(r"socket:\[(\d+)\]", target):
-                found.add(match[1])
+                found.add(int(match[1]))
     except OSError as error:
         hint = "run as root" if isinstance(error, PermissionError) else ""
         raise OutsideError(f"process {pid}", str(error), sent=False, hint=hint) from error
     return found
 
 
-def _listening(pid: int) -> dict[str, str]:
+def _listening(pid: int) -> dict[int, str]:
     """inode -> name of each listening socket in the process's network namespace."""
     found = {}
-    for table in ("tcp", "tcp6", "unix"):
-        for words in _rows(Path(f"/proc/{pid}/net/{table}")):
-            if table == "unix" and len(words) > 7 and int(words[3], 16) & _UNIX_LISTEN:
-                found[words[6]] = f"unix {words[7]}"
-            elif table != "unix" and words[3] == _TCP_LISTEN:
-                found[words[9]] = f"tcp {int(words[1].rpartition(':')[2], 16)}"
+    for table in ("tcp", "tcp6"):
+        for row in tables.tcp_rows(_text(Path(f"/proc/{pid}/net/{table}"))):
+            if row.state == LISTEN:
+                found[row.inode] = f"tcp {row.local[1]}"
+    for each in tables.unix_rows(_text(Path(f"/proc/{pid}/net/unix"))):
+        if each.listens and each.name:
+            found[each.inode] = f"unix {each.name}"
     return found
 
 
-def _rows(path: Path) -> list[list[str]]:
+def _text(path: Path) -> str:
     try:
-        return [line.split() for line in path.read_text(errors="replace").splitlines()[1:]]
+        return path.read_text(errors="replace")
     except OSError:  # no IPv6, for one
-        return []
+        return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import calendar
-import contextlib
 import os
 import re
 import time
@@ -90,16 +89,3 @@ def _record(fd: int) -> str:
             continue  # it was overwritten while we read
         except OSError:
             return ""  # no more
-
-
-def memory_events(pid_file: str) -> int:
-    """How often the kernel killed in the memory cgroup of the process named in a pid file; 0 when
-    it cannot be seen."""
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        pid = int(Path(pid_file).read_text())
-        line = next(text for text in Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-                    if text.startswith("0::"))
-        events = Path("/sys/fs/cgroup" + line[3:], "memory.events").read_text()
-        return next(int(text.split()[1]) for text in events.splitlines()
-                    if text.startswith("oom_kill "))
-    return 0

@@ -6,8 +6,10 @@ import socket
 from collections.abc import Collection
 from pathlib import Path
 
+from slackwater.facts.doctor.tables import tcp_rows
+
 _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
-_OPEN = {"01", "03"}  # ESTABLISHED, SYN_RECV (include/net/tcp_states.h)
+_OPEN = {1, 3}  # ESTABLISHED, SYN_RECV (include/net/tcp_states.h)
 
 
 def peers(port: int, tables: Collection[Path] = _TABLES) -> list[int]:
@@ -16,16 +18,13 @@ def peers(port: int, tables: Collection[Path] = _TABLES) -> list[int]:
     Half-open ones count: their SYN has passed, so they will be served. [] where the kernel does
     not tell.
     """
-    found = []
+    found: list[int] = []
     for table in tables:
         try:
-            lines = table.read_text().splitlines()[1:]
+            rows = tcp_rows(table.read_text())
         except OSError:
             continue
-        for line in lines:
-            local, remote, state = line.split()[1:4]
-            if state in _OPEN and int(local.rpartition(":")[2], 16) == port:
-                found.append(int(remote.rpartition(":")[2], 16))
+        found += [r.remote[1] for r in rows if r.state in _OPEN and r.local[1] == port]
     return found
 
 
