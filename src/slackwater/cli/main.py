@@ -18,6 +18,7 @@ from slackwater.cli import (
     inspect,
     lab,
     maintain,
+    pair,
     snapshot,
     switch,
 )
@@ -39,6 +40,7 @@ app.command("freeze")(freeze.freeze)
 app.command("thaw")(freeze.thaw)
 app.add_typer(hooks.app, name="hooks")
 app.add_typer(snapshot.app, name="snapshot")
+app.add_typer(pair.app, name="pair")
 app.command("history")(inspect.history)
 app.command("recover")(switch.recover)
 app.command("switchover")(switch.switchover)
