@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from slackwater.cli import pair_setup
+
 app = typer.Typer(help="Set a pair up, compare its servers, bring one back.",
                   no_args_is_help=True, rich_markup_mode=None)
 
@@ -11,3 +13,6 @@ app = typer.Typer(help="Set a pair up, compare its servers, bring one back.",
 @app.callback()
 def _pair() -> None:
     """Set a pair up, compare its servers, bring one back."""
+
+
+pair_setup.register(app)
