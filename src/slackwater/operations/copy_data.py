@@ -109,11 +109,13 @@ async def _dump(
 
         control = await kept(await logical_copy.writer(to_at))
         await empty_out(control, source)
+        first = await kept(await logical_copy.reader(from_at))
         writers = [await kept(await logical_copy.writer(to_at)) for _ in range(READERS)]
         readers = [await kept(await logical_copy.reader(from_at)) for _ in range(READERS)]
+        for session in (*writers, *readers):
+            await logical_copy.for_data(session)
         gtids, blocked_ms = await _snapshot(world, source, readers)
         watch.figures["source_locked_ms"] = blocked_ms
-        first = readers[0]
         schemas = await _schemas(first)
         tables = await schema_copy.tables(first, schemas)
         watch.progress = Progress(sum(t.size for t in tables), limit)

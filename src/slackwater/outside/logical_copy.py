@@ -81,6 +81,13 @@ async def writer(at: ServerAddress) -> Session:
     return session
 
 
+async def for_data(session: Session) -> Session:
+    """Have the literals of this session's statements be bytes, whatever is put together with them:
+    rows are made of columns of many character sets, which MySQL 8 does not mix otherwise."""
+    await session.run("SET SESSION collation_connection = 'binary'")
+    return session
+
+
 async def begin_snapshot(session: Session) -> None:
     """From here on this session sees nothing that others commit."""
     await session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")

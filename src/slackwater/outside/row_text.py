@@ -1,6 +1,6 @@
 """Rows as the text of their INSERT, made by the server itself: exact for every type.
 
-One expression gives a row as `(1,_binary'x',NULL)`. The source makes it for the copy; the target
+In a session whose literals are binary (logical_copy.for_data), one expression gives a row as `(1,_binary'x',NULL)`. The source makes it for the copy; the target
 makes it again for the checksum. So what is compared is what was stored, and what was stored is
 what the source said, byte for byte.
 """
@@ -45,7 +45,7 @@ class Column:
             quoted = f"CONCAT('_binary',QUOTE(CAST({name} AS BINARY)))"
         elif kind == "json":
             # Of MySQL: it takes no binary string. (MariaDB's is a longtext.)
-            quoted = f"CONCAT('_utf8mb4',QUOTE(CAST({name} AS CHAR)))"
+            quoted = f"CONCAT('_utf8mb4',QUOTE(CONVERT({name} USING utf8mb4)))"
         else:
             quoted = f"QUOTE({name})"
         return f"IF({name} IS NULL,'NULL',{quoted})"

@@ -36,8 +36,9 @@ def make_or_read(path: Path) -> str:
     """
     path = path.expanduser()
     if not path.exists():
-        # Letters, digits, and one sign of each kind that a password policy may ask for.
-        password = f"{secrets.token_urlsafe(24)}-aA1".replace("_", "x")
+        # One sign of each kind that a password policy may ask for; a replica of MySQL 5.7 takes at
+        # most 32.
+        password = f"{secrets.token_urlsafe(18)}-aA1".replace("_", "x")
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w") as file:
