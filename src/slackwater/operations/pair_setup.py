@@ -59,7 +59,7 @@ def plan(asked: Asked) -> Plan[Any]:
         if target.means is not Means.NOTHING:
             steps.append(Follow(target.name, asked.source, asked.tls))
     if asked.back and (not asked.back_follows or any(t.name == asked.back for t in anew)):
-        steps.append(Follow(asked.source, asked.back, asked.tls))
+        steps.append(Follow(asked.source, asked.back, asked.tls, ring=True))
     steps += [SetRoles(asked.source, tuple(t.name for t in asked.targets)),
               ProveReplication(asked.source, tuple(t.name for t in asked.targets), asked.back)]
     others = ", ".join(t.name for t in asked.targets)

@@ -58,6 +58,7 @@ class Follow(Step[SetupWorld]):
     replica: str
     source: str
     tls: bool
+    ring: bool = False  # the source replicates from this one
     limit_s: ClassVar[float] = 60.0
     undo_limit_s: ClassVar[float] = 40.0
 
@@ -98,14 +99,16 @@ class Follow(Step[SetupWorld]):
         await self._running(world)
 
     async def _position(self, world: SetupWorld) -> None:
-        """Where a MariaDB begins is its gtid_slave_pos; a source in a ring has none yet.
+        """In a ring, what the other has came from this server: it need not be asked for.
 
-        It has everything that the target was copied at, and asks for what comes after.
+        Only MariaDB has to be told: MySQL says what it has. Without it the other's binary log
+        would have to reach back to the beginning, and a copy's does not.
         """
         session = await world.session(self.replica)
-        at = world.notes.get(f"copied {self.source}")
-        if session.flavour.mariadb and at:
-            await session.run("SET GLOBAL gtid_slave_pos = %s", at, limit_s=10)
+        if not self.ring or not session.flavour.mariadb:
+            return
+        other = await mysql_server.executed_text(await world.session(self.source))
+        await mysql_setup.begin_behind(session, other)
 
     async def _running(self, world: SetupWorld) -> None:
         session = await world.session(self.replica)

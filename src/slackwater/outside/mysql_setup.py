@@ -208,6 +208,25 @@ async def begin_at(session: Session, executed: str, logged: str, *, limit_s: flo
         await session.run(statement, limit_s=limit_s)
 
 
+async def begin_behind(session: Session, other: str, *, limit_s: float = 10.0) -> None:
+    """Of a MariaDB in a ring, whose replication is stopped: it will ask the other only for what
+    comes after what it has itself."""
+    has = MariadbGtids.read(await executed(session))
+    asks = MariadbGtids.read(str(await session.value("SELECT @@GLOBAL.gtid_slave_pos") or ""))
+    theirs = MariadbGtids.read(other)
+    known = MariadbGtids.of(p for p in theirs.positions if has.contains(MariadbGtids.of([p])))
+    rest = MariadbGtids.of(p for p in asks.positions
+                           if p[0] not in {d for d, _, _ in known.positions})
+    await session.run("SET GLOBAL gtid_slave_pos = %s", str(known.union(rest)), limit_s=limit_s)
+
+
+async def executed(session: Session) -> str:
+    """All GTIDs of this MariaDB, its own and replicated ones."""
+    row = (await session.rows(dialect(session.flavour).executed))[0]
+    own = MariadbGtids.read(str(row["OWN"] or ""))
+    return str(own.union(MariadbGtids.read(str(row["REPLICATED"] or ""))))
+
+
 async def follow(
     session: Session, host: str, port: int, user: str, password: str, *, tls: bool,
     limit_s: float = 10.0,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "double",
-                      "year"})  # fmt: skip
+_NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "year"})
 _BY_NUMBER = frozenset({"bit", "enum", "set"})  # an ENUM's '' may be an error or a value
-_TIMES = frozenset({"date", "datetime", "timestamp", "time"})
+# Numbers too: -0 without quotes is an integer, and loses its sign.
+_QUOTED = frozenset({"date", "datetime", "timestamp", "time", "float", "double"})
 _BYTES = frozenset({"char", "varchar", "tinytext", "text", "mediumtext", "longtext", "binary",
                     "varbinary", "tinyblob", "blob", "mediumblob", "longblob"})  # fmt: skip
 _HEX = frozenset({"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring",
@@ -34,10 +34,10 @@ class Column:
             return f"IFNULL({name},'NULL')"
         if kind == "float":
             # As text a FLOAT has six digits; as a DOUBLE it has all of them.
-            return f"IFNULL({name}*1e0,'NULL')"
+            name = f"({name}*1e0)"
         if kind in _BY_NUMBER:
             return f"IFNULL(CAST({name} AS UNSIGNED),'NULL')"
-        if kind in _TIMES:
+        if kind in _QUOTED:
             return f"IFNULL(CONCAT('''',{name},''''),'NULL')"
         if kind in _HEX:
             return f"IFNULL(CONCAT('0x',HEX({name})),'NULL')"

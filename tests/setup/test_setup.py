@@ -1,0 +1,118 @@
+"""`pair setup` on real servers: from nothing, from a full source, again, and after being killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.servers.patience import PATIENCE, eventually
+from tests.setup import full
+from tests.setup.scene import Scene, scene
+
+from slackwater.lab.instance import Program, installed
+
+pytestmark = pytest.mark.servers
+QUICK = ("mariadb-10.11", "mysql-9.7")
+
+
+def named(name: str) -> Program:
+    found = [p for p in installed() if p.name == name]
+    if not found:
+        pytest.skip(f"no {name}; see scripts/servers/get")
+    return found[0]
+
+
+def verified(made: Scene, source: str = "a") -> None:
+    """Only the source takes writes, and what is written there arrives everywhere, with its id."""
+    made.sql(source, "CREATE DATABASE IF NOT EXISTS probe")
+    made.sql(source, "CREATE TABLE IF NOT EXISTS probe.p (n INT)")
+    made.sql(source, "INSERT INTO probe.p VALUES (1)")
+    count = "SELECT COUNT(*) AS n FROM probe.p"
+    want = made.sql(source, count)
+    for name in made.servers:
+        on = bool(made.sql(name, "SELECT @@GLOBAL.read_only AS r")[0]["r"])
+        assert on is (name != source), f"{name}: read_only is {on}"
+        eventually(lambda n=name: _there(made, n) and made.sql(n, count) == want,
+                   f"the row of {source} on {name}")
+
+
+def _there(made: Scene, name: str) -> bool:
+    return bool(made.sql(name, "SELECT 1 FROM information_schema.TABLES"
+                               " WHERE TABLE_SCHEMA = 'probe' AND TABLE_NAME = 'p'"))
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_from_nothing_and_again(name: str, place: Path) -> None:
+    """Two empty servers become a verified pair; the same command again changes nothing."""
+    with scene(named(name), place) as made:
+        said = made.setup()
+        assert said["outcome"] == "done" and said["proved"] == ["a to b", "b to a"]
+        verified(made)
+        again = made.setup()
+        assert [p["operation"] for p in again["parts"]] == ["pair-setup"]
+        steps = [s["name"] for s in again["steps"]]
+        assert steps == ["LockServers", "SetRoles", "ProveReplication"]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_from_a_full_source(name: str, place: Path) -> None:
+    """Everything is on the copy as it is on the source: all types, programs, accounts."""
+    with scene(named(name), place) as made:
+        full.fill(made, "a")
+        before = made.sql("a", "SHOW DATABASES")
+        plan = made.run("pair", "setup", "--plan", "--json")
+        assert plan.returncode == 0, plan.stderr
+        assert json.loads(plan.stdout)["targets"][0]["means"] == "the data is copied"
+        assert made.sql("a", "SHOW DATABASES") == before, "--plan touched something"
+        said = made.setup()
+        assert said["copied"]["b"]["rows"] > 10
+        assert full.contents(made, "b") == full.contents(made, "a")
+        event = made.sql("b", "SHOW EVENTS FROM shop")[0]
+        assert "SLAVE" in event["Status"].upper() or "REPLICA" in event["Status"].upper()
+        verified(made)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_killed_at_any_step_the_same_command_ends_verified(name: str, place: Path) -> None:
+    """SIGKILL as a step begins, or some milliseconds into it; then the same command again."""
+    with scene(named(name), place) as made:
+        full.fill(made, "a")
+        made.sql("a", "CREATE TABLE shop.many (id INT AUTO_INCREMENT PRIMARY KEY, v CHAR(200))")
+        made.sql("a", "INSERT INTO shop.many (v) VALUES ('x'), ('y'), ('z'), ('w')")
+        for _ in range(12):
+            made.sql("a", "INSERT INTO shop.many (v) SELECT v FROM shop.many")
+        want = full.contents(made, "a")
+        reached = [s for s in ("MakeAccounts.b", "CopyData.b", "CopyData.b", "Follow.b",
+                               "Follow.a", "ProveReplication") if _killed_at(made, s)]
+        assert "CopyData.b" in reached and "Follow.b" in reached
+        assert made.setup()["outcome"] == "done"
+        assert full.contents(made, "b") == want
+        assert made.sql("b", "CHECKSUM TABLE shop.many") == made.sql("a",
+                                                                     "CHECKSUM TABLE shop.many")
+        verified(made)
+
+
+def _killed_at(made: Scene, step: str) -> bool:
+    """Begin, and kill it once that step has begun; False when it ended without it."""
+    process = subprocess.Popen(
+        made.words("pair", "setup", "--json"), stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "started" and event.get("step") == step:
+                try:
+                    process.wait(random.choice((0, 0.02, 0.15)))
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                return process.wait(20 * PATIENCE) == -signal.SIGKILL
+        return False
+    finally:
+        process.kill()
+        process.wait(20 * PATIENCE)
+        process.stderr.close()
