@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -116,3 +117,24 @@ def _killed_at(made: Scene, step: str) -> bool:
         process.kill()
         process.wait(20 * PATIENCE)
         process.stderr.close()
+
+
+def test_by_the_clone_plugin(place: Path) -> None:
+    """MySQL's own copy of everything: the target restarts into it, and replicates both ways."""
+    program = named("mysql-9.7")
+    theirs = program.base / "lib/mysql/plugin/mysql_clone.so"
+    if not theirs.exists():
+        pytest.skip("no mysql_clone.so")
+    plugins = place / "plugins"  # the server's own account cannot look into the cache
+    plugins.mkdir(mode=0o755)
+    shutil.copy(theirs, plugins)
+    with scene(program, place, extra=[f"--plugin-dir={plugins}"]) as made:
+        full.fill(made, "a")
+        said = made.setup("--method", "clone")
+        assert said["copied"]["b"]["method"] == "clone" and said["copied"]["b"]["bytes"] > 0
+        assert full.contents(made, "b") == full.contents(made, "a")
+        for name in "ab":
+            loaded = made.sql(name, "SELECT 1 FROM information_schema.PLUGINS"
+                                    " WHERE PLUGIN_NAME = 'clone'")
+            assert not loaded, f"the clone plugin is left on {name}"
+        verified(made)
