@@ -15,6 +15,8 @@ from typing import Any
 
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE
+from tests.setup import file_server
+from tests.setup.file_server import FileServer
 
 from slackwater.lab import restart
 from slackwater.lab.instance import Instance, Program
@@ -72,7 +74,7 @@ class Scene:
         for name, server in self.servers.items():
             parts += [f"[servers.{name}]", f'address = "{server.address}"',
                       f'socket = "{server.socket}"',
-                      f'restart = "{restart.command(server.directory)}"',
+                      f'restart = "{_restart(server)}"',
                       *more.get("server_lines", {}).get(name, [])]
         if more.get("source"):
             parts += ["[sources.shop]", 'server = "a"', f"replicas = {json.dumps(names[1:])}"]
@@ -85,6 +87,11 @@ class Scene:
                 f"replicas = {json.dumps(names[2:])}",
             ]
         self.config.write_text("\n".join(parts) + "\n")
+
+
+def _restart(server: Instance) -> str:
+    own = isinstance(server, FileServer)
+    return file_server.command(server.directory) if own else restart.command(server.directory)
 
 
 @contextmanager

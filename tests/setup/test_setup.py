@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.servers.patience import PATIENCE, eventually
 from tests.setup import full
+from tests.setup.file_server import FileServer
 from tests.setup.scene import Scene, scene
 
 from slackwater.lab.instance import Program, installed
@@ -138,3 +139,30 @@ def test_by_the_clone_plugin(place: Path) -> None:
                                     " WHERE PLUGIN_NAME = 'clone'")
             assert not loaded, f"the clone plugin is left on {name}"
         verified(made)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_settings_go_into_one_file_and_the_servers_are_restarted(name: str, place: Path) -> None:
+    """Two servers as they are after installation, with the same server id and no binary log."""
+    with scene(named(name), place, ids=(7, 7), kind=FileServer) as made:
+        lines = {n: [f'config_dir = "{s.directory / "conf.d"}"'] for n, s in made.servers.items()}
+        made.write(server_lines=lines)
+        plan = json.loads(made.run("pair", "setup", "--plan", "--json").stdout)
+        wrong = {(f["server"], f["name"]) for f in plan["faults"]}
+        assert ("b", "server_id") in wrong and ("a", "server_id") not in wrong
+        assert all(f["why"] for f in plan["faults"])
+        before = {n: (s.directory / "conf.d/50-server.cnf").read_text()
+                  for n, s in made.servers.items()}
+        said = made.setup()
+        operations = [p["operation"] for p in said["parts"]]
+        assert operations[0] == "pair-settings" and operations[-1] == "pair-setup"
+        for n, server in made.servers.items():
+            conf = server.directory / "conf.d"
+            assert (conf / "50-server.cnf").read_text() == before[n]
+            ours = (conf / "zz-slackwater.cnf").read_text()
+            assert "read_only = ON" in ours
+            values = made.sql(n, "SELECT @@GLOBAL.log_bin AS l, @@GLOBAL.sync_binlog AS s,"
+                                 " @@GLOBAL.binlog_format AS f")[0]
+            assert values == {"l": 1, "s": 1, "f": "ROW"}
+        verified(made)
+        assert [p["operation"] for p in made.setup()["parts"]] == ["pair-setup"]

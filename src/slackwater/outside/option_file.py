@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from slackwater.outside.host import Host
 
 _NAMES = ("mariadbd", "mysqld")
 _FOLDERS = ("sbin", "bin", "libexec")
+_STAMP = re.compile(r"^[0-9-]+[T ][0-9:.]+Z?\s+\d+\s+")
 VALIDATE_LIMIT_S = 30.0
 
 
@@ -27,28 +29,36 @@ async def why_not(
         return ""
     # Not *.cnf: no server reads it.
     draft = directory / ".slackwater-draft"
-    await host.replace(draft, text)
     try:
-        first = [str(daemon), f"--defaults-file={draft}"]
-        base = [f"--basedir={variables.get('basedir', '/usr')}",
-                f"--datadir={variables.get('datadir', '')}", "--user=mysql"]
-        if not mariadb:
-            code, said = await host.run([*first, "--validate-config", *base],
-                                        limit_s=VALIDATE_LIMIT_S)
-            if "unknown option '--validate-config'" not in said:
-                return _fault(code, said)
-        code, said = await host.run([*first, "--verbose", "--help", *base],
-                                    limit_s=VALIDATE_LIMIT_S)
-        return _fault(code, said)
+        fault = await _ask(host, daemon, draft, text, variables, mariadb)
+        # What it says of an empty file too is not about these settings (a directory that only
+        # its own start-up script knows, for example).
+        same = fault and fault == await _ask(host, daemon, draft, "[mysqld]\n", variables, mariadb)
+        return "" if same else fault
     finally:
         await host.remove(draft)
+
+
+async def _ask(
+    host: Host, daemon: Path, draft: Path, text: str, variables: Mapping[str, str], mariadb: bool
+) -> str:
+    await host.replace(draft, text)
+    first = [str(daemon), f"--defaults-file={draft}"]
+    base = [f"--basedir={variables.get('basedir', '/usr')}",
+            f"--datadir={variables.get('datadir', '')}", "--user=mysql"]
+    if not mariadb:
+        code, said = await host.run([*first, "--validate-config", *base], limit_s=VALIDATE_LIMIT_S)
+        if "unknown option '--validate-config'" not in said:
+            return _fault(code, said)
+    code, said = await host.run([*first, "--verbose", "--help", *base], limit_s=VALIDATE_LIMIT_S)
+    return _fault(code, said)
 
 
 def _fault(code: int, said: str) -> str:
     wrong = [line for line in said.splitlines()
              if "[ERROR]" in line or "unknown variable" in line or "unknown option" in line]
     if wrong:
-        return wrong[0].strip()
+        return _STAMP.sub("", wrong[0]).strip()
     return f"it ended with exit code {code}: {said.strip()[-200:]}" if code else ""
 
 
