@@ -184,7 +184,8 @@ async def _snapshot(
 ) -> tuple[str, float]:
     """Begin the same snapshot in all readers, under a lock of some milliseconds; its GTIDs."""
     at = admin_address(world.config, source)
-    wanted = Wanted(setup_dialect(readers[0].flavour).snapshot_lock, LOCK_WITHIN_S, LOCK_HOLD_S, LOCK_GRACE_S)
+    kind = setup_dialect(readers[0].flavour).snapshot_lock
+    wanted = Wanted(kind, LOCK_WITHIN_S, LOCK_HOLD_S, LOCK_GRACE_S)
     lock, attempts = await take_within(at, wanted)
     try:
         await asyncio.gather(*(logical_copy.begin_snapshot(r) for r in readers))

@@ -1,4 +1,4 @@
-"""From what was seen to what will be done: the two plans of setting up, and why not to walk them."""
+"""From what was seen to what will be done: the two plans of setting up, or why not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Wish:
 
 @dataclass
 class Choice:
-    """What a look has led to. `unprepared`: reasons that hold only once settings should be right."""
+    """What a look has led to. `unprepared`: reasons that only hold once settings are to be right."""
 
     there: list[str] = field(default_factory=list)
     faults: tuple[Fault, ...] = ()

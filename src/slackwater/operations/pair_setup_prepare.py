@@ -61,9 +61,12 @@ def asked(
 ) -> Asked:
     """What each server needs; servers that need nothing are left out."""
     changes = []
+    # A replica is told so by its source, and that is where the account is then.
+    denied = any("Access denied" in c.io_error
+                 for s in seen.values() for c in s.facts.replication)
     for name, server in seen.items():
         own = tuple(f for f in faults if f.server == name)
-        change = Change(name, accounts_missing(config, server),
+        change = Change(name, denied or accounts_missing(config, group, server),
                         tuple((f.name, f.value, f.wanted) for f in own if f.how is How.NOW),
                         why=tuple(map(str, own)))
         if server.own_file is not None:
@@ -116,16 +119,12 @@ def own_hosts(config: Config, servers: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def accounts_missing(config: Config, server: ServerSetup) -> bool:
+def accounts_missing(config: Config, group: str, server: ServerSetup) -> bool:
     """Whether an account is not there, or cannot do what it is for."""
-    group = next((g for g in (*config.pairs, *config.sources)
-                  if server.name in config.group(g).servers), None)
-    servers = config.group(group).servers if group else (server.name,)
     account = config.accounts.replication
-    wanted = {f"{account.user}@{h}" for h in replication_hosts(config, servers)} if account else ()
-    absent = set(wanted) - server.accounts
-    denied = [c for c in server.facts.replication if "Access denied" in c.io_error]
-    return bool(absent or server.login or server.lacks or denied
+    hosts = replication_hosts(config, config.group(group).servers)
+    wanted = {f"{account.user}@{h}" for h in hosts} if account else set()
+    return bool(wanted - server.accounts or server.login or server.lacks
                 or (account is not None and not account.password_file.exists()))
 
 

@@ -1,4 +1,4 @@
-"""MySQL's clone plugin: the target fetches all data of the source over the network, and restarts."""
+"""MySQL's clone plugin: the target fetches all data of the source, and restarts into it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 2**20
 
 async def has_plugin(session: Session) -> bool:
     """Whether the plugin is loaded."""
-    return await session.value(PLUGIN) == "ACTIVE"
+    return bool(await session.value(PLUGIN) == "ACTIVE")
 
 
 async def load(session: Session) -> bool:

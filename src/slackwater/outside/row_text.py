@@ -1,8 +1,8 @@
 """Rows as the text of their INSERT, made by the server itself: exact for every type.
 
-In a session whose literals are binary (logical_copy.for_data), one expression gives a row as `(1,_binary'x',NULL)`. The source makes it for the copy; the target
-makes it again for the checksum. So what is compared is what was stored, and what was stored is
-what the source said, byte for byte.
+In a session whose literals are binary (logical_copy.for_data), one expression gives a row as
+`(1,_binary'x',NULL)`. The source makes it for the copy; the target makes it again for the
+checksum. So what is compared is what was stored, byte for byte.
 """
 
 from __future__ import annotations

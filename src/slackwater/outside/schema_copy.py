@@ -15,7 +15,8 @@ from slackwater.outside.row_text import Column, Table, identifier
 
 # Servers' own, or each server's to decide.
 _OWN_USERS = frozenset({"mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys", "root"})
-_STATE = re.compile(r"(ON COMPLETION (?:NOT )?PRESERVE) (?:ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)")
+_STATE = re.compile(
+    r"(ON COMPLETION (?:NOT )?PRESERVE) (?:ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)")
 # What a definition was made under counts when it is made again.
 _UNDER = "SET SESSION sql_mode = %s, SESSION character_set_client = %s,"
 _UNDER += " SESSION collation_connection = %s"
@@ -90,7 +91,8 @@ async def copy_sequences(source: Session, target: Session, schemas: Sequence[str
         made = (await source.rows(f"SHOW CREATE SEQUENCE {name}"))[0]
         await target.run(f"USE {identifier(str(row['S']))}")
         await target.run(_text(made["Create Table"]), limit_s=30)
-        now = (await source.rows(f"SELECT next_not_cached_value AS N, cycle_count AS C FROM {name}"))[0]
+        now = (await source.rows(
+            f"SELECT next_not_cached_value AS N, cycle_count AS C FROM {name}"))[0]
         await target.run(f"DO SETVAL({name}, {int(now['N'])}, 0, {int(now['C'])})", limit_s=30)
 
 

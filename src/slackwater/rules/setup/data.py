@@ -105,14 +105,24 @@ def _positions(gtids: MariadbGtids | MysqlGtids) -> tuple[tuple[int, int, int], 
     return gtids.positions if isinstance(gtids, MariadbGtids) else ()
 
 
-def descends(target: ServerSetup, source: ServerSetup) -> bool:
-    """Whether the target's data was once the source's: it has GTIDs, and the source has each."""
-    mine = target.facts.executed
-    if not mine or lacks(target, source):
+def related(target: ServerSetup, source: ServerSetup) -> bool:
+    """Whether the target has something that came from where the source's data came from.
+
+    MariaDB numbers from 1 on every server, so equal GTIDs of two servers that never met mean
+    nothing: only what a server has by replication, or was seeded with, counts.
+    """
+    mine, theirs = target.facts.executed, source.facts.executed
+    if isinstance(mine, MysqlGtids) and isinstance(theirs, MysqlGtids):
+        return mine.subtract(theirs) != mine
+    if target.facts.server_id == source.facts.server_id:
         return False
-    if isinstance(mine, MariadbGtids):
-        return all(_has(source, MariadbGtids.of([p])) for p in mine.positions)
-    return True
+    replicated = _gtids(target.variables.get("gtid_slave_pos", ""))
+    return any(_has(source, each) for each in replicated)
+
+
+def descends(target: ServerSetup, source: ServerSetup) -> bool:
+    """Whether the target's data was once the source's, and has nothing added to it."""
+    return related(target, source) and not lacks(target, source)
 
 
 def purged(target: ServerSetup, source: ServerSetup) -> str:
@@ -153,7 +163,7 @@ def decide(
         if not source.data:
             return Target(name, Means.SEED, "dump", note=note)
         return _copy(target, source, ways, False, method, note)
-    if ahead:
+    if ahead and related(target, source):
         return (f"{name} has transactions that {source.name} has not ({ahead}): it might be ahead, "
                 "and its data is never thrown away then; look at them with mysqlbinlog, and use "
                 f"`slackwater pair rejoin`, or --active {name} if its data counts")
