@@ -27,7 +27,7 @@ class Wish:
 
 @dataclass
 class Choice:
-    """What a look has led to. `unprepared`: reasons that only hold once settings are to be right."""
+    """What a look has led to. `unprepared`: reasons once settings are to be right."""
 
     there: list[str] = field(default_factory=list)
     faults: tuple[Fault, ...] = ()

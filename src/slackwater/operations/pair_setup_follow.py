@@ -8,6 +8,7 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.config import host_port
 from slackwater.errors import OutsideError, StepFailed
+from slackwater.operations.pair_setup_accounts import make_replication_account
 from slackwater.operations.pair_setup_look import SetupWorld
 from slackwater.outside import mysql_server, mysql_setup, reach, secrets
 from slackwater.plan.step import Seen, Step
@@ -16,6 +17,10 @@ from slackwater.rules.setup.replica_errors import explain
 
 RUNNING_LIMIT_S = 20.0
 REACH_LIMIT_S = 2.0
+
+
+class Denied(StepFailed):
+    """The source does not let the replica's account in."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,14 @@ class Follow(Step[SetupWorld]):
                                  secrets.read_password(file=account.password_file), tls=self.tls)
         await mysql_server.start_replica(session)
         world.note(f"followed {self.replica}", self.source)
-        await self._running(world)
+        try:
+            await self._running(world)
+        except Denied:
+            # A password that was changed elsewhere, and has come here by replication since.
+            await make_replication_account(world, self.source)
+            await mysql_server.stop_replica(session)
+            await mysql_server.start_replica(session)
+            await self._running(world)
 
     async def _position(self, world: SetupWorld) -> None:
         """In a ring, what the other has came from this server: it need not be asked for.
@@ -118,7 +130,8 @@ class Follow(Step[SetupWorld]):
             channels = await mysql_server.replica_status(session)
             errors = [e for c in channels for e in c.errors]
             if errors:
-                raise StepFailed(explain(self.replica, self.source, errors[0]))
+                kind = Denied if "Access denied" in errors[0] else StepFailed
+                raise kind(explain(self.replica, self.source, errors[0]))
             if clock.mono() - begun > RUNNING_LIMIT_S:
                 raise StepFailed(f"{self.replica} does not begin to replicate from {self.source}: "
                                  + (channels[0].io_state if channels else "it is no replica"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from slackwater.config import Config, Group
 from slackwater.facts.flavour import Flavour, Vendor
-from slackwater.operations.pair_setup_prepare import own_hosts, replication_hosts
+from slackwater.operations.pair_setup_accounts import replication_hosts
+from slackwater.operations.pair_setup_prepare import own_hosts
 from slackwater.outside.mysql_account import own_grants
 from slackwater.outside.mysql_setup import quoted
 from slackwater.outside.mysql_setup_dialect import setup_dialect

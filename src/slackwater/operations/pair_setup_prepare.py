@@ -12,6 +12,7 @@ from slackwater.config import Config, host_port
 from slackwater.errors import StepFailed
 from slackwater.facts.setup import ServerSetup, settings_text
 from slackwater.operations.pair_setup import LockServers
+from slackwater.operations.pair_setup_accounts import make_replication_account, replication_hosts
 from slackwater.operations.pair_setup_look import SetupWorld
 from slackwater.outside import mysql_setup, option_file, secrets
 from slackwater.outside.mysql_account import own_grants
@@ -99,14 +100,6 @@ def plan_again(arguments: dict[str, Any]) -> Plan[Any]:
     return plan(Asked.read(arguments))
 
 
-def replication_hosts(config: Config, servers: tuple[str, ...]) -> tuple[str, ...]:
-    """Where replicas come from: as configured, else the addresses of all servers."""
-    account = config.accounts.replication
-    if account is not None and account.hosts:
-        return account.hosts
-    return tuple(dict.fromkeys(host_port(config.servers[s].address)[0] for s in servers))
-
-
 def own_hosts(config: Config, servers: tuple[str, ...]) -> tuple[str, ...]:
     """Where slackwater comes from: as configured; else from the servers' own machines (as where a
     socket is used), and through the balancers."""
@@ -150,14 +143,7 @@ class MakeAccounts(Step[SetupWorld]):
 
     async def do(self, world: SetupWorld) -> None:
         config, session = world.config, await world.session(self.server)
-        account = config.accounts.replication
-        if account is None:
-            raise StepFailed("there is no [accounts.replication] in the file")
-        password = secrets.make_or_read(account.password_file)
-        for host in replication_hosts(config, world.group.servers):
-            await mysql_setup.make_account(
-                session, account.user, host, password, mysql_setup.replication_grants(session),
-                tls=account.require_tls)
+        await make_replication_account(world, self.server)
         own = config.accounts.slackwater
         if config.accounts.admin is None:
             return  # it is the administrator, and was let in
