@@ -52,7 +52,9 @@ TOUCHING_TOO = {
     "plan/journal.py": "asks for this machine's name",
     "cli/demo.py": "runs the load and the switchovers as a person would",
 }
-VERSIONS_COMPARED_IN = {"outside/mysql_dialect.py", "facts/flavour.py"}
+VERSIONS_COMPARED_IN = {
+    "outside/mysql_dialect.py", "outside/mysql_setup_dialect.py", "facts/flavour.py",
+}
 # Whose versions are not those of database servers, or are of a lab's own programs.
 OTHER_VERSIONS = {"outside/haproxy_capable.py", "lab/options.py", "lab/accounts.py"}
 

@@ -9,6 +9,7 @@ import shlex
 import stat
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -83,6 +84,12 @@ def _file(path: Path) -> Path:
     return path
 
 
+def _host_pattern(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9:._%/-]+", text):
+        raise ValueError("write a host as in CREATE USER: 10.0.0.5, 10.0.0.% or db1.example.com")
+    return text
+
+
 def _words(text: str) -> str:
     try:
         words = shlex.split(text)
@@ -100,6 +107,7 @@ SshDestination = Annotated[str, AfterValidator(_destination)]
 Variable = Annotated[str, AfterValidator(_variable)]
 File = Annotated[Path, AfterValidator(_file)]
 Words = Annotated[str, AfterValidator(_words)]
+HostPattern = Annotated[str, AfterValidator(_host_pattern)]
 # TOML has types: true is not a number, and "5" is not 5.
 Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 
@@ -114,6 +122,9 @@ class ServerTable(_Table):
     address: Address
     socket: File | None = None  # slackwater's own way in, where it runs on the same machine
     restart: Words | None = None  # the command that restarts it, for `slackwater restart`
+    # Where `pair setup` keeps its one file of settings: a directory that the server reads.
+    config_dir: File | None = None
+    ssh: SshDestination | None = None  # where that directory is; without it, on this machine
 
 
 class AccountTable(_Table):
@@ -125,6 +136,7 @@ class AccountTable(_Table):
     option_file: File | None = None
     tls: Literal["off", "preferred", "required"] = "preferred"
     ca: File | None = None
+    hosts: tuple[HostPattern, ...] = ()  # where it may come from; `pair setup` makes it for these
 
     @pydantic.model_validator(mode="after")
     def _one_source(self) -> AccountTable:
@@ -134,10 +146,38 @@ class AccountTable(_Table):
         return self
 
 
+class AdminTable(_Table):
+    """Who makes accounts and changes settings, for `pair setup`. Without any password: an account
+    that the server knows by its unix socket, such as root."""
+
+    user: str = "root"
+    password_file: File | None = None
+    password_env: Variable | None = None
+    option_file: File | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_source(self) -> AdminTable:
+        given = [self.password_file, self.password_env, self.option_file]
+        if sum(g is not None for g in given) > 1:
+            raise ValueError("give one of password_file, password_env, option_file, or none")
+        return self
+
+
+class ReplicationTable(_Table):
+    """The account by which servers replicate from each other."""
+
+    user: str = "repl"
+    password_file: File  # made, with a new password, where there is none
+    hosts: tuple[HostPattern, ...] = ()  # where replicas come from [default: their addresses]
+    require_tls: Annotated[bool, Field(strict=True)] = False
+
+
 class Accounts(_Table):
     """The accounts by what they are for."""
 
     slackwater: AccountTable
+    admin: AdminTable | None = None
+    replication: ReplicationTable | None = None
 
 
 class BalancerTable(_Table):
@@ -162,6 +202,32 @@ class PairTable(_Table):
     servers: Annotated[tuple[Name, ...], Field(min_length=2, max_length=2)]
     balancers: Annotated[tuple[Name, ...], Field(min_length=1)]
     replicas: tuple[Name, ...] = ()
+
+
+class SourceTable(_Table):
+    """One server that takes writes, and those that replicate from it; nobody switches over."""
+
+    server: Name
+    replicas: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Servers that belong together: a pair (`ring`: each of `heads` is a replica of the other), or
+    one source (the only head); `replicas` follow whichever head takes writes."""
+
+    name: str
+    heads: tuple[str, ...]
+    replicas: tuple[str, ...]
+    balancers: tuple[str, ...] = ()
+
+    @property
+    def ring(self) -> bool:
+        return len(self.heads) == 2
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        return (*self.heads, *self.replicas)
 
 
 AFTER_GRACE_S = 0.5  # for fence, catching up and promotion
@@ -197,6 +263,7 @@ class Config(_Table):
     accounts: Accounts
     balancers: dict[Name, BalancerTable] = {}
     pairs: dict[Name, PairTable] = {}
+    sources: dict[Name, SourceTable] = {}
     limits: LimitsTable = LimitsTable()
     state: StateTable = StateTable()
     lab: Annotated[bool, Field(strict=True)] = False
@@ -238,6 +305,32 @@ class Config(_Table):
         ask = "there is more than one pair; name one with --pair" if name is None else (
             f"there is no pair {name!r}{_nearest(name, list(self.pairs))}")
         raise ConfigError(f"{self.path}: {ask}", hint=f"pairs in the file: {', '.join(self.pairs)}")
+
+    def group(self, name: str | None) -> Group:
+        """The pair or source of that name, or the only one. Raises ConfigError."""
+        names = [*self.pairs, *self.sources]
+        if name is None and len(names) == 1:
+            name = names[0]
+        if name in self.sources:
+            source = self.sources[name]
+            return Group(name, (source.server,), source.replicas)
+        if name is None and self.sources and self.pairs:
+            raise ConfigError(f"{self.path}: there is more than one; name one with --pair",
+                              hint=f"in the file: {', '.join(names)}")
+        found, pair = self.pair(name)
+        return Group(found, pair.servers, pair.replicas, pair.balancers)
+
+    def admin_password(self) -> str:
+        """The password of the account that sets servers up; "" for one known by its socket.
+        Raises ConfigError."""
+        admin = self.accounts.admin
+        if admin is None:
+            return self.password()
+        if not (admin.password_file or admin.password_env or admin.option_file):
+            return ""
+        return read_password(
+            file=admin.password_file, variable=admin.password_env, option_file=admin.option_file,
+        )
 
     def password(self) -> str:
         """The password of slackwater's account. Raises ConfigError; never prints it."""
@@ -287,19 +380,26 @@ def _loose_names(config: Config) -> Iterator[str]:
     """What pairs name and nobody has, and what is named where it cannot be."""
     taken: dict[tuple[str, str], str] = {}
     tables = {"servers": list(config.servers), "balancers": list(config.balancers)}
+    named: list[tuple[str, str, tuple[str, ...]]] = []
     for pair_name, pair in config.pairs.items():
-        named = [("servers", "servers", pair.servers), ("replicas", "servers", pair.replicas),
-                 ("balancers", "balancers", pair.balancers)]
-        for key, table, names in named:
-            where = f"pairs.{pair_name}.{key}"
-            for name in names:
-                if name not in tables[table]:
-                    yield (f"{where} names {name!r}, but there is no [{table}.{name}]"
-                           f"{_nearest(name, tables[table])}")
-                elif (table, name) in taken:
-                    yield f"{where} names {name!r}, which {taken[table, name]} names already"
-                else:
-                    taken[table, name] = where
+        at = f"pairs.{pair_name}"
+        named += [(f"{at}.servers", "servers", pair.servers),
+                  (f"{at}.replicas", "servers", pair.replicas),
+                  (f"{at}.balancers", "balancers", pair.balancers)]
+    for name, source in config.sources.items():
+        named += [(f"sources.{name}.server", "servers", (source.server,)),
+                  (f"sources.{name}.replicas", "servers", source.replicas)]
+        if name in config.pairs:
+            yield f"there is a [pairs.{name}] and a [sources.{name}]: give one another name"
+    for where, table, names in named:
+        for name in names:
+            if name not in tables[table]:
+                yield (f"{where} names {name!r}, but there is no [{table}.{name}]"
+                       f"{_nearest(name, tables[table])}")
+            elif (table, name) in taken:
+                yield f"{where} names {name!r}, which {taken[table, name]} names already"
+            else:
+                taken[table, name] = where
     addresses: dict[str, str] = {}
     for name, server in config.servers.items():
         other = addresses.setdefault(server.address, name)
@@ -332,9 +432,13 @@ def _secret(where: list[str]) -> bool:
 def _keys_beside(where: list[str]) -> list[str]:
     tables: dict[str, type[BaseModel]] = {
         "servers": ServerTable, "balancers": BalancerTable,
-        "accounts": AccountTable if len(where) > 2 else Accounts,
-        "pairs": PairTable, "limits": LimitsTable, "state": StateTable,
+        "pairs": PairTable, "sources": SourceTable, "limits": LimitsTable, "state": StateTable,
     }
+    accounts: dict[str, type[BaseModel]] = {
+        "slackwater": AccountTable, "admin": AdminTable, "replication": ReplicationTable,
+    }
+    if where[0] == "accounts":
+        tables["accounts"] = accounts.get(where[1], Accounts) if len(where) > 2 else Accounts
     table = Config if len(where) == 1 else tables.get(where[0], Config)
     return list(table.model_fields)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from slackwater.cli.present import plan_text
 from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.operations import switchover
+from slackwater.outside.mysql_account import OWN_SCHEMA_RIGHTS
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.rules import guardrails
 from slackwater.rules.doctor.causes import CAUSES
@@ -36,8 +37,7 @@ def plan_block() -> str:
 def grants_block() -> str:
     """The grants that slackwater's account needs, for each kind of server."""
     lines = ["```sql", "CREATE USER slackwater@'10.0.0.%' IDENTIFIED BY '…';",
-             "GRANT CREATE, SELECT, INSERT, DELETE, LOCK TABLES ON slackwater.*"
-             " TO slackwater@'10.0.0.%';"]
+             f"GRANT {', '.join(OWN_SCHEMA_RIGHTS)} ON slackwater.* TO slackwater@'10.0.0.%';"]
     for title, flavour in VERSIONS:
         speaks = dialect(flavour)
         needs = ", ".join(speaks.needs)

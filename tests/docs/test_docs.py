@@ -34,7 +34,9 @@ def test_every_configuration_key_is_documented() -> None:
     tables = {
         "servers.NAME": config.ServerTable, "accounts.slackwater": config.AccountTable,
         "balancers.NAME": config.BalancerTable, "pairs.NAME": config.PairTable,
-        "limits": config.LimitsTable, "state": config.StateTable,
+        "accounts.admin": config.AdminTable, "accounts.replication": config.ReplicationTable,
+        "sources.NAME": config.SourceTable, "limits": config.LimitsTable,
+        "state": config.StateTable,
     }
     keys = [f"{table}.{key}" for table, model in tables.items() for key in model.model_fields]
     assert [key for key in keys if f"`{key}`" not in text] == []

@@ -9,9 +9,19 @@ from typing import Any, Generic
 from slackwater.cli.operate import AnyWorld
 from slackwater.config import Config
 from slackwater.errors import UsageError
-from slackwater.operations import hold, hold_clients, restart, snapshot, switchover, upgrade
+from slackwater.operations import (
+    hold,
+    hold_clients,
+    pair_setup,
+    pair_setup_prepare,
+    restart,
+    snapshot,
+    switchover,
+    upgrade,
+)
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.operations.look import look
+from slackwater.operations.pair_setup_look import SetupWorld
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.snapshot import SnapshotWorld
 from slackwater.plan.journal import Past
@@ -59,7 +69,14 @@ def _snapshot_of(settings: Config, planned: dict[str, Any]) -> SnapshotWorld:
     return SnapshotWorld(settings, snapshot.Asked.read(planned["arguments"]).server)
 
 
+def _setup_of(settings: Config, planned: dict[str, Any]) -> SetupWorld:
+    return SetupWorld(settings, settings.group(planned["pair"]))
+
+
 KINDS: dict[str, Kind[Any]] = {
+    "pair-settings": Kind(pair_setup_prepare.plan_again, _setup_of, pair_setup.resume,
+                          pair_setup.settled),
+    "pair-setup": Kind(pair_setup.plan_again, _setup_of, pair_setup.resume, pair_setup.settled),
     "switchover": Kind(switchover.plan_again, _pair_of, switchover.resume, _agreed),
     "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
     "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-app = typer.Typer(help="Set a pair up, compare its servers, bring one back.",
+from slackwater.cli.lazy import lazy
+
+COMMANDS = {
+    "setup": "slackwater.cli.pair_setup:setup",
+    "grants": "slackwater.cli.pair_setup:grants",
+}
+
+app = typer.Typer(cls=lazy(COMMANDS), help="Set a pair up, compare its servers, bring one back.",
                   no_args_is_help=True, rich_markup_mode=None)
 
 

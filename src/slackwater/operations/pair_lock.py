@@ -27,7 +27,7 @@ def mark_name(journal_id: str, slot: str) -> str:
     return f"slackwater/{journal_id}/{slot}"[-LONGEST_NAME:]
 
 
-async def take(world: PairWorld, name: str) -> bool:
+async def take(world: ServersWorld, name: str) -> bool:
     """Take the pair's lock on a server; False when another slackwater has it."""
     server = world.servers[name]
     await server.open()
@@ -38,13 +38,13 @@ async def take(world: PairWorld, name: str) -> bool:
     return await mysql_server.take_lock(await server.session(), lock_name(world))
 
 
-async def mark(world: PairWorld, session: Session | None, slot: str) -> None:
+async def mark(world: ServersWorld, session: Session | None, slot: str) -> None:
     """Have a session known by its slot to a later `recover`."""
     if session is not None and world.journal is not None:
         await mysql_server.take_lock(session, mark_name(world.journal.id, slot))
 
 
-async def _end_dead(world: PairWorld, name: str, journal_id: str) -> None:
+async def _end_dead(world: ServersWorld, name: str, journal_id: str) -> None:
     """End what an earlier process left: no other works for this journal, `only_one` sees to that.
 
     Every session, for one may still be executing a statement that nobody waits for any more.
@@ -56,14 +56,14 @@ async def _end_dead(world: PairWorld, name: str, journal_id: str) -> None:
             await world.end_session(name, owner)
 
 
-async def release(world: PairWorld, name: str) -> None:
+async def release(world: ServersWorld, name: str) -> None:
     """Free the pair's lock, if the session that took it can still be used."""
     control = world.servers[name].control
     if control is not None and not control.broken:
         await mysql_server.release_lock(control, lock_name(world))
 
 
-async def owned(world: PairWorld, name: str) -> bool:
+async def owned(world: ServersWorld, name: str) -> bool:
     """Whether the session to use on this server has the pair's lock."""
     session = await world.session(name)
     return await mysql_server.lock_owner(session, lock_name(world)) == session.connection_id

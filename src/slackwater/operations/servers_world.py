@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -78,11 +79,17 @@ class Server:
 class ServersWorld:
     """What steps act on: some servers. `name` is what is locked: a pair, or one server."""
 
-    def __init__(self, config: Config, name: str, servers: Iterable[str]) -> None:
+    def __init__(
+        self, config: Config, name: str, servers: Iterable[str], *, as_admin: bool = False
+    ) -> None:
         self.config, self.name = config, name
         self.limits = config.limits
-        password = config.password()
-        self.servers = {s: Server(s, server_address(config, s, password)) for s in servers}
+        password = "" if as_admin else config.password()
+        self.servers = {
+            s: Server(s, admin_address(config, s) if as_admin
+                      else server_address(config, s, password))
+            for s in servers
+        }
         self.figures: dict[str, Any] = {}
         self.notes: dict[str, Any] = {}
         self.journal: Journal | None = None
@@ -167,6 +174,14 @@ async def close_all(handles: Iterable[Closing]) -> None:
                 await handle.close()
         except (SlackwaterError, OSError, TimeoutError):
             continue
+
+
+def admin_address(config: Config, name: str) -> ServerAddress:
+    """Where and how the administrator logs in to a configured server: [accounts.admin], and
+    without it slackwater's own account. Raises ConfigError."""
+    at = server_address(config, name, config.admin_password())
+    admin = config.accounts.admin
+    return dataclasses.replace(at, user=admin.user) if admin else at
 
 
 def server_address(config: Config, name: str, password: str) -> ServerAddress:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from slackwater.facts.flavour import Flavour
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_session import MysqlError, Session
 
+# In slackwater's own schema, where its canary lives.
+OWN_SCHEMA_RIGHTS = ("CREATE", "SELECT", "INSERT", "DELETE", "LOCK TABLES")
 _GLOBAL_GRANT = re.compile(r"^GRANT (.+?) ON \*\.\* TO ", re.IGNORECASE)
 
 
@@ -44,6 +47,16 @@ def parse_grants(lines: Iterable[str]) -> frozenset[str]:
     if "READ ONLY ADMIN" in found:  # MariaDB takes both spellings
         found.add("READ_ONLY ADMIN")
     return frozenset(found)
+
+
+def own_grants(flavour: Flavour) -> list[str]:
+    """Statements that grant slackwater's account all that it needs there; `{}` is its name."""
+    speaks = dialect(flavour)
+    grants = [f"GRANT {', '.join(OWN_SCHEMA_RIGHTS)} ON slackwater.* TO {{}}",
+              f"GRANT {', '.join(speaks.needs)} ON *.* TO {{}}"]
+    if not speaks.mariadb:
+        grants.append("GRANT SELECT ON performance_schema.* TO {}")
+    return grants
 
 
 async def missing_privileges(session: Session, *, limit_s: float = 5.0) -> list[str]:

@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 import struct
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 from asyncmy import errors as driver_errors
@@ -102,14 +103,56 @@ class Session:
         """
         return [rows for rows, _ in await self._ask(sql, args, limit_s)]
 
-    async def run(self, sql: str, *args: object, limit_s: float = 5.0) -> int:
-        """Run it for its effect; the number of rows affected, summed over the packet."""
+    async def run(self, sql: str | bytes, *args: object, limit_s: float = 5.0) -> int:
+        """Run it for its effect; the number of rows affected, summed over the packet.
+
+        Bytes are sent as they are, for data in many character sets; then there are no `args`.
+        """
         return sum(affected for _, affected in await self._ask(sql, args, limit_s))
 
     async def value(self, sql: str, *args: object, limit_s: float = 5.0) -> Any:
         """The first column of the first row; None when there is no row."""
         rows = await self.rows(sql, *args, limit_s=limit_s)
         return next(iter(rows[0].values())) if rows else None
+
+    async def stream(
+        self, sql: str, *, at_once: int = 500, idle_s: float = 60.0
+    ) -> AsyncIterator[list[Any]]:
+        """The first column of a large result, as it comes, some rows at a time.
+
+        `idle_s`: the longest wait for more. This session can do nothing else meanwhile; left
+        before its end, or failed, it is closed.
+        """
+        if self.broken is not None:
+            message = f"this session cannot be used: {self.broken}"
+            raise OutsideError(self.at.where, message, sent=False)
+        finished = False
+        try:
+            async with asyncio.timeout(idle_s):
+                await self._connection.query(sql, unbuffered=True)
+            result = self._connection._result
+            while not finished:
+                rows: list[Any] = []
+                async with asyncio.timeout(idle_s):
+                    while len(rows) < at_once:
+                        row = await result._read_rowdata_packet_unbuffered()
+                        if row is None:
+                            finished = True
+                            break
+                        rows.append(row[0])
+                if rows:
+                    yield rows
+        except TimeoutError:
+            message = f"nothing more came for {idle_s:g} s of: {_head(sql)}"
+            raise OutsideError(self.at.where, message, sent=True) from None
+        except driver_errors.MySQLError as error:
+            self._fail(error, sql)
+        except (OSError, RuntimeError) as error:
+            message = f"lost at: {_head(sql)}: {error}"
+            raise OutsideError(self.at.where, message, sent=True) from error
+        finally:
+            if not finished:
+                self.drop("a stream of rows was not read to its end")
 
     async def close(self) -> None:
         """Say goodbye, wait at most half a second for it, and close. Never raises."""
@@ -133,7 +176,7 @@ class Session:
         await self.close()
 
     async def _ask(
-        self, sql: str, args: tuple[object, ...], limit_s: float
+        self, sql: str | bytes, args: tuple[object, ...], limit_s: float
     ) -> list[tuple[list[Row], int]]:
         if self.broken is not None:
             raise OutsideError(
@@ -141,6 +184,7 @@ class Session:
             )
         connection = self._connection
         if args:
+            assert isinstance(sql, str)
             sql = sql % tuple(map(connection.escape, args))
         try:
             async with asyncio.timeout(limit_s):
@@ -166,7 +210,7 @@ class Session:
             self.drop("a statement was cancelled")
             raise
 
-    def _fail(self, error: driver_errors.MySQLError, sql: str) -> NoReturn:
+    def _fail(self, error: driver_errors.MySQLError, sql: str | bytes) -> NoReturn:
         code, text = _read(error)
         # Below 1000 and in the 2000s it is the driver that speaks, not the server.
         if code == _GONE or isinstance(error, driver_errors.InterfaceError):
@@ -283,7 +327,9 @@ def _read(error: BaseException) -> tuple[int, str]:
     return code, str(args[1] if len(args) > 1 else error)
 
 
-def _head(sql: str) -> str:
+def _head(sql: str | bytes) -> str:
+    if isinstance(sql, bytes):
+        sql = sql[:80].partition(b" VALUES ")[0].decode(errors="replace")  # and no data
     line = " ".join(sql.split())
     # Only a statement's beginning is shown, and never the text of one that carries a password.
     if "PASSWORD" in line.upper():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -26,6 +27,30 @@ def read_password(
         return _private_text(file).rstrip("\r\n")
     assert option_file is not None
     return _from_option_file(option_file.expanduser())
+
+
+def make_or_read(path: Path) -> str:
+    """The password in a file; made, and the file with it (mode 0600), where there is none.
+
+    Raises ConfigError when it cannot be made or read.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        # One sign of each kind that a password policy may ask for; a replica of MySQL 5.7 takes at
+        # most 32.
+        password = f"{secrets.token_urlsafe(18)}-aA1".replace("_", "x")
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(password + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except FileExistsError:
+            pass  # made at the same moment
+        except OSError as error:
+            raise ConfigError(f"cannot make the password file {path}: {error.strerror}",
+                              hint=f"make its directory: mkdir -p {path.parent}") from error
+    return read_password(file=path)
 
 
 def _private_text(path: Path) -> str:

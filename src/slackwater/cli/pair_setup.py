@@ -1,0 +1,217 @@
+"""`slackwater pair setup` and `slackwater pair grants`."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from slackwater import clock, config
+from slackwater.cli.operate import (
+    Proposal,
+    closing,
+    finish,
+    print_plan,
+    recover_one,
+    refused,
+    say,
+    unfinished,
+    walk,
+)
+from slackwater.cli.options import ConfigOption, JsonOption, PairOption
+from slackwater.cli.pair_setup_restart import restart_one
+from slackwater.cli.present import Presenter, report_text
+from slackwater.config import Config
+from slackwater.errors import EXIT_REFUSED, Refused
+from slackwater.operations import pair_setup, pair_setup_prepare
+from slackwater.operations.pair_setup_decide import Choice, Wish, decide
+from slackwater.operations.pair_setup_grants import statements
+from slackwater.operations.pair_setup_look import SetupWorld
+from slackwater.plan.report import Report
+from slackwater.plan.step import Outcome
+
+OPERATIONS = (pair_setup.OPERATION, pair_setup_prepare.OPERATION, "restart")
+
+
+def setup(
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what is there and what would change; touch "
+                                          "nothing.")
+    ] = False,
+    active: Annotated[
+        str | None, typer.Option("--active", help="The server of a pair whose data counts "
+                                                  "[default: the one that has data].")
+    ] = None,
+    overwrite: Annotated[
+        list[str] | None,
+        typer.Option("--overwrite", help="A server whose data may be thrown away; repeat it.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option("--method", help="How data is copied: dump or clone [default: chosen].")
+    ] = "",
+    limit_rate: Annotated[
+        float, typer.Option("--limit-rate", min=0, help="MiB a second for the copy; 0: no limit.")
+    ] = 0.0,
+    file: ConfigOption = None,
+    pair: PairOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set replication up: from empty or full servers to a verified pair.
+
+    Looks at everything first. Then accounts and settings, restarts where they are needed, the
+    data, replication, roles; proven by a row each way. Safe to run again at any time.
+
+    Examples:
+
+      slackwater pair setup --plan           what is there, and what would change
+
+      slackwater pair setup                  do it
+
+      slackwater pair setup --active db1 --overwrite db2
+    """
+    settings = config.load(config.find(file))
+    wish = Wish(active, tuple(overwrite or ()), method, int(limit_rate * 2**20))
+    begun = clock.unix()
+    try:
+        if plan:
+            raise typer.Exit(asyncio.run(_only_plan(settings, pair, wish, as_json=as_json)))
+        code = _all_parts(settings, pair, wish, begun, as_json=as_json)
+    except Refused as error:
+        if not as_json:
+            raise
+        code = finish(refused(pair_setup.OPERATION, error, begun), as_json=True)
+    raise typer.Exit(code)
+
+
+async def _only_plan(settings: Config, pair: str | None, wish: Wish, *, as_json: bool) -> int:
+    async with closing(SetupWorld(settings, settings.group(pair))) as world:
+        choice = await decide(world, wish)
+    if as_json:
+        parts = [p for p in (choice.prepare, choice.main) if p is not None]
+        say(json.dumps({
+            "operation": pair_setup.OPERATION, "title": choice.title,
+            "faults": [dataclasses.asdict(f) for f in choice.faults], "notes": choice.notes,
+            "restarts": list(choice.restarts), "refusals": choice.reasons,
+            "targets": [dataclasses.asdict(t) for t in choice.targets],
+            "parts": [{"title": p.title, "steps": p.describe()} for p in parts],
+        }, default=str))
+        return EXIT_REFUSED if choice.reasons else 0
+    say(_there(choice))
+    for part in (choice.prepare, choice.main):
+        if part is not None:
+            print_plan(part.operation, Proposal(part, []), as_json=False)
+        if part is choice.prepare and choice.restarts:
+            say("Then restart, each behind the gate if clients use it: "
+                + ", ".join(choice.restarts))
+    if choice.reasons:
+        say("It would be refused:\n" + "\n".join(f"  - {r}" for r in choice.reasons))
+    return EXIT_REFUSED if choice.reasons else 0
+
+
+def _there(choice: Choice) -> str:
+    lines = ["What is there:", *(f"  {line}" for line in choice.there)]
+    if choice.faults:
+        lines += ["Settings that are wrong:", *(f"  {f}" for f in choice.faults)]
+    if choice.notes:
+        lines += ["To be known:", *(f"  {n}" for n in choice.notes)]
+    if choice.targets:
+        lines.append("Data:")
+        lines += [f"  {t.name}: {t.means.value}" + (f" ({t.method})" if t.method else "")
+                  for t in choice.targets]
+    return "\n".join(lines)
+
+
+def _all_parts(
+    settings: Config, pair: str | None, wish: Wish, begun: float, *, as_json: bool
+) -> int:
+    """Recover what a killed run left; then accounts and settings, restarts, and the rest."""
+    group = settings.group(pair)
+    reports: list[Report] = []
+
+    def tell(report: Report) -> bool:
+        reports.append(report)
+        if report.outcome is not Outcome.DONE or len(reports) > 1 or not as_json:
+            event = {"at": clock.unix(), "event": "told",
+                     "text": f"{report.title}: {report_text(report)}"}
+            print(json.dumps(event) if as_json else event["text"], file=sys.stderr, flush=True)
+        return report.outcome is Outcome.DONE
+
+    _recover(settings, group.name, as_json=as_json)
+    seen: list[Choice] = []
+
+    async def look() -> Choice:
+        async with closing(SetupWorld(settings, group)) as world:
+            return await decide(world, wish)
+
+    choice = asyncio.run(look())
+    if choice.reasons:
+        raise Refused(f"cannot set {group.name} up", choice.reasons)
+
+    async def prepare(world: SetupWorld) -> Proposal[SetupWorld]:
+        found = await decide(world, wish)
+        seen.append(found)
+        return Proposal(found.prepare, found.reasons)
+
+    async def main(world: SetupWorld) -> Proposal[SetupWorld]:
+        found = await decide(world, wish)
+        return Proposal(found.main, found.reasons + found.unprepared)
+
+    def part(operation: str, propose: Any) -> bool:
+        return tell(walk(operation, settings, SetupWorld(settings, group), propose,
+                         as_json=as_json))
+
+    going = True
+    if choice.prepare is not None:
+        going = part(pair_setup_prepare.OPERATION, prepare)
+    for server in choice.restarts:
+        going = going and tell(restart_one(settings, group.name, server,
+                                           gated=server in choice.in_use, as_json=as_json))
+    if going:
+        part(pair_setup.OPERATION, main)
+    last = reports[-1]
+    if len(reports) > 1 and last.outcome is Outcome.REFUSED:
+        last.outcome = Outcome.STUCK  # this part touched nothing, but those before did
+    if as_json:
+        say(json.dumps(last.as_json() | {
+            "operation": pair_setup.OPERATION, "parts": [r.as_json() for r in reports],
+            "started": clock.text(begun)}, default=str))
+        return last.exit_code
+    say(_figures(last))
+    return last.exit_code
+
+
+def _figures(report: Report) -> str:
+    lines = []
+    for name, said in report.figures.get("copied", {}).items():
+        lines.append(f"{name}: {said.get('rows', 0)} rows, {said.get('bytes', 0) / 2**20:.1f} MiB "
+                     f"copied ({said['method']}) in {said['seconds']:.1f} s")
+    if proved := report.figures.get("proved"):
+        lines.append("a row went " + ", ".join(proved))
+    return "\n".join([report_text(report), *(f"  {line}" for line in lines)])
+
+
+def _recover(settings: Config, group: str, *, as_json: bool) -> None:
+    """What a killed `pair setup` has left is undone first: the same command again is enough."""
+    for past in unfinished(settings, group):
+        if past.planned.get("operation") not in OPERATIONS:
+            continue  # `walk` refuses, and names it
+        presenter = Presenter(as_json=as_json)
+        presenter.tell({"at": clock.unix(), "event": "told",
+                        "text": f"first undoing what is left of {past.id}"})
+        try:
+            asyncio.run(recover_one(settings, past, presenter))
+        finally:
+            presenter.finish()
+
+
+def grants(file: ConfigOption = None, pair: PairOption = None) -> None:
+    """Print the statements that make the accounts, for those who make accounts themselves.
+
+    On every server, with `SET SESSION sql_log_bin = 0` before them.
+    """
+    settings = config.load(config.find(file))
+    say(statements(settings, settings.group(pair)))

@@ -1,0 +1,196 @@
+"""Whose data counts, who needs a copy of it, and by which means."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from slackwater.facts.gtid import MariadbGtids, MysqlGtids
+from slackwater.facts.setup import ServerSetup
+
+# Below this a copy by SQL is over before a server has restarted into a clone.
+SMALL = 64 * 2**20
+
+
+class Means(enum.StrEnum):
+    """How a target comes to what its source has."""
+
+    NOTHING = "it replicates already"
+    FOLLOW = "it has the data, and its source still has the binary log since then"
+    SEED = "both are empty: it begins where its source is"
+    COPY = "the data is copied"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is done to one server. `method`: "" where nothing is copied; `overwrite`: data of its
+    own is thrown away, as was asked for by name."""
+
+    name: str
+    means: Means
+    method: str = ""
+    overwrite: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The means to copy to one target: each with why it cannot be used, or ""."""
+
+    why_not: Mapping[str, str]  # in the order in which they are to be tried for much data
+
+    def best(self, size: int) -> str:
+        """The method for so many bytes; "" when there is none."""
+        usable = [name for name, why in self.why_not.items() if not why]
+        if size < SMALL and "dump" in usable:
+            return "dump"
+        return usable[0] if usable else ""
+
+
+def choose_source(
+    servers: Mapping[str, ServerSetup], heads: tuple[str, ...], active: str | None
+) -> str | list[str]:
+    """The head whose data counts and that takes writes; or the reasons why nobody can tell."""
+    if active is not None:
+        if active not in heads:
+            return [f"--active {active}: it must be one of {', '.join(heads)}"]
+        return active
+    if len(heads) == 1:
+        return heads[0]
+    full = [h for h in heads if servers[h].data and servers[h].marker is None]
+    if len(full) == 1:
+        return full[0]
+    writable = [h for h in heads if servers[h].facts.writable]
+    if not full:
+        return writable[0] if len(writable) == 1 else heads[0]
+    if len(writable) == 1:
+        other = next(h for h in heads if h != writable[0])
+        if not lacks(servers[other], servers[writable[0]]):
+            return writable[0]
+    said = " and ".join(heads)
+    return [f"{said} both have data, and it cannot be told whose counts: say which one takes "
+            f"writes with --active NAME, and that the other may lose its own with --overwrite NAME"]
+
+
+def lacks(target: ServerSetup, source: ServerSetup) -> str:
+    """What the target has and the source has not, as GTIDs; "" when it has nothing of its own."""
+    mine, theirs = target.facts.executed, source.facts.executed
+    if isinstance(mine, MysqlGtids) and isinstance(theirs, MysqlGtids):
+        return str(mine.subtract(theirs))
+    assert isinstance(mine, MariadbGtids) and isinstance(theirs, MariadbGtids)
+    extra = [str(g) for g in _gtids(target.logged) if not _has(source, g)]
+    return ",".join(extra) or str(mine.subtract(theirs))
+
+
+def _gtids(text: str) -> list[MariadbGtids]:
+    return [MariadbGtids.read(part) for part in text.replace(" ", "").split(",") if part]
+
+
+def _has(source: ServerSetup, one: MariadbGtids) -> bool:
+    """By domain and server: in one domain each server counts on, so the sequence alone says little
+    of what another server wrote."""
+    domain, server, sequence = one.positions[0]
+    for each in _gtids(source.logged):
+        d, s, n = each.positions[0]
+        if (d, s) == (domain, server) and n >= sequence:
+            return True
+    # Seeded by a copy and not logged since: the position is all there is.
+    return any(
+        (d, s, n) == (domain, server, sequence) for d, s, n in _positions(source.facts.executed)
+    )
+
+
+def _positions(gtids: MariadbGtids | MysqlGtids) -> tuple[tuple[int, int, int], ...]:
+    return gtids.positions if isinstance(gtids, MariadbGtids) else ()
+
+
+def related(target: ServerSetup, source: ServerSetup) -> bool:
+    """Whether the target has something that came from where the source's data came from.
+
+    MariaDB numbers from 1 on every server, so equal GTIDs of two servers that never met mean
+    nothing: only what a server has by replication, or was seeded with, counts.
+    """
+    mine, theirs = target.facts.executed, source.facts.executed
+    if isinstance(mine, MysqlGtids) and isinstance(theirs, MysqlGtids):
+        return mine.subtract(theirs) != mine
+    if target.facts.server_id == source.facts.server_id:
+        return False
+    replicated = _gtids(target.variables.get("gtid_slave_pos", ""))
+    return any(_has(source, each) for each in replicated)
+
+
+def descends(target: ServerSetup, source: ServerSetup) -> bool:
+    """Whether the target's data was once the source's, and has nothing added to it."""
+    return related(target, source) and not lacks(target, source)
+
+
+def purged(target: ServerSetup, source: ServerSetup) -> str:
+    """What the target lacks and the source's binary log no longer has; "" when it has all."""
+    gone = source.purged
+    has = target.facts.executed
+    if isinstance(gone, MysqlGtids) and isinstance(has, MysqlGtids):
+        return str(gone.subtract(has))
+    assert isinstance(gone, MariadbGtids) and isinstance(has, MariadbGtids)
+    return str(gone.subtract(has))
+
+
+def follows(target: ServerSetup, source: ServerSetup) -> bool:
+    """Whether it replicates from there now, by GTID and without an error."""
+    channel = target.channel
+    if channel is None or not channel.running or channel.errors or not channel.auto_position:
+        return False
+    return channel.source_server_id == source.facts.server_id
+
+
+def decide(
+    target: ServerSetup, source: ServerSetup, ways: Ways, overwrite: Collection[str],
+    method: str = "", again: bool = False,
+) -> Target | str:
+    """What to do with one target, or the reason why nothing is done. `again`: copy in any case
+    (its name is in `overwrite`)."""
+    name = target.name
+    if target.marker is not None:
+        return _copy(target, source, ways, False, method, "a copy of it was cut off: anew")
+    if follows(target, source) and not again:
+        return Target(name, Means.NOTHING)
+    ahead = lacks(target, source)
+    if not target.data:
+        note = f"its own transactions are forgotten: {ahead}" if ahead else ""
+        if not ahead and descends(target, source) and not purged(target, source) and (
+                not source.data or target.channel):
+            return Target(name, Means.FOLLOW)
+        if not source.data:
+            return Target(name, Means.SEED, "dump", note=note)
+        return _copy(target, source, ways, False, method, note)
+    if ahead and related(target, source):
+        return (f"{name} has transactions that {source.name} has not ({ahead}): it might be ahead, "
+                "and its data is never thrown away then; look at them with mysqlbinlog, and use "
+                f"`slackwater pair rejoin`, or --active {name} if its data counts")
+    if descends(target, source) and not again:
+        gone = purged(target, source)
+        if not gone:
+            return Target(name, Means.FOLLOW)
+        if name not in overwrite:
+            return (f"{name} needs what {source.name}'s binary log no longer has ({gone}, purged): "
+                    f"its data has to be copied anew; allow it with --overwrite {name}")
+    elif name not in overwrite:
+        what = ", ".join(s.name for s in target.data[:5])
+        return (f"{name} has data ({what}) that did not come from {source.name}: name it with "
+                f"--overwrite {name} if that data may be thrown away")
+    return _copy(target, source, ways, True, method, "")
+
+
+def _copy(
+    target: ServerSetup, source: ServerSetup, ways: Ways, overwrite: bool, method: str, note: str
+) -> Target | str:
+    if source.marker is not None:
+        return (f"{source.name} itself is a copy that was cut off, of {source.marker.source}: its "
+                "data is not whole; set it up as a replica first")
+    chosen = method or ways.best(source.size)
+    if why := ways.why_not.get(chosen, f"there is no way {chosen!r}" if chosen else ""):
+        return f"{target.name}: --method {chosen}: {why}"
+    if not chosen:
+        every = "; ".join(f"{name}: {why}" for name, why in ways.why_not.items())
+        return f"{target.name}: the data of {source.name} cannot be copied: {every}"
+    return Target(target.name, Means.COPY, chosen, overwrite, note)

@@ -1,0 +1,113 @@
+"""What stands between servers that shall replicate from each other, and cannot be mended for them.
+
+`refusals` are reasons not to begin; `notes` are differences that people should know of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from slackwater.facts.setup import ServerSetup
+
+CLOCK_S = 2.0  # beyond that, TIMESTAMPs and the measured lag are wrong
+ROOM = 1.2  # of the source's size that a target needs
+
+_TOLD = (
+    ("sql_mode", "the same statement may fail on one and pass on the other after a switchover"),
+    ("collation_server", "tables made without a collation differ after a switchover"),
+    ("character_set_server", "tables made without a character set differ after a switchover"),
+    ("default_storage_engine", "tables made without an engine differ after a switchover"),
+    ("explicit_defaults_for_timestamp", "TIMESTAMP columns are made differently"),
+    ("innodb_page_size", "a row that fits here may not fit there"),
+)
+
+
+def refusals(
+    servers: Mapping[str, ServerSetup], source: str, *, ring: bool, require_tls: bool
+) -> list[str]:
+    """Every reason, of all servers."""
+    found: list[str] = []
+    first = servers[source]
+    for server in servers.values():
+        found += _alone(server, require_tls)
+        if server.name != source:
+            found += _beside(server, first, ring)
+    found += _same_uuid(servers)
+    return found
+
+
+def _alone(server: ServerSetup, require_tls: bool) -> Iterator[str]:
+    name = server.name
+    if why := server.flavour.unsupported_reason():
+        yield f"{name}: {why}"
+    if abs(server.clock_s) >= CLOCK_S:
+        ahead = "ahead of" if server.clock_s > 0 else "behind"
+        yield (f"{name}: its clock is {abs(server.clock_s):.0f} s {ahead} this machine's, so lag "
+               "cannot be measured and NOW() goes back at a switchover: let NTP set it")
+    for each in server.filters:
+        yield (f"{name}: a replication filter is set ({each}): what it leaves out is not on the "
+               "other server when that one becomes active; take it out of the server's option "
+               "file, and of the running server")
+    if require_tls and not server.tls:
+        yield (f"{name}: accounts.replication.require_tls is set, and this server has no TLS: "
+               "give it ssl_cert and ssl_key in its option file, and restart it")
+
+
+def _beside(server: ServerSetup, source: ServerSetup, ring: bool) -> Iterator[str]:
+    name, first = server.name, source.name
+    if server.flavour.vendor != source.flavour.vendor:
+        yield (f"{name} is {server.flavour} and {first} is {source.flavour}: by GTID they cannot "
+               "replicate from each other")
+        return
+    if server.flavour.older_series_than(source.flavour):
+        yield (f"{name} is {server.flavour}, older than {first} ({source.flavour}): a replica must "
+               f"not be older than its source; upgrade {name} first")
+    elif ring and source.flavour.older_series_than(server.flavour):
+        yield (f"{first} is {source.flavour} and would have to replicate from {name} "
+               f"({server.flavour}), which is newer: in a pair both are of one series; upgrade "
+               f"{first}, or set {name} up as a replica below [sources.…] meanwhile")
+    mine, theirs = (s.variables.get("lower_case_table_names") for s in (server, source))
+    if mine != theirs:
+        yield (f"{name}: lower_case_table_names is {mine}, and {theirs} on {first}: tables would "
+               "not be found; it can only be chosen when a server's data is made: make it anew")
+    if server.disk_free is not None and server.disk_free < source.size * ROOM:
+        yield (f"{name}: {_mib(server.disk_free)} are free beside its data, and {first} has "
+               f"{_mib(source.size)} of it: make room first")
+
+
+def _same_uuid(servers: Mapping[str, ServerSetup]) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for server in servers.values():
+        uuid = server.facts.server_uuid
+        if uuid and uuid in seen:
+            yield (f"{server.name} and {seen[uuid]} have the same server_uuid ({uuid}), as after "
+                   f"copying a data directory: stop {server.name}, delete auto.cnf in its data "
+                   "directory, start it")
+        elif uuid:
+            seen[uuid] = server.name
+
+
+def notes(servers: Mapping[str, ServerSetup], source: str) -> list[str]:
+    """Differences that do not stop replication."""
+    found = []
+    first = servers[source]
+    for server in servers.values():
+        if server.name == source:
+            continue
+        for name, why in _TOLD:
+            mine, theirs = (s.variables.get(name) for s in (server, first))
+            if mine != theirs:
+                found.append(f"{server.name}: {name} is {mine!r}, on {source} {theirs!r}: {why}")
+        if _zone(server) != _zone(first):
+            found.append(f"{server.name}: its time zone is {_zone(server)}, on {source} "
+                         f"{_zone(first)}: NOW() gives another hour after a switchover")
+    return found
+
+
+def _zone(server: ServerSetup) -> str:
+    zone = server.variables.get("time_zone", "")
+    return server.variables.get("system_time_zone", "") if zone == "SYSTEM" else zone
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB"

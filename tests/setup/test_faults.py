@@ -1,0 +1,117 @@
+"""What stands in the way is found by looking, and each has its own words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.outside.real_sshd import sshd
+from tests.servers.patience import eventually
+from tests.setup.scene import Scene, scene
+from tests.setup.test_setup import named, verified
+
+pytestmark = pytest.mark.servers
+
+
+def test_data_that_is_not_to_be_lost(place: Path) -> None:
+    """A target with data, then errant transactions, then purged logs: what may be overwritten."""
+    with scene(named("mariadb-10.11"), place) as made:
+        for name in "ab":
+            made.sql(name, "CREATE DATABASE shop")
+            made.sql(name, "CREATE TABLE shop.t (id INT PRIMARY KEY)")
+            made.sql(name, f"INSERT INTO shop.t VALUES ({ord(name)})")
+        assert "say which one takes writes with --active" in made.refusals()
+        said = made.refusals("--active", "a")
+        assert "b has data (shop) that did not come from a" in said and "--overwrite b" in said
+        assert made.sql("b", "SELECT id FROM shop.t") == [{"id": ord("b")}]
+        made.setup("--active", "a", "--overwrite", "b")
+        assert made.sql("b", "SELECT id FROM shop.t") == [{"id": ord("a")}]
+        verified(made)
+        _purged(made)
+        _errant(made)
+
+
+def _purged(made: Scene) -> None:
+    """The source no longer has what the target needs."""
+    made.sql("b", "STOP ALL SLAVES")
+    made.sql("a", "STOP ALL SLAVES")
+    made.sql("a", "INSERT INTO shop.t VALUES (1)")
+    made.sql("a", "FLUSH BINARY LOGS")
+    newest = made.sql("a", "SHOW BINARY LOGS")[-1]["Log_name"]
+    made.sql("a", "INSERT INTO shop.t VALUES (2)")
+    made.sql("a", f"PURGE BINARY LOGS TO '{newest}'")
+    said = made.refusals()
+    assert "binary log no longer has" in said and "--overwrite b" in said
+    made.setup("--overwrite", "b")
+    verified(made)
+
+
+def _errant(made: Scene) -> None:
+    """The target has what the source never had: not even by name."""
+    made.sql("b", "STOP ALL SLAVES")
+    made.sql("a", "STOP ALL SLAVES")
+    made.sql("b", "SET GLOBAL read_only = 0")
+    made.sql("b", "SET GLOBAL gtid_strict_mode = 0")
+    made.sql("b", "INSERT INTO shop.t VALUES (99)")
+    made.sql("b", "SET GLOBAL gtid_strict_mode = 1")
+    made.sql("b", "SET GLOBAL read_only = 1")
+    for more in ((), ("--overwrite", "b")):
+        said = made.refusals("--active", "a", *more)
+        assert "b has transactions that a has not" in said and "might be ahead" in said
+    assert made.sql("b", "SELECT id FROM shop.t WHERE id = 99")
+
+
+def test_settings_that_it_may_not_change(place: Path) -> None:
+    """Without config_dir: the wrong settings are named, with what to write, and nothing is done."""
+    with scene(named("mariadb-10.11"), place, ids=(5, 5), extra=("--skip-log-bin",)) as made:
+        said = made.refusals()
+        assert "b: server_id is 5, should be 1" in said and "throw the other's changes away" in said
+        assert "log_bin is OFF" in said and "write config_dir below [servers.b]" in said
+        # A filter, a port that nobody can reach, a replica that is older than its source.
+        made.sql("b", "SET GLOBAL replicate_do_db = 'shop'")
+        assert "b: a replication filter is set (replicate_do_db = shop)" in made.refusals()
+
+
+def test_a_port_that_cannot_be_reached(place: Path) -> None:
+    """slackwater comes in by the socket; the replica would come by the network."""
+    with scene(named("mariadb-10.11"), place) as made:
+        text = made.config.read_text()
+        made.config.write_text(text.replace(made.servers["a"].address, "127.0.0.1:9"))
+        done = made.run("pair", "setup")
+        assert done.returncode != 0
+        assert "b has to reach a at 127.0.0.1:9" in done.stderr + done.stdout
+        assert "firewalls" in done.stderr + done.stdout
+
+
+def test_an_account_that_is_not_let_in(place: Path) -> None:
+    """A replication account with another password is set right again."""
+    with scene(named("mariadb-10.11"), place) as made:
+        made.setup()
+        for name in "ab":
+            made.sql(name, "STOP ALL SLAVES")
+        (account,) = made.sql("a", "SELECT User AS u, Host AS h FROM mysql.user"
+                                   " WHERE User = 'repl' AND Host = '127.0.0.1'")
+        name = f"'{account['u']}'@'{account['h']}'"
+        made.sql("a", f"SET PASSWORD FOR {name} = PASSWORD('other')")
+        made.sql("b", "START ALL SLAVES")
+        eventually(lambda: "denied" in made.sql("b", "SHOW SLAVE STATUS")[0]["Last_IO_Error"],
+                   "the refusal of the source")
+        # The other password is replicated to b too, behind what is done there at first.
+        said = made.setup()
+        assert "MakeAccounts.a" in str(said["parts"][0]["steps"])
+        verified(made)
+
+
+def test_a_host_key_that_is_another_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine of a server answers SSH with a key that is not the known one."""
+    home = place / "home"
+    home.mkdir()
+    with scene(named("mariadb-10.11"), place) as made, sshd(home, monkeypatch) as host:
+        lines = {"b": [f'ssh = "{host.destination}"', f'config_dir = "{place}"']}
+        made.write(server_lines=lines)
+        known = home / ".ssh/known_hosts"
+        port = host.destination.rpartition(":")[2]
+        other = (home / ".ssh/id_ed25519.pub").read_text()
+        known.write_text(f"[127.0.0.1]:{port} {other}")
+        said = made.refusals()
+        assert "b: " in said and "host key" in said
