@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from slackwater.cli.pair_compare import pair_compare
+
 app = typer.Typer(help="Set a pair up, compare its servers, bring one back.",
                   no_args_is_help=True, rich_markup_mode=None)
+app.command("compare")(pair_compare)
 
 
 @app.callback()
