@@ -14,6 +14,7 @@ from slackwater.cli import (
     demo,
     doctor,
     freeze,
+    heartbeat,
     hooks,
     inspect,
     lab,
@@ -38,6 +39,7 @@ app.command("check")(inspect.check)
 app.command("status")(inspect.status)
 app.command("freeze")(freeze.freeze)
 app.command("thaw")(freeze.thaw)
+app.command("heartbeat")(heartbeat.heartbeat)
 app.add_typer(hooks.app, name="hooks")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(pair.app, name="pair")

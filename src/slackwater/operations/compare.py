@@ -72,7 +72,7 @@ class Comparison:
         found = [r.equal for r in self.results]
         if False in found:
             return False
-        return None if None in found or self.stopped or not self.results else True
+        return None if None in found or self.stopped else True
 
 
 async def compare(

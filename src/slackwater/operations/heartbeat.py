@@ -8,8 +8,13 @@ from the source, the time between both reads (our clock again) taken off.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
+
 from slackwater import clock
+from slackwater.errors import OutsideError
 from slackwater.facts.heartbeat import Beat, By, Gap, Lag
+from slackwater.operations.servers_world import ServersWorld
 from slackwater.outside import mysql_compare, mysql_heartbeat
 from slackwater.outside.mysql_session import Session
 
@@ -36,6 +41,17 @@ async def lag(source: Session, replica: Session, *, patience_s: float = PATIENCE
     if age_s is None or newest is None or now - newest.at > FRESH_S:
         return Lag(None, None, age_s)
     return Lag(max(age_s * 1000, took_ms), By.HEARTBEAT, age_s)
+
+
+async def lags(world: ServersWorld, source: str, others: Iterable[str]) -> dict[str, Lag]:
+    """The lag of each other server behind `source`, one after another; those that do not answer
+    are left out."""
+    found = {}
+    for name in others:
+        if name != source:
+            with contextlib.suppress(OutsideError):
+                found[name] = await lag(await world.session(source), await world.session(name))
+    return found
 
 
 async def last_beat(session: Session, server_id: int) -> Beat | None:
