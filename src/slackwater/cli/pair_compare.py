@@ -200,8 +200,8 @@ def _table_lines(result: TableResult) -> list[str]:
         lines.append(f"  {result.differing:,} rows are not the same")
     for row in result.shown[:ROWS_SHOWN]:
         columns = f" in {', '.join(row.columns)}" if row.columns else ""
-        count = f"{row.count:,} rows " if not row.key else ""
-        lines.append(f"    {count}{row.key} {row.how}{columns} ({row.proof})".replace("     ", "    "))
+        what = row.key or f"{row.count:,} rows"
+        lines.append(f"    {what} {row.how}{columns} ({row.proof})")
     if len(result.shown) > ROWS_SHOWN:
         lines.append(f"    and {len(result.shown) - ROWS_SHOWN} more (--json has them)")
     lines += [f"  changing too fast to tell: {key}" for key in result.undecided[:ROWS_SHOWN]]

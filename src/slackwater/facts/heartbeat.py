@@ -29,7 +29,7 @@ class Lag:
 
     ms: float | None
     by: By | None = None
-    beat_age_s: float | None = None  # of the source's newest beat on the replica; None: there is none
+    beat_age_s: float | None = None  # of the source's newest beat that has arrived; None: none has
 
     def as_json(self) -> dict[str, Any]:
         """For --json."""

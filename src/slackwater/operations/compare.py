@@ -49,7 +49,7 @@ class Asked:
     servers: tuple[str, ...]
     between: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()  # patterns such as shop.*; () for all
-    pace: Pace = Pace()
+    pace: Pace = field(default_factory=Pace)
     wait_s: float = 60.0
     keyless_rows: int = 1_000_000  # above, a table without a key is not compared
     resume: bool = False

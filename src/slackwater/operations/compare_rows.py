@@ -87,9 +87,10 @@ class Rows:
             settled.rechecked += 1
             return
         # The key in another spelling (abc, ABC) finds the same two rows again.
-        if mine and theirs and (pair := (*mine, *theirs)) in seen:
+        both_texts = (*mine, *theirs)
+        if mine and theirs and both_texts in seen:
             return
-        seen.add((*mine, *theirs))
+        seen.add(both_texts)
         how = How.DIFFERS if mine and theirs else How.MISSING if mine else How.EXTRA
         proof = Proof.LOCKED if self._locks else Proof.STABLE
         settled.differences.append(RowDifference(shown, how, proof, self._columns(mine, theirs)))

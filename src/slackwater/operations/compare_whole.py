@@ -1,4 +1,4 @@
-"""A table without a key: its rows have no names, so they are compared all at once, as a multiset."""
+"""A table without a key: its rows have no names, so all are compared at once, as a multiset."""
 
 from __future__ import annotations
 

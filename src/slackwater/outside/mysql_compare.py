@@ -21,7 +21,7 @@ _TOO_LONG = frozenset({1969, 3024})
 _LOCK_WAIT, _DEADLOCK = 1205, 1213
 _GONE = frozenset({1146, 1054, 1176, 1412})  # no such table, column, index; definition changed
 _DENIED = frozenset({1142, 1044, 1143, 1227})
-_NO_FUNCTION = 1305
+_NO_FUNCTION = frozenset({1305, 1046})  # the second without a current database
 _HELD_S = 2  # a session with a locked row that is not heard of: its server ends it
 _READABLE_PACKET = 1 << 20  # bytes: room for the values of a row that are put together
 
@@ -70,7 +70,7 @@ async def has_sha1(session: Session, *, limit_s: float = 5.0) -> bool:
     try:
         return bool(await session.value("SELECT SHA1('slackwater')", limit_s=limit_s))
     except MysqlError as error:
-        if error.code == _NO_FUNCTION:
+        if error.code in _NO_FUNCTION:
             return False
         raise
 
@@ -189,7 +189,8 @@ class Reader:
         `lock`: nobody may change the row, or insert it, until this session's transaction ends.
         """
         single = ",".join(
-            f"{sql.hashed(self._how, expression)} AS e{i}" for i, (_, expression) in enumerate(self.values))
+            f"{sql.hashed(self._how, expression)} AS e{i}"
+            for i, (_, expression) in enumerate(self.values))
         found = await self.session.rows(
             f"SELECT {self._hash} AS h,{single} FROM {sql.source_of(self.table)}"
             f" WHERE {sql.exactly(self.table, key)}{' LOCK IN SHARE MODE' if lock else ''}",

@@ -1,7 +1,7 @@
 """The heartbeat: each writable server of a pair writes a row of its own, a few times a second.
 
-A task for each server of the pair writes to it on every tick, on the condition (checked by the server, in the
-statement itself) that the server is open for writes. So it needs no idea of who is active, a
+A task for each server of the pair writes to it on every tick, on the condition (checked by the
+server, in the statement itself) that it is open for writes. So it needs no idea of who is active, a
 switchover moves it by itself, and a read-only server is never written to. A server that goes away
 is connected to again, once a second, for as long as it takes.
 """
@@ -9,6 +9,7 @@ is connected to again, once a second, for as long as it takes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -145,7 +146,5 @@ def notify(text: str) -> None:
     address = "\0" + place[1:] if place.startswith("@") else place
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         sock.setblocking(False)
-        try:
+        with contextlib.suppress(OSError):
             sock.sendto(text.encode(), address)
-        except OSError:
-            pass
