@@ -20,7 +20,7 @@ from slackwater.outside import compare_sql, mysql_compare
 from slackwater.outside.mysql_compare import Reader
 from slackwater.outside.mysql_session import Session
 
-PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4)  # before each look at rows that were not the same
+PAUSES_S = (0.0, 0.05, 0.1)  # before each look at rows that were not the same
 MANY = 2000  # rows for which two looks have to do
 HOLD_S = 0.1  # how long a locked row may wait for the other server
 HOLD_TRIES = 10
