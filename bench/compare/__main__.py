@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
-from bench.compare import peer
 from tests.compare.scene import connection, spoil
 from tests.servers.fixtures import end, root_of
 from tests.servers.patience import eventually
 
+from bench.compare import peer
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.instance import installed
 from slackwater.lab.up import up

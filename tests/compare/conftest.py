@@ -48,3 +48,10 @@ def two(request: pytest.FixtureRequest) -> Iterator[LabFacts]:
     """A pair of each vendor."""
     with filled(request.param) as lab:
         yield lab
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[LabFacts]:
+    """One pair, where the server makes no difference."""
+    with filled("mariadb-10.11") as lab:
+        yield lab

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import re
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.compare.scene import ROWS, Writer, compared, spoil
+from tests.compare.scene import ROWS, Writer, compared, connection, spoil
 from tests.servers.command import slackwater
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE
 from tests.sweep.pair import environment, python
 
+from slackwater.facts.flavour import Flavour
 from slackwater.lab.facts import LabFacts
+from slackwater.outside.mysql_dialect import dialect
 
 pytestmark = pytest.mark.servers
 # Rows that are toggled all the time, rows everywhere, and rows that come and go at the end.
@@ -105,21 +110,21 @@ def test_an_interrupted_comparison_goes_on_where_it_ended(two: LabFacts) -> None
     assert sum(r.rows for r in again.results) >= ROWS
 
 
-def test_the_command_its_exit_codes_and_ctrl_c(two: LabFacts) -> None:
-    said = slackwater(two, "pair", "compare", "--tables", "shop.many,shop.pk2", "--rest", "0")
+def test_the_command_its_exit_codes_and_ctrl_c(one: LabFacts) -> None:
+    said = slackwater(one, "pair", "compare", "--tables", "shop.many,shop.pk2", "--rest", "0")
     assert (said.code, said.report["equal"], said.report["outcome"]) == (0, True, "done")
     assert {t["table"] for t in said.report["tables"]} == {"shop.many", "shop.pk2"}
-    spoil(two, "UPDATE shop.pk2 SET v = 77 WHERE b = 1")
-    said = slackwater(two, "pair", "compare", "--tables", "shop.pk2", "--servers", "b,a")
+    spoil(one, "UPDATE shop.pk2 SET v = 77 WHERE b = 1")
+    said = slackwater(one, "pair", "compare", "--tables", "shop.pk2", "--servers", "b,a")
     assert (said.code, said.report["equal"], said.report["reference"]) == (1, False, "a")
     (row,) = said.report["tables"][0]["differences"]
     assert row == {"key": "a='a', b=1", "how": "differs", "columns": ["v"], "count": 1,
                    "proof": "row locked"}
-    spoil(two, "UPDATE shop.pk2 SET v = 1 WHERE b = 1")
-    assert slackwater(two, "pair", "compare", "--servers", "a").code == 64
-    assert slackwater(two, "pair", "compare", "--tables", "shop.nothing").code == 64
+    spoil(one, "UPDATE shop.pk2 SET v = 1 WHERE b = 1")
+    assert slackwater(one, "pair", "compare", "--servers", "a").code == 64
+    assert slackwater(one, "pair", "compare", "--tables", "shop.nothing").code == 64
     command = python("slackwater", "pair", "compare", "--rest", "0.99", "--json", "--config",
-                     str(two.config))
+                     str(one.config))
     running = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert running.stderr is not None
@@ -131,3 +136,40 @@ def test_the_command_its_exit_codes_and_ctrl_c(two: LabFacts) -> None:
     report = json.loads(out)
     assert running.returncode == 3 and "Traceback" not in errors
     assert (report["stopped"], report["outcome"]) == ("interrupted", "unknown")
+
+
+def test_an_account_that_sees_not_all_is_refused_and_the_documented_one_is_enough(
+    two: LabFacts, tmp_path: Path
+) -> None:
+    """With the grants of docs/howto/prepare-a-pair.md and SELECT, rows are proven under a lock."""
+    mariadb = two.program.startswith("mariadb")
+    needs = dialect(Flavour.parse("10.11.6-MariaDB" if mariadb else "9.7.0")).needs
+    for server in two.servers.values():
+        statements = ["SET sql_log_bin = 0", "SET GLOBAL read_only = 0",
+                      "DROP USER IF EXISTS few@localhost",
+                      "CREATE USER few@localhost IDENTIFIED BY 'few'",
+                      f"GRANT {', '.join(needs)} ON *.* TO few@localhost",
+                      "GRANT CREATE, SELECT, INSERT, DELETE, LOCK TABLES ON slackwater.*"
+                      " TO few@localhost"]
+        with connection(str(server["socket"])) as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+    sql(two.servers["b"]["socket"], "SET GLOBAL read_only = 1")
+    (tmp_path / "few").write_text("few")
+    (tmp_path / "few").chmod(0o600)
+    text = re.sub(r'password_file = ".*slackwater.password"',
+                  f'user = "few"\npassword_file = "{tmp_path / "few"}"',
+                  Path(two.config).read_text().replace('user = "slackwater"', ""))
+    (tmp_path / "slackwater.toml").write_text(text)
+    lab = dataclasses.replace(two, directory=tmp_path)
+    said = slackwater(lab, "pair", "compare", "--tables", "shop.pk2")
+    assert said.code == 3 and "GRANT SELECT" in said.errors
+    for server in two.servers.values():
+        with connection(str(server["socket"])) as cursor:
+            cursor.execute("SET sql_log_bin = 0")
+            cursor.execute("GRANT SELECT ON *.* TO few@localhost")
+    spoil(two, "UPDATE shop.pk2 SET v = 77 WHERE b = 1")
+    said = slackwater(lab, "pair", "compare", "--tables", "shop.pk2")
+    spoil(two, "UPDATE shop.pk2 SET v = 1 WHERE b = 1")
+    assert said.code == 1, said.errors
+    assert said.report["tables"][0]["differences"][0]["proof"] == "row locked"

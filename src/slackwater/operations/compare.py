@@ -91,6 +91,7 @@ async def compare(
         await asyncio.gather(*(s.open() for s in sides))
         for side in sides:
             side.writable = await mysql_server.is_writable(side.control)
+            await _may_see_all(side)
         meeting = Meeting(
             sides[0], sides[1:], asked.pace, asked.wait_s,
             lambda text: tell({"event": "told", "text": text}), stop)
@@ -115,6 +116,15 @@ async def _reference(config: Config, world: ServersWorld, asked: Asked) -> str:
     if isinstance(found, list):
         raise CannotTell("; ".join(found), hint="`slackwater status` shows who follows whom")
     return found
+
+
+async def _may_see_all(side: Side) -> None:
+    """What an account may not read is not there for it, and would be called equal, or missing."""
+    has = await mysql_server.own_privileges(side.control)
+    if "SELECT" not in has and not any(p.startswith("ALL") for p in has):
+        raise CannotTell(
+            f"{side.at.where}: {side.at.user} may not read every table, so some would be left out",
+            hint=f"GRANT SELECT ON *.* TO the account {side.at.user}")
 
 
 class _Run:
