@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import re
@@ -11,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 from tests.compare.scene import ROWS, Writer, compared, connection, spoil
 from tests.servers.command import slackwater
@@ -108,6 +110,30 @@ def test_an_interrupted_comparison_goes_on_where_it_ended(two: LabFacts) -> None
     assert again.equal and {r.table for r in again.results} > first
     assert any("going on" in str(e.get("text")) for e in seen)
     assert sum(r.rows for r in again.results) >= ROWS
+
+
+def test_lost_connections_are_made_again(two: LabFacts) -> None:
+    """All of its sessions on both servers are killed in the middle: it goes on, and counts once."""
+    spoil(two, "UPDATE shop.many SET v = 'wrong' WHERE id = 5000")
+    killed: list[int] = []
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] != "progress" or killed:
+            return
+        for server in two.servers.values():
+            ours = sql(server["socket"], "SELECT ID FROM information_schema.PROCESSLIST"
+                       " WHERE USER = 'slackwater' AND COMMAND = 'Sleep'")
+            for session in ours:
+                with contextlib.suppress(pymysql.err.MySQLError):
+                    sql(server["socket"], f"KILL {session['ID']}")
+                    killed.append(session["ID"])
+
+    found = compared(two, "shop.many", tell=tell)
+    spoil(two, "UPDATE shop.many SET v = 'row' WHERE id = 5000")
+    (table,) = found.results
+    assert killed and not found.stopped
+    (has,) = sql(two.servers["a"]["socket"], "SELECT COUNT(*) AS n FROM shop.many")
+    assert (table.rows, table.differing, table.done) == (has["n"], 1, True)
 
 
 def test_the_command_its_exit_codes_and_ctrl_c(one: LabFacts) -> None:

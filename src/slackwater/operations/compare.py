@@ -36,7 +36,7 @@ from slackwater.outside.mysql_tables import tables
 from slackwater.rules import compare as rules
 from slackwater.rules.compare import Pace
 
-TRIES = 5  # for a table, when connections break; each has a minute to come back
+TRIES = 5  # for a chunk, when connections break; each has a minute to come back
 SCHEMA_LOOKS = 3
 READ_LIMIT_S = STATEMENT_S + 10
 
@@ -191,7 +191,8 @@ class _Run:
             self.progress.results[name] = [
                 TableResult(name, other.name) for other in self.meeting.others]
         results = self.progress.results[name]
-        for attempt in range(TRIES):
+        tries, chunks = 0, -1
+        while True:
             try:
                 return await self._sides(ours, there, results)
             except MysqlError as error:
@@ -204,12 +205,14 @@ class _Run:
                     result.skipped = why
                 return None
             except OutsideError as error:
-                if attempt == TRIES - 1:
+                if chunks != sum(r.chunks for r in results):
+                    tries, chunks = 0, sum(r.chunks for r in results)  # it has come further
+                tries += 1
+                if tries == TRIES:
                     raise
                 self.tell({"event": "told", "text": f"connecting again: {error}"})
                 for side in (self.meeting.reference, *self.meeting.others):
                     await side.renew()
-        return None
 
     async def _sides(
         self, ours: Table, there: dict[str, dict[str, Table]], results: list[TableResult]

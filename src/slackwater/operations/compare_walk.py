@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from slackwater import clock
 from slackwater.errors import OutsideError
 from slackwater.facts.compare import Digest, How, KeyValues, Proof, RowDifference, TableResult
-from slackwater.operations.compare_rows import Rows
+from slackwater.operations.compare_rows import Rows, Settled
 from slackwater.operations.compare_sides import Meeting, Side
 from slackwater.outside import mysql_compare
 from slackwater.outside.mysql_compare import Reader
@@ -18,7 +18,6 @@ from slackwater.rules.compare import FIRST_CHUNK, SMALLEST_CHUNK, next_rows, res
 
 Look = TypeVar("Look")
 PROVEN_MOST = 100  # rows of a table that are proven one by one
-SHOWN_MOST = 100
 
 
 @dataclass
@@ -71,11 +70,14 @@ class Walk:
         slowest_s = max([ours_s, *(seconds for _, seconds in looks)])
         if end is not None:
             self._rows = next_rows(self._rows, slowest_s, self.meeting.pace.chunk_s)
-        for copy, (there, _) in zip(self.copies, looks, strict=True):
-            if there != digest:
-                await self._settle(copy, after, end)
-            copy.result.rows += digest.rows
-            copy.result.chunks += 1
+        settled = [
+            None if there == digest
+            else await copy.rows.settle(after, end, prove=_left(copy.result))
+            for copy, (there, _) in zip(self.copies, looks, strict=True)
+        ]
+        # Only now, so that a chunk that is done again after a lost connection counts once.
+        for copy, found in zip(self.copies, settled, strict=True):
+            _note(copy.result, digest.rows, found)
         return end, slowest_s
 
     async def _there(
@@ -85,15 +87,20 @@ class Walk:
         begun = clock.mono()
         return await copy.reader.chunk(after, end), clock.mono() - begun
 
-    async def _settle(
-        self, copy: Copy, after: KeyValues | None, end: KeyValues | None
-    ) -> None:
-        result = copy.result
-        left = max(0, PROVEN_MOST - result.differing - len(result.undecided))
-        settled = await copy.rows.settle(after, end, prove=left)
+
+def _left(result: TableResult) -> int:
+    """How many more rows of a table are to be proven one by one."""
+    return max(0, PROVEN_MOST - result.differing - len(result.undecided))
+
+
+def _note(result: TableResult, rows: int, settled: Settled | None) -> None:
+    """Put a chunk into the result of its table."""
+    result.rows += rows
+    result.chunks += 1
+    if settled is not None:
         result.rechecked += settled.rechecked
         result.differing += len(settled.differences) + settled.unproven
-        result.shown += settled.differences[: max(0, SHOWN_MOST - len(result.shown))]
+        result.shown += settled.differences
         result.undecided += settled.undecided
         if settled.unproven:
             _count(result, settled.unproven)
