@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -17,15 +18,19 @@ from slackwater.cli.operate import opened, unfinished
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED
+from slackwater.facts.heartbeat import Lag
 from slackwater.facts.pair import PairSeen
 from slackwater.facts.replication import ReplicaStatus
+from slackwater.operations import heartbeat
 from slackwater.operations.look import look
+from slackwater.operations.pair_world import PairWorld
 from slackwater.plan import journal
 from slackwater.plan.journal import Past
 from slackwater.rules import guardrails
 from slackwater.rules.agreement import Agreement, agreement
 
 WATCH_EVERY_S = 1.0
+Lags = Mapping[str, Lag]
 
 
 def check(
@@ -77,36 +82,44 @@ def status(
     settings = config.load(config.find(file))
     name, _ = settings.pair(pair)
     if not watch:
-        seen, left = asyncio.run(_status(settings, name)), unfinished(settings, name)
+        (seen, lags), left = asyncio.run(_status(settings, name)), unfinished(settings, name)
         agreed = agreement(seen)
         if as_json:
-            print(json.dumps(status_json(seen, agreed, left), default=str))
+            print(json.dumps(status_json(seen, agreed, left, lags), default=str))
         else:
-            Console().print(status_page(seen, agreed, left))
+            Console().print(status_page(seen, agreed, left, lags))
         raise typer.Exit(0 if agreed.active and not left else 1)
     asyncio.run(_watch(settings, name, as_json=as_json))
 
 
-async def _status(settings: Config, pair: str) -> PairSeen:
+async def _status(settings: Config, pair: str) -> tuple[PairSeen, Lags]:
     async with opened(settings, pair) as world:
-        return await look(world, knock=False)
+        return await _seen(world)
+
+
+async def _seen(world: PairWorld) -> tuple[PairSeen, Lags]:
+    seen = await look(world, knock=False)
+    active = seen.active()
+    return seen, await heartbeat.lags(world, active, seen.servers) if active else {}
 
 
 async def _watch(settings: Config, pair: str, *, as_json: bool) -> None:
     async with opened(settings, pair) as world:
         with Live(console=Console(stderr=as_json), auto_refresh=False) as live:
             while True:
-                seen = await look(world, knock=False)
-                left = unfinished(settings, pair)
+                seen, lags = await _seen(world)
+                left, agreed = unfinished(settings, pair), agreement(seen)
                 if as_json:
-                    print(json.dumps(status_json(seen, agreement(seen), left), default=str),
+                    print(json.dumps(status_json(seen, agreed, left, lags), default=str),
                           flush=True)
                 else:
-                    live.update(status_page(seen, agreement(seen), left), refresh=True)
+                    live.update(status_page(seen, agreed, left, lags), refresh=True)
                 await asyncio.sleep(WATCH_EVERY_S)
 
 
-def status_json(seen: PairSeen, agreed: Agreement, left: list[Past]) -> dict[str, Any]:
+def status_json(
+    seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags
+) -> dict[str, Any]:
     """One look as data."""
     return {
         "operation": "status",
@@ -115,7 +128,9 @@ def status_json(seen: PairSeen, agreed: Agreement, left: list[Past]) -> dict[str
         "agree": not agreed.disagreements,
         "says": agreed.says,
         "disagreements": list(agreed.disagreements),
-        "servers": {n: _server_json(seen, n) for n in seen.servers},
+        "servers": {
+            n: {**_server_json(seen, n), **lags.get(n, Lag(None)).as_json()} for n in seen.servers
+        },
         "balancers": {
             n: {
                 "active": b.state.active, "file": b.file_active, "queued": b.state.queued,
@@ -161,21 +176,21 @@ def _source_name(seen: PairSeen, channel: ReplicaStatus) -> str:
     return f"{channel.source_host}:{channel.source_port}"
 
 
-def status_page(seen: PairSeen, agreed: Agreement, left: list[Past]) -> Group:
+def status_page(seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags) -> Group:
     """One look as a page for people."""
     head = Text(f"pair {seen.name}: ", style="bold")
     if agreed.active:
         head.append(f"{agreed.active} is active, and everyone agrees", style="bold green")
     else:
         head.append("NOT in agreement", style="bold red")
-    parts: list[Any] = [head, _servers_table(seen), _balancers_table(seen)]
+    parts: list[Any] = [head, _servers_table(seen, lags), _balancers_table(seen)]
     parts += [Text(f"  ! {fault}", style="red") for fault in agreed.disagreements]
     parts += [Text(f"  ! operation {p.id} is unfinished: `slackwater recover`", style="red")
               for p in left]
     return Group(*parts)
 
 
-def _servers_table(seen: PairSeen) -> Table:
+def _servers_table(seen: PairSeen, lags: Lags) -> Table:
     table = Table(title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("server", "writes", "follows", "lag", "threads", "open trx", "oldest",
                    "version"):
@@ -190,14 +205,30 @@ def _servers_table(seen: PairSeen) -> Table:
             name,
             "read-only" if row["read_only"] else Text("yes", style="green"),
             ", ".join(c["source"] for c in channels) or "-",
-            ", ".join("stopped" if c["seconds_behind"] is None else f"{c['seconds_behind']} s"
-                      for c in channels) or "-",
+            _lag_text(channels, lags.get(name)),
             f"{row['threads_connected']}/{row['max_connections']}",
             str(row["open_transactions"]),
             f"{row['oldest_transaction_s']:.0f} s",
             row["flavour"],
         )
     return table
+
+
+def _lag_text(channels: list[dict[str, Any]], lag: Lag | None) -> str:
+    """In milliseconds where it could be measured, else what the replica says of itself; and how
+    old the last heartbeat is, where one was written but none is now."""
+    if not channels or lag is None:
+        return ", ".join(_behind(c) for c in channels) or "-"
+    if lag.ms is not None:
+        text = f"{lag.ms:.0f} ms" if lag.ms < 10_000 else f"{lag.ms / 1000:.0f} s"
+        return text + (", stopped" if any(not c["sql_running"] for c in channels) else "")
+    old = f" (last heartbeat {lag.beat_age_s:.0f} s ago)" if lag.beat_age_s is not None else ""
+    return ", ".join(_behind(c) for c in channels) + old
+
+
+def _behind(channel: dict[str, Any]) -> str:
+    seconds = channel["seconds_behind"]
+    return "stopped" if seconds is None else f"{seconds} s"
 
 
 def _balancers_table(seen: PairSeen) -> Table:

@@ -20,6 +20,7 @@ COMMANDS = {
     "switchover": "slackwater.cli.switch:switchover",
     "recover": "slackwater.cli.recover:recover",
     "history": "slackwater.cli.inspect:history",
+    "heartbeat": "slackwater.cli.heartbeat:heartbeat",
     "pair": "slackwater.cli.pair:app",
     "hold": "slackwater.cli.maintain:hold",
     "restart": "slackwater.cli.maintain:restart",

@@ -202,6 +202,32 @@ class Dialect:
             f" ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0{tail}"
         )
 
+    @property
+    def visible(self) -> str:
+        """One packet, two results: OWNED, then the row of `executed`. Together they have every
+        transaction whose changes could be read before.
+
+        MySQL adds a transaction to gtid_executed after others can see it; until then it is in
+        gtid_owned. MariaDB has it in gtid_binlog_pos before.
+        """
+        owned = "''" if self.mariadb else "@@GLOBAL.gtid_owned"
+        return f"SELECT {owned} AS OWNED;{self.executed}"
+
+    @property
+    def applied(self) -> str:
+        """One row: SERVER_ID, OWN, REPLICATED (MariaDB). What is REPLICATED can be read; of OWN
+        (the binary log) only this server's own writes are sure to be."""
+        return (
+            "SELECT @@GLOBAL.server_id AS SERVER_ID, @@GLOBAL.gtid_binlog_pos AS OWN,"
+            " @@GLOBAL.gtid_slave_pos AS REPLICATED"
+        )
+
+    def statement_limit(self, seconds: float) -> str:
+        """From now on the server itself ends a SELECT of this session that takes longer."""
+        if self.mariadb:
+            return f"SET SESSION max_statement_time={seconds:g}"
+        return f"SET SESSION max_execution_time={int(seconds * 1000)}"
+
     def wait_executed(self) -> str:
         """Arguments: GTID set, seconds (more than 0: in MySQL 0 is for ever). DONE: 0 = reached."""
         if self.mariadb:

@@ -1,0 +1,1 @@
+"""slackwater pair compare beside pt-table-checksum."""

@@ -1,0 +1,139 @@
+"""What a server says of its tables, as far as comparing their rows needs it. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+_NUMBERS = frozenset({
+    "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "year",
+})  # fmt: skip
+_LARGE = frozenset({
+    "tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob",
+    "json", "vector", "geometry", "point", "linestring", "polygon", "multipoint",
+    "multilinestring", "multipolygon", "geometrycollection", "geomcollection", "xmltype",
+})  # fmt: skip
+
+
+class Kind(enum.StrEnum):
+    """How a column's value is put into a row's digest, and into a condition on a key."""
+
+    NUMBER = "number"  # exact as text
+    FLOAT = "float"  # exact as the text of a double
+    TEXT = "text"  # its bytes, and for conditions its character set and collation
+    BYTES = "bytes"
+    CHOICE = "choice"  # ENUM, SET: the number behind the text
+    BITS = "bits"
+    LARGE = "large"  # may be larger than a packet: never put together with others
+    QUOTED = "quoted"  # exact as text, and written in quotes: dates, times, UUIDs, addresses
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. `definition` is its type as the server writes it, such as `int(10) unsigned`."""
+
+    name: str
+    type: str  # the data type alone, lower case
+    definition: str
+    nullable: bool
+    charset: str = ""  # "" for what is no text
+    collation: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """How to handle it."""
+        if self.type in _NUMBERS:
+            return Kind.NUMBER
+        if self.type in ("float", "double"):
+            return Kind.FLOAT
+        if self.type in _LARGE:
+            return Kind.LARGE
+        if self.type in ("enum", "set"):
+            return Kind.CHOICE
+        if self.type == "bit":
+            return Kind.BITS
+        if self.type in ("char", "varchar"):
+            return Kind.TEXT
+        return Kind.BYTES if self.type in ("binary", "varbinary") else Kind.QUOTED
+
+    def same_values(self, other: Column) -> bool:
+        """Whether one value is the same bytes in both: display widths and defaults may differ."""
+        return (self.kind, modern(self.charset)) == (other.kind, modern(other.charset)) and (
+            self.kind is not Kind.CHOICE or self.definition == other.definition
+        )
+
+    def same_order(self, other: Column) -> bool:
+        """Whether values are the same and sorted alike: fit to be walked on both sides."""
+        return self.same_values(other) and modern(self.collation) == modern(other.collation)
+
+    def describe(self) -> str:
+        """For people: type, collation, NULL. Without display widths, which new servers left out."""
+        shown = re.sub(r"\b(tinyint|smallint|mediumint|int|bigint|year)\(\d+\)", r"\1",
+                       self.definition)
+        return " ".join(filter(None, (
+            shown, modern(self.collation), "" if self.nullable else "NOT NULL")))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table. `key`: the columns of the unique key by which its rows are walked; () for none."""
+
+    schema: str
+    name: str
+    engine: str
+    rows: int  # the server's estimate
+    columns: tuple[Column, ...]
+    key_name: str = ""
+    key: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """schema.name, for people."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def sql_name(self) -> str:
+        """Quoted, for a statement."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+    @property
+    def lockable(self) -> bool:
+        """Whether a single row of it can be locked."""
+        return self.engine.lower() == "innodb"
+
+    def column(self, name: str) -> Column:
+        """The column of that name."""
+        return next(c for c in self.columns if c.name == name)
+
+
+def modern(name: str) -> str:
+    """A character set or collation by its name of today: utf8 is utf8mb3."""
+    return re.sub(r"^utf8(?=_|$)", "utf8mb3", name)
+
+
+def quoted(name: str) -> str:
+    """An identifier in backticks."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+@dataclass(frozen=True)
+class UniqueKey:
+    """A unique key as a server describes it, its columns in order."""
+
+    name: str
+    columns: tuple[str, ...]
+    whole: bool  # of whole columns, none an expression or a prefix
+
+
+def choose_key(keys: Iterable[UniqueKey], columns: Mapping[str, Column]) -> UniqueKey | None:
+    """The primary key, else the narrowest unique key whose columns are never NULL."""
+    fit = [
+        k for k in keys
+        if k.whole and all(
+            c in columns and not columns[c].nullable and columns[c].kind is not Kind.LARGE
+            for c in k.columns
+        )
+    ]
+    return min(fit, key=lambda k: (k.name != "PRIMARY", len(k.columns), k.name), default=None)
