@@ -114,6 +114,9 @@ class ServerTable(_Table):
     address: Address
     socket: File | None = None  # slackwater's own way in, where it runs on the same machine
     restart: Words | None = None  # the command that restarts it, for `slackwater restart`
+    ssh: SshDestination | None = None  # where its files are; without it, on this machine
+    fence: Words | None = None  # the command that ends it, or its machine, for `failover`
+    binlog: File | None = None  # the index of its binary log (@@log_bin_index), for `failover`
 
 
 class AccountTable(_Table):

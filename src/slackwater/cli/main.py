@@ -13,6 +13,7 @@ from slackwater.cli import (
     balancer,
     demo,
     doctor,
+    failover,
     freeze,
     hooks,
     inspect,
@@ -36,6 +37,7 @@ app.add_typer(doctor.app, name="doctor")
 app.add_typer(lab.app, name="lab")
 app.command("check")(inspect.check)
 app.command("status")(inspect.status)
+app.command("failover")(failover.failover)
 app.command("freeze")(freeze.freeze)
 app.command("thaw")(freeze.thaw)
 app.add_typer(hooks.app, name="hooks")

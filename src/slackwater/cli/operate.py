@@ -15,11 +15,21 @@ from typing import IO, Any, Generic, TypeVar
 import typer
 
 from slackwater import clock, config
+from slackwater.cli.failover_text import failover_text, rejoin_text
 from slackwater.cli.interrupts import Interrupts, interruptible
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
-from slackwater.operations import hold, hold_clients, restart, snapshot, switchover, upgrade
+from slackwater.operations import (
+    failover,
+    hold,
+    hold_clients,
+    rejoin,
+    restart,
+    snapshot,
+    switchover,
+    upgrade,
+)
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
@@ -220,6 +230,8 @@ def _snapshot_of(settings: Config, planned: dict[str, Any]) -> SnapshotWorld:
 
 
 KINDS: dict[str, Kind[Any]] = {
+    "failover": Kind(failover.plan_again, _pair_of, failover.resume, _agreed),
+    "rejoin": Kind(rejoin.plan_again, _pair_of, rejoin.resume, _agreed),
     "switchover": Kind(switchover.plan_again, _pair_of, switchover.resume, _agreed),
     "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
     "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),
@@ -306,6 +318,10 @@ def say(text: str) -> None:
 def figures_text(report: Report) -> str:
     """The few figures that people ask for first."""
     figures = report.figures
+    if "missing" in figures or "fenced" in figures:
+        return failover_text(figures)
+    if "rejoined" in figures or "extra" in figures:
+        return rejoin_text(figures)
     if "exit_code" in figures or "gate" in figures:
         return held_text(figures)
     if "hold_ms" not in figures:
