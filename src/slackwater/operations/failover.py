@@ -27,6 +27,8 @@ from slackwater.outside.mysql_session import Session
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Plan, Seen, Step
 
+ROUND_S, ROUNDS = 0.01, 4  # looks at sessions that are to end
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -121,7 +123,18 @@ class CutOff(Step[PairWorld]):
         world.note("sent to old", [n for n, s in states.items() if s.active == self.old])
         await world.each_balancer(self.balancers, lambda b: b.cut_off(self.old))
         world.notes["cut at"] = clock.unix()
-        return Seen.DONE  # the reply to each has the servers' states in it
+
+        # HAProxy ends a session when it comes round to it, but not one whose client has gone: that
+        # waits for a server which says nothing, and no client can be told anything by it.
+        counts: list[int] = []
+        while len(counts) < ROUNDS or (counts[-1] and counts[-1] != counts[-ROUNDS]):
+            await asyncio.sleep(ROUND_S)
+            closed = await world.each_balancer(
+                self.balancers, lambda b: b.close_sessions(self.old))
+            counts.append(sum(closed.values()))
+            if not counts[-1]:
+                break
+        world.figures["left_by_their_clients"] = counts[-1]
 
     async def verify(self, world: PairWorld) -> Seen:
         return Seen.DONE if not await still_sent(world, self.balancers, self.old) else Seen.NOT_DONE
@@ -133,12 +146,9 @@ class CutOff(Step[PairWorld]):
 
 
 async def still_sent(world: PairWorld, balancers: tuple[str, ...], server: str) -> list[str]:
-    """The balancers by which a client might still reach that server."""
+    """The balancers that would still send a client to that server."""
     states = await world.each_balancer(balancers, lambda b: b.look())
-    return [
-        name for name, state in states.items()
-        if state.servers[server].usable or state.servers[server].sessions
-    ]
+    return [name for name, state in states.items() if state.servers[server].usable]
 
 
 @dataclass(frozen=True)

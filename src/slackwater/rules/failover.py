@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slackwater.facts.failover import BalancerView, FailoverSeen, Passive, Seen, Sight
+from slackwater.facts.failover import PARKED_PORT, BalancerView, FailoverSeen, Passive, Seen, Sight
 
 Reasons = Iterable[str]
 
@@ -109,7 +109,7 @@ def _promotable(passive: Passive | None, old: str, new: str, apply_s: float) -> 
         what = "replicates from nobody" if not count else f"has {count} channels"
         yield f"{new} {what}: it is not known to be a copy of {old}, so there is nothing to promote"
         return
-    if channel.source_port == 1:
+    if channel.source_port == PARKED_PORT:
         yield f"{new} no longer replicates from {old} since a failover: `slackwater pair rejoin`"
         return
     if not channel.auto_position:
