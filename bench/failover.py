@@ -1,7 +1,8 @@
 """Failovers of a loaded pair: how long until traffic flows, what was lost, what was told.
 
 For each server and each kind of end (kill: SIGKILL; hang: SIGSTOP; cut: no packet reaches the old
-server, in a network namespace of our own) one line: how many failovers were done; ms from the
+server, in a network namespace of our own; behind: SIGKILL some moments after nothing reached its
+replica any more) one line: how many failovers were done; ms from the
 command to the first write that a client had acknowledged by the new server (median, worst; the
 start of the program is in it); writes acknowledged; acknowledged writes that the new server lacks
 (lost); those of them in the file that the report names (told); acknowledged after the flip and
@@ -37,7 +38,7 @@ _INSIDE = "SLACKWATER_BENCH_FAILOVER"
 def main() -> int:
     """Measure, and print a line for each server and kind. 1: something was lost untold."""
     asked = _arguments().parse_args()
-    if "cut" in asked.kind and not os.environ.get(_INSIDE):
+    if {"cut", "behind"} & {*asked.kind} and not os.environ.get(_INSIDE):
         words = ["unshare", "--net", sys.executable, *sys.argv]
         path = f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
         os.execvpe(words[0], words, {**os.environ, _INSIDE: "1", "PYTHONPATH": path})

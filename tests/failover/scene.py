@@ -24,7 +24,7 @@ from slackwater.lab.load import Load, LoadPlan
 from slackwater.lab.load_record import ACKED
 from slackwater.lab.load_target import lab_target
 
-KINDS = ("kill", "hang", "cut")
+KINDS = ("kill", "hang", "cut", "behind")
 TABLE = "slackwater_lab.writes"
 _ROUND_S = 0.002
 _CUT = """table inet cut {
@@ -60,7 +60,11 @@ class Scene:
 
     def strike(self, kind: str) -> None:
         """Take the active server away."""
-        if kind == "kill":
+        if kind == "behind":
+            self._keep_from_replica()
+            had = len(self.numbers("a"))
+            eventually(lambda: len(self.numbers("a")) > had + 10, "writes that b does not get")
+        if kind in ("kill", "behind"):
             self.lab.instance("a").kill()
         elif kind == "hang":
             self.lab.instance("a").pause()
@@ -68,9 +72,17 @@ class Scene:
             ports = {self._port, *_own_ports(self.lab.instance("a").pid or 0)}
             _nft(_CUT % ", ".join(map(str, ports)))
 
+    def _keep_from_replica(self) -> None:
+        """What the active server sends to the passive is lost from here on; clients go on."""
+        ports = _own_ports(self.lab.instance("b").pid or 0)
+        _nft("table inet cut { chain out { type filter hook output priority 0; "
+             f"tcp sport {self._port} tcp dport {{ {', '.join(map(str, ports))} }} drop; }}; }}")
+
     def wake(self, kind: str) -> None:
         """It comes back, and accepts writes: nobody had told it anything."""
-        if kind == "kill":
+        if kind == "behind":
+            _nft("delete table inet cut")
+        if kind in ("kill", "behind"):
             self.lab.instance("a").start(60 * PATIENCE)
             sql(self.lab.servers["a"]["socket"], "SET GLOBAL read_only = 0")
         elif kind == "hang":
