@@ -103,10 +103,12 @@ class Scene:
         for name in ("b", "a"):
             socket = self.lab.servers[name]["socket"]
             if not mariadb:
+                sql(socket, "SET GLOBAL super_read_only = 0")
                 for kind in (source, replica):
-                    # Each server its own: the installation is not replicated.
-                    _alone(socket, f"INSTALL PLUGIN rpl_semi_sync_{kind} SONAME "
-                                   f"'semisync_{kind}.so'")
+                    sql(socket, f"INSTALL PLUGIN rpl_semi_sync_{kind} SONAME "
+                                f"'semisync_{kind}.so'")
+                if name == "b":
+                    sql(socket, "SET GLOBAL super_read_only = 1")
             sql(socket, f"SET GLOBAL rpl_semi_sync_{source}_wait_point = AFTER_SYNC")
             sql(socket, f"SET GLOBAL rpl_semi_sync_{source}_timeout = 3600000")
             sql(socket, f"SET GLOBAL rpl_semi_sync_{replica}_enabled = 1")
@@ -290,11 +292,6 @@ def _answers(lab: LabFacts, name: str) -> bool:
         return bool(sql(lab.servers[name]["socket"], "SELECT 1"))
     except pymysql.Error:
         return False
-
-
-def _alone(socket: str | Path, statement: str) -> None:
-    with contextlib.suppress(pymysql.err.OperationalError):  # there already
-        sql(socket, statement)
 
 
 def _own_ports(pid: int) -> list[int]:

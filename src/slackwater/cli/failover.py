@@ -8,7 +8,6 @@ import typer
 
 from slackwater.cli.operate import Proposal, operate
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
-from slackwater.cli.switch import pair_world
 from slackwater.operations import failover as operation
 from slackwater.operations.failover_look import look
 from slackwater.operations.pair_world import PairWorld
@@ -48,7 +47,10 @@ def failover(
     async def propose(world: PairWorld) -> Proposal[PairWorld]:
         return await proposal(world, to, apply_limit)
 
-    operate("failover", file, pair_world(pair), propose, plan_only=plan, as_json=as_json)
+    operate(
+        "failover", file, lambda settings: PairWorld(settings, settings.pair(pair)[0]), propose,
+        plan_only=plan, as_json=as_json,
+    )
 
 
 async def proposal(world: PairWorld, to: str | None, apply_s: float) -> Proposal[PairWorld]:

@@ -8,7 +8,6 @@ import typer
 
 from slackwater.cli.operate import Proposal, operate
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
-from slackwater.cli.switch import pair_world
 from slackwater.errors import Refused, SlackwaterError
 from slackwater.facts.server import ServerFacts
 from slackwater.operations import own_transactions
@@ -47,7 +46,10 @@ def rejoin(
     async def propose(world: PairWorld) -> Proposal[PairWorld]:
         return await proposal(world, catch_up, keep=not plan, copy_again=copy_again)
 
-    operate("rejoin", file, pair_world(pair), propose, plan_only=plan, as_json=as_json)
+    operate(
+        "rejoin", file, lambda settings: PairWorld(settings, settings.pair(pair)[0]), propose,
+        plan_only=plan, as_json=as_json,
+    )
 
 
 async def proposal(

@@ -98,6 +98,7 @@ class FailoverSeen:
     sights: Mapping[str, Seen]
     balancers: Mapping[str, BalancerView]
     passive: Passive | None = None  # of the server to be promoted
+    unseen: str = ""  # why there is none
 
     def other(self, name: str) -> str:
         """The other server of the pair."""

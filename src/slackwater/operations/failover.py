@@ -135,6 +135,7 @@ class CutOff(Step[PairWorld]):
             if not counts[-1]:
                 break
         world.figures["left_by_their_clients"] = counts[-1]
+        return Seen.DONE  # those were the looks
 
     async def verify(self, world: PairWorld) -> Seen:
         return Seen.DONE if not await still_sent(world, self.balancers, self.old) else Seen.NOT_DONE
@@ -205,11 +206,11 @@ class Promote(Step[PairWorld]):
         await mysql_server.set_read_only(session, False)
 
     async def _wait_for_no_replica(self, world: PairWorld) -> None:
-        """Its own replica was the old server: with semi-sync each commit would wait for it, ten
-        seconds or for ever."""
+        """Its own replica was the old server, and a hung one still counts as connected: with
+        semi-sync each commit would wait for its word, ten seconds or for ever."""
         session = await world.session(self.new)
         found = await semi_sync.look(session)
-        if found and found.source and not found.clients:
+        if found and found.source:
             world.figures["semi_sync_off"] = self.new
             await stop_waiting(world, self.new, session)
 

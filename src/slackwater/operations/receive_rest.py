@@ -12,7 +12,7 @@ from slackwater.operations.fence_old import answering
 from slackwater.operations.missing import RECEIVED
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import surely_read_only
-from slackwater.outside import mysql_server
+from slackwater.outside import mysql_server, semi_sync
 from slackwater.plan.step import Seen, Step
 
 REST_LIMIT_S = 5.0  # for what a fenced old server still has to send
@@ -32,7 +32,7 @@ class StopReceiving(Step[PairWorld]):
         session = await world.session(self.new)
         world.figures["complete"] = await self._took_all(world)
         await missing.note_semi_sync(world, self.new)
-        await mysql_server.stop_receiving(session)
+        await semi_sync.stop_receiving(session)
         channels = await mysql_server.replica_status(session)
         if not channels:
             raise StepFailed(f"{self.new} no longer replicates from anybody")

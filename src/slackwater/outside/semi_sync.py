@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slackwater.facts.failover import SemiSync
 from slackwater.facts.server import is_on
+from slackwater.outside import mysql_server
 from slackwater.outside.mysql_session import Row, Session
 
 _LOOK = (
@@ -34,6 +35,22 @@ async def set_source(session: Session, on: bool, *, limit_s: float = 2.0) -> Non
     rows = await session.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%'", limit_s=limit_s)
     if prefix := _prefix(_named(rows), _SOURCE):
         await session.run(f"SET GLOBAL {prefix}enabled = {int(on)}", limit_s=limit_s)
+
+
+async def stop_receiving(session: Session, *, limit_s: float = 8.0) -> None:
+    """Stop the I/O thread. One of MariaDB that acknowledges first logs in to its source, to end its
+    thread there; one that hangs keeps it waiting for seconds. So for that moment it does not."""
+    rows = await session.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%'", limit_s=limit_s)
+    prefix = _prefix(_named(rows), _REPLICA)
+    on = bool(prefix) and is_on(_named(rows)[prefix + "enabled"])
+    if not on:
+        await mysql_server.stop_receiving(session, limit_s=limit_s)
+        return
+    await session.run(f"SET GLOBAL {prefix}enabled = 0", limit_s=limit_s)
+    try:
+        await mysql_server.stop_receiving(session, limit_s=limit_s)
+    finally:
+        await session.run(f"SET GLOBAL {prefix}enabled = 1", limit_s=limit_s)
 
 
 def _prefix(names: dict[str, str], prefixes: tuple[str, ...]) -> str:

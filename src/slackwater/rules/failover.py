@@ -59,7 +59,7 @@ def refusals(seen: FailoverSeen, old: str, new: str, apply_s: float) -> list[str
     """Every reason not to begin; empty when the failover may go on."""
     return [
         *_alive(seen, old, new),
-        *_promotable(seen.passive, old, new, apply_s),
+        *_promotable(seen, old, new, apply_s),
         *_balancers(seen.balancers, old, new),
     ]
 
@@ -92,10 +92,11 @@ def _source_id(passive: Passive | None) -> int | None:
     return channel.source_server_id if channel else None
 
 
-def _promotable(passive: Passive | None, old: str, new: str, apply_s: float) -> Reasons:
+def _promotable(seen: FailoverSeen, old: str, new: str, apply_s: float) -> Reasons:
     """The passive must have been following, and have applied, or be about to apply, what it got."""
+    passive = seen.passive
     if passive is None:
-        yield f"{new} could not be looked at: there is nothing to promote"
+        yield f"there is nothing to promote: {new} could not be looked at: {seen.unseen}"
         return
     if reason := passive.facts.flavour.unsupported_reason():
         yield f"{new}: {reason}"
