@@ -102,7 +102,7 @@ class Scene:
         source, replica = ("master", "slave") if mariadb else ("source", "replica")
         for name in ("b", "a"):
             socket = self.lab.servers[name]["socket"]
-            if not mariadb:
+            if not mariadb:  # where the server may read its plugins
                 sql(socket, "SET GLOBAL super_read_only = 0")
                 for kind in (source, replica):
                     sql(socket, f"INSTALL PLUGIN rpl_semi_sync_{kind} SONAME "

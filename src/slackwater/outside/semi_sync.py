@@ -10,6 +10,7 @@ from slackwater.outside.mysql_session import Row, Session
 _LOOK = (
     "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%';SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync%'"
 )
+_KILL = "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_slave_kill_conn_timeout'"
 _SOURCE = ("rpl_semi_sync_source_", "rpl_semi_sync_master_")
 _REPLICA = ("rpl_semi_sync_replica_", "rpl_semi_sync_slave_")
 
@@ -39,18 +40,16 @@ async def set_source(session: Session, on: bool, *, limit_s: float = 2.0) -> Non
 
 async def stop_receiving(session: Session, *, limit_s: float = 8.0) -> None:
     """Stop the I/O thread. One of MariaDB that acknowledges first logs in to its source, to end its
-    thread there; one that hangs keeps it waiting for seconds. So for that moment it does not."""
-    rows = await session.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%'", limit_s=limit_s)
-    prefix = _prefix(_named(rows), _REPLICA)
-    on = bool(prefix) and is_on(_named(rows)[prefix + "enabled"])
-    if not on:
-        await mysql_server.stop_receiving(session, limit_s=limit_s)
-        return
-    await session.run(f"SET GLOBAL {prefix}enabled = 0", limit_s=limit_s)
+    thread there, and waits 5 s for one that hangs: 1 s is the shortest that it can be told."""
+    variables = _named(await session.rows(_KILL, limit_s=limit_s))
+    name, was = next(iter(variables.items()), ("", ""))
+    if name:
+        await session.run(f"SET GLOBAL {name} = 1", limit_s=limit_s)
     try:
         await mysql_server.stop_receiving(session, limit_s=limit_s)
     finally:
-        await session.run(f"SET GLOBAL {prefix}enabled = 1", limit_s=limit_s)
+        if name and session.broken is None:
+            await session.run(f"SET GLOBAL {name} = {int(was)}", limit_s=limit_s)
 
 
 def _prefix(names: dict[str, str], prefixes: tuple[str, ...]) -> str:
