@@ -124,7 +124,9 @@ class ServerTable(_Table):
     restart: Words | None = None  # the command that restarts it, for `slackwater restart`
     # Where `pair setup` keeps its one file of settings: a directory that the server reads.
     config_dir: File | None = None
-    ssh: SshDestination | None = None  # where that directory is; without it, on this machine
+    ssh: SshDestination | None = None  # where its files are; without it, on this machine
+    fence: Words | None = None  # the command that ends it, or its machine, for `failover`
+    binlog: File | None = None  # the index of its binary log (@@log_bin_index), for `failover`
 
 
 class AccountTable(_Table):

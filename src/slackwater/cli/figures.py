@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from slackwater.cli.failover_text import failover_text, rejoin_text
 from slackwater.plan.report import Report
 
 
 def figures_text(report: Report) -> str:
     """The few figures that people ask for first."""
     figures = report.figures
+    if "missing" in figures or "fenced" in figures:
+        return failover_text(figures)
+    if "rejoined" in figures or "extra" in figures:
+        return rejoin_text(figures)
     if "exit_code" in figures or "gate" in figures:
         return held_text(figures)
     if "hold_ms" not in figures:

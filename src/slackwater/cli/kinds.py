@@ -10,10 +10,12 @@ from slackwater.cli.operate import AnyWorld
 from slackwater.config import Config
 from slackwater.errors import UsageError
 from slackwater.operations import (
+    failover,
     hold,
     hold_clients,
     pair_setup,
     pair_setup_prepare,
+    rejoin,
     restart,
     snapshot,
     switchover,
@@ -77,6 +79,8 @@ KINDS: dict[str, Kind[Any]] = {
     "pair-settings": Kind(pair_setup_prepare.plan_again, _setup_of, pair_setup.resume,
                           pair_setup.settled),
     "pair-setup": Kind(pair_setup.plan_again, _setup_of, pair_setup.resume, pair_setup.settled),
+    "failover": Kind(failover.plan_again, _pair_of, failover.resume, _agreed),
+    "rejoin": Kind(rejoin.plan_again, _pair_of, rejoin.resume, _agreed),
     "switchover": Kind(switchover.plan_again, _pair_of, switchover.resume, _agreed),
     "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
     "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),

@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "slackwater.cli.inspect:check",
     "status": "slackwater.cli.inspect:status",
     "switchover": "slackwater.cli.switch:switchover",
+    "failover": "slackwater.cli.failover:failover",
     "recover": "slackwater.cli.recover:recover",
     "history": "slackwater.cli.inspect:history",
     "heartbeat": "slackwater.cli.heartbeat:heartbeat",

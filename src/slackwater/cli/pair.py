@@ -9,6 +9,7 @@ from slackwater.cli.lazy import lazy
 COMMANDS = {
     "setup": "slackwater.cli.pair_setup:setup",
     "compare": "slackwater.cli.pair_compare:pair_compare",
+    "rejoin": "slackwater.cli.rejoin:rejoin",
     "grants": "slackwater.cli.pair_setup:grants",
 }
 

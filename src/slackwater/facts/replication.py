@@ -35,7 +35,7 @@ class ReplicaStatus:
     io_error: str  # "" or "1236: text"
     sql_error: str
     filters: tuple[tuple[str, str], ...]  # those that are set: (column, value)
-    retrieved_gtids: str
+    retrieved_gtids: str  # MySQL: those whole in the relay log; MariaDB: the last one (Gtid_IO_Pos)
     executed_gtids: str
     source_file: str  # what the I/O thread reads
     read_position: int
@@ -74,7 +74,7 @@ class ReplicaStatus:
             io_error=get.error("Last_IO"),
             sql_error=get.error("Last_SQL"),
             filters=tuple((name, get.text(name)) for name in _FILTERS if get.text(name)),
-            retrieved_gtids=get.text("Retrieved_Gtid_Set"),
+            retrieved_gtids=get.text("Retrieved_Gtid_Set", "Gtid_IO_Pos"),
             executed_gtids=get.text("Executed_Gtid_Set", "Gtid_Slave_Pos"),
             source_file=get.text("Source_Log_File"),
             read_position=get.number("Read_Source_Log_Pos") or 0,

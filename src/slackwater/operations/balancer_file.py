@@ -15,6 +15,26 @@ async def write_file(world: PairWorld, balancer: str, active: str) -> None:
     await haproxy_file.install(host, text, table.config_file, main=[table.main_config])
 
 
+async def check_file(world: PairWorld, balancer: str, active: str) -> None:
+    """Have HAProxy check the file with that server as the active one, for `install_checked`.
+    Raises OutsideError."""
+    host, table = world.hosts[balancer], world.config.balancers[balancer]
+    text = haproxy_config.with_active(await host.read(table.config_file), active)
+    await haproxy_file.validate(
+        host, text, main=[table.main_config], instead_of=table.config_file)
+    world.notes[f"checked {balancer}"] = text
+
+
+async def install_checked(world: PairWorld, balancer: str, active: str) -> None:
+    """As write_file; a text that `check_file` has just found good is not checked again."""
+    host, table = world.hosts[balancer], world.config.balancers[balancer]
+    text = haproxy_config.with_active(await host.read(table.config_file), active)
+    if world.notes.get(f"checked {balancer}") != text:
+        await haproxy_file.validate(
+            host, text, main=[table.main_config], instead_of=table.config_file)
+    await host.replace(table.config_file, text)
+
+
 async def file_active(world: PairWorld, balancer: str) -> str | None:
     """The server that the file on disk makes active; raises OutsideError if unreadable."""
     path = world.config.balancers[balancer].config_file

@@ -260,6 +260,34 @@ class HAProxy:
             )
         return count
 
+    async def cut_off(self, server: str) -> None:
+        """No client reaches `server` from here on: no new one, and none that was connected.
+
+        One line, so that nothing comes in between. Nobody else is made to serve. Idempotent.
+        """
+        if not self._addresses:
+            await self.look()
+        self._address(server)
+        backend = self.at.backend
+        servers = await self._change(
+            f"del map {self.at.holds_map} {backend}",
+            f"set server {backend}/{server} state maint",
+            f"set server {backend}/{HOLD} state maint",  # another name of it, perhaps
+            f"set server {backend}/{HOLD} weight 0",
+            f"shutdown sessions server {backend}/{server}",
+            f"shutdown sessions server {backend}/{HOLD}",
+        )
+        if any(servers[n].usable for n in (server, HOLD)):
+            self._fail(f"{server} can still be used", sent=True)
+
+    async def obeys(self) -> list[str]:
+        """Reasons why it would not do what it is told."""
+        said = await self._runtime.send("show cli level")
+        level = next((w for w in said.split() if w in ("admin", "operator", "user")), "unknown")
+        if level != "admin":
+            return [f"the runtime socket has level {level}, needs `level admin`"]
+        return []
+
     async def close(self) -> None:
         """Let go of the pin. A hold in force is then served one by one: release first."""
         self._drop_pin()

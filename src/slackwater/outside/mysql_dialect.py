@@ -253,6 +253,28 @@ class Dialect:
         )
 
 
+    @property
+    def stop_receiving(self) -> str:
+        """Stop the I/O thread of all channels; what was received is still applied."""
+        return self.stop_replica.replace("ALL SLAVES", "SLAVE") + " IO_THREAD"
+
+    def point_source(self) -> str:
+        """Arguments: host, port. The (stopped) replica looks there; account and GTID mode stay."""
+        if self.flavour.min_mysql(8, 0, 23):
+            return "CHANGE REPLICATION SOURCE TO SOURCE_HOST=%s, SOURCE_PORT=%s"
+        return "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s"
+
+    @property
+    def replicated_position(self) -> str:
+        """Argument: GTIDs that the (stopped) replica has; "" where it knows by itself."""
+        return "SET GLOBAL gtid_slave_pos = %s" if self.mariadb else ""
+
+    @property
+    def binlog_programs(self) -> tuple[str, ...]:
+        """Programs that read this server's binary log, the best first."""
+        return ("mariadb-binlog", "mysqlbinlog") if self.mariadb else ("mysqlbinlog",)
+
+
 @functools.lru_cache
 def dialect(flavour: Flavour) -> Dialect:
     """The dialect of this flavour."""

@@ -47,9 +47,10 @@ __all__ = [
     "close_if_idle", "commits_held_up", "dump_ports", "enabled_events", "end_session",
     "executed_of", "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads",
     "lock_all", "lock_owner", "look", "missing_privileges", "open_transactions",
-    "own_privileges", "prepare_lock", "prepared_xa", "privileged_users", "programs",
-    "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
-    "set_read_only", "start_replica", "stop_replica", "stops_late_with_replicas", "take_lock",
+    "own_privileges", "point_source", "prepare_lock", "prepared_xa", "privileged_users",
+    "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica",
+    "server_id", "set_read_only", "set_replicated_position", "start_replica", "stop_receiving",
+    "stop_replica", "stops_late_with_replicas", "take_lock",
     "unlock", "unwatch_transactions", "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
@@ -240,6 +241,23 @@ async def change_source(
     error texts."""
     sql = dialect(session.flavour).change_source()
     await session.run(sql, host, port, user, password, limit_s=limit_s)
+
+
+async def stop_receiving(session: Session, *, limit_s: float = 5.0) -> None:
+    """Stop the I/O thread: from here on nothing more comes from the source."""
+    await session.run(dialect(session.flavour).stop_receiving, limit_s=limit_s)
+
+
+async def point_source(session: Session, host: str, port: int, *, limit_s: float = 10.0) -> None:
+    """Have the (stopped) default channel look for its source there. Relay logs are thrown away."""
+    await session.run(dialect(session.flavour).point_source(), host, port, limit_s=limit_s)
+
+
+async def set_replicated_position(session: Session, text: str, *, limit_s: float = 10.0) -> None:
+    """Tell the (stopped) replica what it has, where a server does not know its own writes by
+    that; nothing for MySQL, whose gtid_executed has them all."""
+    if sql := dialect(session.flavour).replicated_position:
+        await session.run(sql, text, limit_s=limit_s)
 
 
 # --- locks among slackwaters, and guardrails --------------------------------------------------

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,13 @@ class ProcessId:
             return bool(select.select([handle], [], [], limit_s)[0])
         finally:
             os.close(handle)
+
+
+def age_s() -> float:
+    """How long ago this process began, to a hundredth of a second."""
+    stat = _stat(os.getpid())
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return now - stat[1] / os.sysconf("SC_CLK_TCK") if stat else 0.0
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from slackwater.facts.failover import PARKED_PORT
 from slackwater.facts.pair import PairSeen
 
 
@@ -45,6 +46,9 @@ def _replication_faults(seen: PairSeen, name: str) -> list[str]:
     channels = seen.servers[name].facts.replication
     if not channels:
         return [f"{name} replicates from nobody"]
+    if any(c.source_port == PARKED_PORT for c in channels):
+        return [f"{name} follows nobody since a failover: `slackwater pair rejoin` brings the "
+                "other server back"]
     return [
         f"{name}: replication from {c.source_host}:{c.source_port} does not run"
         f"{': ' + '; '.join(c.errors) if c.errors else ''}"

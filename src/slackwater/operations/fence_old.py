@@ -1,0 +1,123 @@
+"""Make sure that the old server takes no writes: read-only where it answers, else by command."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import ClassVar
+
+from slackwater.errors import OutsideError, SlackwaterError, StepFailed
+from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reopen import reopen_old
+from slackwater.outside import command, mysql_server, semi_sync
+from slackwater.outside.mysql_dialect import NOT_OURS
+from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.plan.step import Seen, Step
+
+COMMAND_LIMIT_S = 10.0
+CLOSE_LIMIT_S = 1.5
+NO_WAIT = "semi-sync off"  # noted: servers that were told not to wait for a replica's word
+FENCED = "fenced"  # noted: how, or why not
+
+
+@dataclass(frozen=True)
+class FenceOld(Step[PairWorld]):
+    """Make {old} read-only if it answers, else run its fence command if it has one"""
+
+    old: str
+    new: str
+    limit_s: ClassVar[float] = COMMAND_LIMIT_S + 4
+
+    async def do(self, world: PairWorld) -> Seen:
+        session = answering(world, self.old)
+        if session is not None:
+            try:
+                world.note("was writable", await mysql_server.is_writable(session, limit_s=1))
+                await close_for_good(world, self.old, session)
+                tell(world, "it is read-only, and its clients' sessions are closed")
+                return Seen.DONE
+            except SlackwaterError as error:
+                session.drop("it no longer answers")
+                world.unreachable[self.old] = str(error)
+        await self._by_command(world)
+        return Seen.DONE  # what was achieved is told; the balancers have cut it off in any case
+
+    async def _by_command(self, world: PairWorld) -> None:
+        words = shlex.split(world.config.servers[self.old].fence or "")
+        if not words:
+            tell(world, "it cannot be reached, so it is cut off at the balancers only")
+            return
+        try:
+            code, said = await command.run(words, limit_s=COMMAND_LIMIT_S)
+        except StepFailed as error:
+            tell(world, f"its fence command failed: {error}")
+            return
+        end = said.strip().splitlines()[-1:] or [""]
+        tell(world, "its fence command has ended it" if code == 0 else
+             f"its fence command failed with exit code {code}: {end[0][:200]}")
+
+    async def verify(self, world: PairWorld) -> Seen:
+        return Seen.DONE if FENCED in world.figures else Seen.NOT_DONE
+
+    async def undo(self, world: PairWorld) -> None:
+        if world.notes.get("was writable"):
+            await reopen_old(world, self.old, self.new)
+
+
+def tell(world: PairWorld, how: str) -> None:
+    """Put into the report, and the journal, what was done to the old server."""
+    world.figures[FENCED] = how
+    world.note(FENCED, how)
+
+
+def answering(world: PairWorld, name: str) -> Session | None:
+    """The session that a server answered by, if it can still be used."""
+    server = world.servers[name]
+    usable = (s for s in (server.control, server.spare) if s is not None and not s.broken)
+    return next(usable, None)
+
+
+async def close_for_good(world: PairWorld, name: str, session: Session) -> None:
+    """Read-only, and no client's session left. Raises OutsideError."""
+    await _end_clients(world, name, session)  # whom its read_only would wait for
+    # Nor for commits that wait for a replica's word, which no longer comes: their clients are gone.
+    await stop_waiting(world, name, session)
+    await mysql_server.set_read_only(session, True, limit_s=CLOSE_LIMIT_S)
+    await _end_clients(world, name, session)
+
+
+async def stop_waiting(world: PairWorld, name: str, session: Session) -> None:
+    """Have commits wait for no replica's word (semi-sync); noted for `pair rejoin`."""
+    found = await semi_sync.look(session, limit_s=CLOSE_LIMIT_S)
+    if found and found.source:
+        world.note(NO_WAIT, sorted({*world.notes.get(NO_WAIT, []), name}))
+        await semi_sync.set_source(session, False, limit_s=CLOSE_LIMIT_S)
+
+
+async def _end_clients(world: PairWorld, name: str, session: Session) -> None:
+    found = await mysql_server.client_sessions(session, world.own_ids(name), limit_s=CLOSE_LIMIT_S)
+    for client in found:
+        if client.user == world.servers[name].at.user:
+            continue
+        try:
+            await mysql_server.kill(session, client.id, limit_s=CLOSE_LIMIT_S)
+        except MysqlError as error:
+            if error.code != NOT_OURS:
+                raise
+
+
+async def fenced_now(world: PairWorld, name: str, *, limit_s: float) -> bool | None:
+    """Look once more at a server that did not answer: True when it is closed now, None when it
+    still does not answer. Raises OutsideError when it answers and cannot be closed."""
+    if (session := answering(world, name)) is None:
+        try:
+            session = await world.servers[name].fresh(limit_s=limit_s)
+        except OutsideError as error:
+            if isinstance(error, MysqlError):
+                raise
+            return None
+        world.servers[name].control = session
+        world.unreachable.pop(name, None)
+    if await mysql_server.is_writable(session, limit_s=1):
+        await close_for_good(world, name, session)
+    return True

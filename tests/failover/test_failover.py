@@ -1,0 +1,221 @@
+"""Failover and rejoin as an operator types them, under load, on real servers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.failover.scene import KINDS, Scene, Seen, fail_over, numbers_in
+from tests.servers.fixtures import end, root_of, sql
+from tests.servers.patience import PATIENCE
+from tests.sweep.network import reason_against
+from tests.sweep.pair import environment, python
+
+from slackwater.lab.instance import Program, installed
+from slackwater.lab.up import up
+from slackwater.outside.haproxy_config import read_active
+
+pytestmark = pytest.mark.servers
+RATE = 40.0
+MAJOR = ("mariadb-10.11", "mysql-9.7")
+
+
+
+
+def wrong(seen: Seen, *, semi_sync: bool = False) -> list[str]:
+    """What must not be, whatever happened to the old server."""
+    report = seen.report
+    if report.get("outcome") != "done":
+        return [f"{report.get('outcome')}: {report.get('reasons')} {seen.errors[-600:]}"]
+    found = []
+    if seen.flows_ms is None:
+        found.append("no write was acknowledged after the command")
+    if seen.lost - seen.told:
+        found.append(f"lost and not told: {sorted(seen.lost - seen.told)[:5]}")
+    if semi_sync and seen.lost:
+        found.append(f"lost in spite of semi-sync: {sorted(seen.lost)[:5]}")
+    if seen.old_used:
+        found.append("a client came to the old server after the flip")
+    rejoined = seen.rejoin
+    if rejoined.get("outcome") == "done" and not seen.equal:
+        found.append("the servers are not equal after the rejoin")
+    if rejoined.get("outcome") != "done" and not rejoined.get("extra"):
+        found.append(f"rejoin: {rejoined.get('outcome')}: {rejoined.get('reasons')}")
+    if seen.lost and rejoined.get("outcome") == "done":
+        found.append("a server with transactions of its own was let in")
+    return found
+
+
+@pytest.mark.parametrize("name", MAJOR)
+@pytest.mark.parametrize("kind", KINDS)
+def test_traffic_flows_again_and_what_is_lost_is_told(kind: str, name: str) -> None:
+    if reason := reason_against():
+        pytest.skip(reason)
+    program = next((p for p in installed() if p.name == name), None)
+    if program is None:
+        pytest.skip(f"no {name}; see scripts/servers/get")
+    words = python("tests.failover.test_failover", kind, str(root_of(program)),
+                   str(int(kind == "hang" and program.is_mariadb)))
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *words],
+        env=environment(), capture_output=True, text=True, check=False, timeout=150 * PATIENCE,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1500:]
+
+
+@pytest.fixture
+def scene(program: Program, place: Path) -> Iterator[Scene]:
+    """A pair of the first server that is installed, reached by TCP."""
+    directory = place / "lab"
+    try:
+        yield Scene(up(server=root_of(program), directory=directory), rate=RATE)
+    finally:
+        end(directory)
+
+
+@pytest.mark.one_flavour
+def test_reasons_to_refuse(scene: Scene) -> None:
+    b = scene.lab.servers["b"]["socket"]
+
+    def refused(word: str, *words: str) -> None:
+        report, _, errors = scene.slackwater("failover", *words)
+        assert report.get("outcome") == "refused", (report, errors)
+        assert any(word in reason for reason in report["reasons"]), report["reasons"]
+        assert read_active(Path(scene.lab.balancers["lb1"]["config_file"]).read_text()) == "a"
+
+    refused("a is alive and serves its clients: through balancer lb1")
+    refused("it is the active server already", "--to", "a")
+    scene.strike("hang")
+    for statement, back, word in (
+        ("STOP SLAVE SQL_THREAD", "START SLAVE", "does not apply what it received"),
+        ("STOP SLAVE IO_THREAD", "START SLAVE", "had stopped receiving before"),
+        ("STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = 3600; START SLAVE",
+         "STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = 0; START SLAVE", "is a delayed replica"),
+    ):
+        for one in statement.split("; "):
+            sql(b, one)
+        refused(word)
+        for one in back.split("; "):
+            sql(b, one)
+    scene.lab.instance("b").kill()
+    refused("there is nothing to promote")
+    scene.lab.instance("b").start(60 * PATIENCE)
+    config, runtime = scene.lab.config, scene.lab.balancers["lb1"]["runtime"]
+    whole = config.read_text()
+    config.write_text(whole.replace(runtime, runtime + ".gone"))
+    refused("balancer lb1")
+    config.write_text(whole)
+    scene.wake("hang")
+    planned, _, _ = scene.slackwater("failover", "--plan")
+    assert "alive" in planned["refusals"][0]
+
+
+@pytest.mark.one_flavour
+def test_a_lagging_passive_is_waited_for_and_then_everything_is_undone(scene: Scene) -> None:
+    a, b = (scene.lab.servers[n]["socket"] for n in "ab")
+    sql(a, "CREATE TABLE slackwater_lab.slow (n INT PRIMARY KEY)")
+    sql(b, "SELECT MASTER_GTID_WAIT(%s, 20)", sql(a, "SELECT @@gtid_binlog_pos AS g")[0]["g"])
+    lock = subprocess.Popen(  # what keeps the passive from applying, for a while
+        python("tests.failover.holder", str(b)), env=environment(), stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+    )
+    assert lock.stdout and lock.stdin and lock.stdout.readline()
+    try:
+        sql(a, "INSERT INTO slackwater_lab.slow VALUES (1)")
+        scene.strike("hang")
+        report, _, errors = scene.slackwater("failover", "--apply-limit", "2")
+    finally:
+        lock.stdin.close()
+        lock.wait(20)
+        lock.stdout.close()
+    assert report["outcome"] == "undone", (report, errors)
+    assert "has not applied what it received within 2 s" in report["reasons"][0]
+    scene.wake("hang")
+    status, _, _ = scene.slackwater("status")
+    assert status["active"] == "a", status
+
+
+@pytest.mark.one_flavour
+@pytest.mark.parametrize("step", ["CutOff", "NameNew", "StopReceiving", "Promote", "SendClients",
+                                  "ParkSource"])
+def test_killed_at_a_step_and_recovered(scene: Scene, step: str) -> None:
+    scene.strike("kill")
+    report, _, _ = scene.slackwater("failover", inject=f"killed:{step}")
+    assert report == {"code": -9}
+    before = step in ("CutOff", "NameNew", "StopReceiving")
+    recovered, _, errors = scene.slackwater("recover")
+    assert recovered["recovered"][0]["outcome"] == ("undone" if before else "done"), (
+        recovered, errors)
+    if before:
+        report, _, errors = scene.slackwater("failover")
+        assert report["outcome"] == "done", (report, errors)
+    assert read_active(Path(scene.lab.balancers["lb1"]["config_file"]).read_text()) == "b"
+    scene.wake("kill")
+    report, _, errors = scene.slackwater("pair", "rejoin")
+    assert report["outcome"] == "done", (report, errors)
+    status, _, _ = scene.slackwater("status")
+    assert status["active"] == "b", status
+
+
+@pytest.mark.parametrize("program", [p for p in installed() if p.name in MAJOR],
+                         ids=lambda p: p.name)
+def test_a_fence_and_transactions_of_its_own(program: Program, place: Path) -> None:
+    directory = place / "lab"
+    try:
+        scene = Scene(up(server=root_of(program), directory=directory), rate=RATE)
+        a = scene.lab.servers["a"]["socket"]
+        config = scene.lab.config
+        pid = scene.lab.instance("a").pid
+        config.write_text(config.read_text().replace(
+            "[servers.a]\n", f'[servers.a]\nfence = "kill -KILL {pid}"\n'))
+        sql(a, "CREATE TABLE slackwater_lab.writes (id BIGINT AUTO_INCREMENT PRIMARY KEY,"
+               " n BIGINT NOT NULL, kind TINYINT, KEY (n))")
+        scene.strike("hang")
+        report, _, errors = scene.slackwater("failover")
+        assert report["outcome"] == "done", (report, errors)
+        assert report["fenced"] == "its fence command has ended it", report
+        scene.wake("kill")
+        sql(a, "INSERT INTO slackwater_lab.writes (n) VALUES (4711)")
+        report, _, _ = scene.slackwater("pair", "rejoin")
+        assert report["outcome"] in ("refused", "undone")
+        assert str(sql(a, "SELECT @@read_only AS r")[0]["r"]) in ("1", "ON"), "it stays closed"
+        own = report["extra"]
+        assert own["transactions"] == 1 and own["tables"] == {"slackwater_lab.writes": 1}, own
+        saved = Path(own["saved"])
+        assert numbers_in(saved) == {4711} and saved.stat().st_mode & 0o777 == 0o600
+        report, _, _ = scene.slackwater("pair", "rejoin", "--copy-again")
+        assert report["outcome"] == "refused"
+        assert "pair setup --overwrite a" in report["reasons"][0]
+    finally:
+        end(directory)
+
+
+def _inside() -> int:
+    import sys
+
+    kind, server, semi = sys.argv[1], Path(sys.argv[2]), bool(int(sys.argv[3]))
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="sw-fo-") as work:
+        Path(work).chmod(0o711)
+        try:
+            scene = Scene(up(server=server, directory=Path(work, "lab")), rate=RATE)
+            if semi:
+                scene.semi_sync()
+            seen = fail_over(scene, kind, awake_s=0.4)
+            faults = wrong(seen, semi_sync=semi)
+            if kind == "behind" and not seen.lost:
+                faults.append("nothing was lost: this proves nothing")
+            print(kind, f"{seen.flows_ms} ms", len(seen.lost), len(seen.told), seen.rejoin.get(
+                "outcome"), os.getloadavg()[0])
+            print("\n".join(faults))
+            return int(bool(faults))
+        finally:
+            end(Path(work, "lab"))
+
+
+if __name__ == "__main__":
+    raise SystemExit(_inside())
