@@ -114,6 +114,9 @@ class ServerTable(_Table):
     address: Address
     socket: File | None = None  # slackwater's own way in, where it runs on the same machine
     restart: Words | None = None  # the command that restarts it, for `slackwater restart`
+    # The server's machine, where `hold`, `restart` and `upgrade` of it work, and where `socket`
+    # is; without it, this machine.
+    ssh: SshDestination | None = None
 
 
 class AccountTable(_Table):

@@ -26,18 +26,24 @@ def make(program: Program, place: Path) -> Instance:
     server.start()
     asyncio.run(_accounts(server))
     write_private(place / "password", PASSWORD + "\n")
+    write_config(server, place, restart.command(server.directory))
+    return server
+
+
+def write_config(server: Instance, place: Path, command: str, more: str = "") -> None:
+    """Its slackwater.toml; `command` restarts it, `more` are further lines of [servers.s]."""
     config(place).write_text(f"""
 lab = true
 [servers.s]
 address = "{server.address}"
 socket = "{server.socket}"
-restart = "{restart.command(server.directory)}"
+restart = "{command}"
+{more}
 [accounts.slackwater]
 password_file = "{place / 'password'}"
 [state]
 directory = "{place / 'state'}"
 """)
-    return server
 
 
 def config(place: Path) -> Path:
