@@ -106,16 +106,19 @@ def slackwater(
     )
 
 
-def until_step(name: str, *words: str | Path) -> subprocess.Popen[str]:
+def until_step(
+    name: str, *words: str | Path, before: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
     """Begin it (with --json among the words) and return once that step has begun."""
     process = subprocess.Popen(
-        command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*before, *command(*words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     for line in process.stderr:
         event = json.loads(line) if line.startswith("{") else {}
         if event.get("event") == "started" and event.get("step") == name:
             return process
+    print(process.stdout.read() if process.stdout else "", file=sys.stderr)
     raise AssertionError(f"{name} was never begun")
 
 

@@ -1,4 +1,4 @@
-"""A real sshd for this test alone, on loopback or where it is told: its own keys, its own home, an unprivileged port."""
+"""A real sshd for this test alone: its own keys, its own home, an unprivileged port."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Command:
     exit_file: str
     _shown = 0
 
-    async def look(self) -> None:
+    async def look(self) -> object:
         """Have `alive`, `exit_code` and `ended` tell what is now (here they always do)."""
 
     def noted(self) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from typing import Any
 
 from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
+from slackwater.outside import sent
 from slackwater.outside.command import END_GRACE_S, TAIL_BYTES, WRAPPER
 from slackwater.outside.host import Host
 
 _TRY_AGAIN_S = 0.3
+_LOOK_S = 0.5  # how long one question waits for news
 # $1: the operation's name; then the command. Says where its files are, its pid and its start.
 _START = f"""set -eu
 umask 077
@@ -31,12 +33,6 @@ umask 022
 setsid sh -c {shlex.quote(WRAPPER)} "$dir/$name.exit" "$@" </dev/null >>"$dir/$name.output" 2>&1 &
 echo "$! $(sed 's/.*) //' /proc/$!/stat 2>/dev/null | cut -d' ' -f20)" "$dir/$name"
 """
-# $1: its pid, $2: the path of its files without their ends.
-_LOOK = """
-echo "stat $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f1,20)"
-[ ! -e "$2.exit" ] || echo "exit $(cat "$2.exit") $(stat -c %Y "$2.exit")"
-"""
-
 
 @dataclass
 class FarCommand:
@@ -58,17 +54,17 @@ class FarCommand:
         return {"pid": self.pid, "started": self.started, "files": self.files,
                 "output": self.output, "far": self.host.where}
 
-    async def look(self) -> None:
-        """Ask what is now. Raises OutsideError."""
-        code, said = await self.host.run(["sh", "-c", _LOOK, "sh", str(self.pid), self.files])
-        lines = dict(line.partition(" ")[::2] for line in said.splitlines())
-        if code and "exit" not in lines and "stat" not in lines:
-            raise OutsideError(f"ssh {self.host.where}", said.strip()[:200], sent=False)
-        stat = lines.get("stat", "").split()
-        self.alive = len(stat) == 2 and stat[0] not in "ZX" and int(stat[1]) == self.started
-        if "exit" in lines:
-            number, at = lines["exit"].split()
-            self.exit_code, self.ended = int(number), float(at)
+    async def look(self, *, wait_s: float = 0.0) -> bytes:
+        """Ask what is now; returns what it has printed since the last time, for which it waits
+        so long. Raises OutsideError."""
+        now = await sent.ask(self.host, "command", pid=self.pid, started=self.started,
+                             files=self.files, begin=self._shown, wait_s=wait_s)
+        self.alive, self.exit_code, self.ended = now["alive"], now["exit_code"], now["ended"]
+        printed = str(now["output"]).encode("latin-1")
+        self._shown += len(printed)
+        if printed:
+            _append(Path(self.output), printed)
+        return printed
 
     def tail(self) -> str:
         """The end of its output."""
@@ -87,34 +83,20 @@ class FarCommand:
         lost: OutsideError | None = None
         while clock.mono() < until:
             try:
-                async with asyncio.timeout(until - clock.mono()):
-                    await self._follow(show)
-                    await self.look()
+                printed = await self.look(wait_s=_LOOK_S)
                 lost = None
             except OutsideError as error:
                 lost = error
                 await asyncio.sleep(_TRY_AGAIN_S)
-            except TimeoutError:
-                break
-            if lost is None and not self.alive:
+                continue
+            if printed:
+                show(printed.decode(errors="replace"))
+            elif not self.alive:
                 return self.exit_code
         if lost is not None:
             raise lost
         await self.stop()
         raise StepFailed(f"the command took longer than {limit_s:g} s and was ended")
-
-    async def _follow(self, show: Callable[[str], None]) -> None:
-        """Show what it prints until it has ended, from where we were."""
-        words = ["tail", "-c", f"+{self._shown + 1}", "-s", "0.05", f"--pid={self.pid}", "-f",
-                 f"{self.files}.output"]
-        channel = await self.host.open(words)
-        try:
-            while data := await channel.read():
-                self._shown += len(data)
-                _append(Path(self.output), data)
-                show(data.decode(errors="replace"))
-        finally:
-            channel.close()
 
     async def stop(self) -> None:
         """SIGTERM to it and its children, and after a while SIGKILL."""

@@ -189,6 +189,7 @@ class Gate:
             await asyncio.sleep(_TICK_S)
             holder = self._holder
             assert holder is not None
+            holder.say("here")
             # Ticks, not seconds: a loop that was busy itself has not listened meanwhile.
             silent = silent + 1 if holder.words == heard else 0
             heard = holder.words

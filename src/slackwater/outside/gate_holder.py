@@ -7,7 +7,8 @@ JSON lines on standard output: `ready`, `shut`, `beat` four times a second, `ope
 What happens when:
 - `open`: all that wait go on, in the order in which they came, as fast as the server accepts.
 - the hard cap: the same, whether the server is back or not. Nobody waits longer.
-- standard input ends (slackwater died) or SIGTERM: go on holding until somebody listens on every
+- standard input ends (slackwater died), it says nothing for `hears_s` seconds (over a network:
+  it cannot be reached any more), or SIGTERM: go on holding until somebody listens on every
   held port, at most to the cap. The server may be down just now: to let clients go at once would
   be to have them refused.
 - the holder itself is killed or stopped: the elements of the set end by the kernel's clock; until
@@ -58,8 +59,8 @@ def started(pid: int) -> str:
 
 
 class Holder:
-    """One hold. `order`: ports, way, ttl_s, cap_s, queue_length, and `instead`: a dead holder's
-    table, whose elements are to end when ours are there."""
+    """One hold. `order`: ports, way, ttl_s, cap_s, queue_length, hears_s (0: for ever), and
+    `instead`: a dead holder's table, whose elements are to end when ours are there."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         self.order = order
@@ -72,6 +73,7 @@ class Holder:
             self.queue = Queue(int(order.get("queue_length", 8192)))
         self.listeners = Listeners()
         self._lines = b""
+        self._heard = time.monotonic()
 
     def run(self) -> None:
         """From `ready` to `done`."""
@@ -114,7 +116,9 @@ class Holder:
     def _hold(self, cap: float) -> str:
         """Keep the gate shut; returns why it is to be opened."""
         refresh = beat = 0.0
+        hears_s = float(self.order.get("hears_s") or "inf")
         while (now := time.monotonic()) < cap:
+            self.orphaned = self.orphaned or now - self._heard > hears_s
             if now >= refresh:
                 refresh = now + REFRESH_S
                 self._refresh()
@@ -138,6 +142,7 @@ class Holder:
         if 0 in readable:
             data = os.read(0, 4096)
             self.orphaned = self.orphaned or not data
+            self._heard = time.monotonic()
             self._lines += data
         line, found, rest = self._lines.partition(b"\n")
         if found:

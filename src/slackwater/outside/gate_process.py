@@ -23,6 +23,7 @@ from slackwater.outside.host import Host
 from slackwater.outside.ssh import Channel
 
 _END_LIMIT_S = 5.0
+_HEARS_S = 4.0  # a holder that has not heard of us for so long lets go when its server listens
 
 
 class Holder:
@@ -135,7 +136,7 @@ class FarHolder(Holder):
     async def start(cls, host: Host, order: Mapping[str, Any]) -> FarHolder:
         """Raises OutsideError."""
         channel = await host.open(host.as_root(sent.words(_title(order))))
-        channel.write(sent.program(order))
+        channel.write(sent.program({**order, "hears_s": _HEARS_S}))
         return cls(channel)
 
     @property

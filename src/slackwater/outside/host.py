@@ -46,6 +46,9 @@ class Host:
     def __init__(self, ssh: str | None = None) -> None:
         self.where = ssh or "this machine"
         self._ssh = Ssh(ssh) if ssh else None
+        # A process of ours that answers there (`sent`), one question at a time.
+        self.agent: Channel | None = None
+        self.agent_lock = asyncio.Lock()
         self._ways: dict[Path, tuple[Path, asyncio.Server]] = {}
 
     @property
@@ -62,6 +65,12 @@ class Host:
         """Begin a command on another host that is talked to while it runs. Raises OutsideError."""
         assert self._ssh is not None, "on this machine use a process"
         return await self._ssh.open(shlex.join(words))
+
+    def forget_agent(self) -> None:
+        """Have the next question asked of a new process."""
+        if self.agent is not None:
+            self.agent.close()
+        self.agent = None
 
     async def way_in(self, there: Path) -> Path:
         """A unix socket of this machine that leads to the one `there`, until `close`."""
@@ -150,6 +159,7 @@ class Host:
 
     async def close(self) -> None:
         """Give the connection back. Never raises."""
+        self.forget_agent()
         for here, server in self._ways.values():
             server.close()
             shutil.rmtree(here.parent, ignore_errors=True)

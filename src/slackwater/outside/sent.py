@@ -65,17 +65,35 @@ async def ask(host: Host, question: str, *, limit_s: float = ASK_LIMIT_S, **more
         return await asyncio.to_thread(sent_answers.answer, order)
     if host.here:
         return sent_answers.answer(order)
-    code, said = await host.run(
-        host.as_root(words(f"slackwater asks: {question}")), program(order).decode(),
-        limit_s=limit_s)
-    last = said.strip().splitlines()[-1:]
-    try:
-        found = json.loads(last[0]) if last and not code else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise OutsideError(f"ssh {host.where}", f"python3 there: {(last or ['no word'])[0][:200]}",
-                           sent=False, hint="it has to have python3 (3.8 or later)")
+    async with host.agent_lock:
+        for last in (False, True):
+            try:
+                async with asyncio.timeout(limit_s):
+                    found = await _ask_there(host, order)
+                break
+            except TimeoutError as error:
+                host.forget_agent()
+                raise OutsideError(f"ssh {host.where}", f"no answer within {limit_s:g} s",
+                                   sent=True) from error
+            except OutsideError:
+                host.forget_agent()
+                if last:
+                    raise  # else the connection may have been lost before: questions do no harm
     if "errno" in found:
         raise OSError(found["errno"], found["why"])
     return found["answer"]
+
+
+async def _ask_there(host: Host, order: Mapping[str, Any]) -> dict[str, Any]:
+    """By the process of ours that answers there; it ends with the connection."""
+    if host.agent is None:
+        host.agent = await host.open(host.as_root(words("slackwater answers")))
+        host.agent.write(program({"serve": True}))
+    host.agent.write(json.dumps(order).encode() + b"\n")
+    line = await host.agent.line()
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        said = line.decode(errors="replace").strip()[:200] or "python3 there said nothing"
+        raise OutsideError(f"ssh {host.where}", said, sent=False,
+                           hint="it has to have python3 (3.8 or later)") from None

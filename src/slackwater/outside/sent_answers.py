@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Dict  # noqa: UP035  (Python 3.8)
@@ -26,16 +25,24 @@ _PACKAGE_MANAGERS = ("unattended-upgr", "apt-get", "apt", "dpkg", "aptitude", "p
 
 
 def main(order: dict[str, Any]) -> None:
-    """Answer `order["ask"]` with a line of JSON, or hold ports as ordered."""
-    if "ask" not in order:
+    """Hold ports as ordered; or, where `order` has `serve`, answer each line of standard input
+    with a line of JSON until it ends."""
+    if "serve" not in order:
         gate_holder.main(order)
         return
+    lines = b""
+    while data := os.read(0, 1 << 16):
+        *whole, lines = (lines + data).split(b"\n")
+        for line in whole:
+            said = _said(json.loads(line))
+            os.write(1, (json.dumps(said) + "\n").encode())
+
+
+def _said(order: dict[str, Any]) -> dict[str, Any]:
     try:
-        said: dict[str, Any] = {"answer": answer(order)}
+        return {"answer": answer(order)}
     except OSError as error:
-        said = {"errno": error.errno, "why": str(error)}
-    os.write(1, (json.dumps(said) + "\n").encode())
-    sys.exit(0)
+        return {"errno": error.errno, "why": str(error)}
 
 
 def answer(order: dict[str, Any]) -> Any:
@@ -132,6 +139,31 @@ def _clean(order: dict[str, Any]) -> None:
         gate_holder.clean(net)
 
 
+def _command(order: dict[str, Any]) -> dict[str, Any]:
+    """What a command of `far_command` printed from byte `begin` on, and whether it has ended.
+    Waits up to `wait_s` for something new."""
+    end = time.monotonic() + float(order["wait_s"])
+    while True:
+        alive = gate_holder.started(order["pid"]) == str(order["started"])
+        output = _read(order["files"] + ".output", order["begin"])
+        if output or not alive or time.monotonic() > end:
+            break
+        time.sleep(0.02)
+    code = _read(order["files"] + ".exit", 0).strip()
+    ended = os.stat(order["files"] + ".exit").st_mtime if code else None  # noqa: PTH116
+    return {"alive": alive, "output": output.decode("latin-1"), "ended": ended,
+            "exit_code": int(code) if code else None}
+
+
+def _read(path: str, begin: int) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            file.seek(begin)
+            return file.read(1 << 16)
+    except OSError:
+        return b""
+
+
 def _packages(order: dict[str, Any]) -> list[str]:
     """Who uses the package manager whose lock is `order["lock"]`; [] when nobody does."""
     try:
@@ -161,7 +193,7 @@ def _package_managers() -> list[str]:
 _Answer = Callable[[Dict[str, Any]], Any]  # noqa: UP006  (Python 3.8)
 _ANSWERS: dict[str, _Answer] = {
     "probe": _probe, "held": _held, "end": _end, "leftovers": _leftovers, "clean": _clean,
-    "packages": _packages,
+    "packages": _packages, "command": _command,
     "peers": lambda order: peers(order["port"]),
     "keepers": lambda order: keepers(order["port"], order["path"]),
 }

@@ -121,7 +121,7 @@ class Channel:
     """A running command's standard input and output."""
 
     def __init__(self, where: str, process: asyncssh.SSHClientProcess[bytes]) -> None:
-        self._where, self._process = where, process
+        self._where, self._process, self._rest = where, process, b""
 
     def write(self, data: bytes) -> None:
         """Give it something to read. Quiet when it has ended: `read` will tell."""
@@ -135,6 +135,17 @@ class Channel:
             return await self._process.stdout.read(1 << 16)
         except (OSError, asyncssh.Error) as error:
             raise OutsideError(self._where, _words(error), sent=True) from error
+
+    async def line(self) -> bytes:
+        """The next line of what it says; b"" when it has ended. Not to be mixed with `read`.
+        Raises OutsideError when the connection is lost."""
+        while b"\n" not in self._rest:
+            data = await self.read()
+            if not data:
+                return b""
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
 
     def close(self) -> None:
         """Its standard input ends, and nobody listens to it any more."""
