@@ -197,9 +197,9 @@ SCENES: dict[str, Callable[[Program, Path], dict[str, Any]]] = {
 def main() -> None:
     """Play one scene; everything it made is gone afterwards."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    from tests.maintain import far  # it has scenes as well, made of these parts
+    from tests.maintain import activated, far  # they have scenes made of these parts
 
-    scenes = SCENES | far.SCENES
+    scenes = SCENES | far.SCENES | activated.SCENES
     program = next(p for p in installed() if p.name == sys.argv[2])
     place = Path(tempfile.mkdtemp(prefix="slackwater-scene-")).resolve()
     place.chmod(0o711)

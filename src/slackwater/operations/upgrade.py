@@ -12,6 +12,7 @@ from slackwater.operations import hold
 from slackwater.operations.hold_clients import WaitForCalm
 from slackwater.operations.hold_command import ENVIRONMENT, STARTING, FinishCommand
 from slackwater.operations.hold_health import UPTIME_ROUNDING_S
+from slackwater.operations.hold_sockets import look as look_at_sockets
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.outside import apt, mysql_server
 from slackwater.plan.step import Plan, Seen, Step
@@ -73,10 +74,11 @@ async def look(
             replicas[other] = (await world.session(other)).flavour
         except SlackwaterError:
             continue  # which another check says
+    kept = await look_at_sockets(world, server)
     return rules.Wish(
         server, session.flavour, writable, held, changes, replicas,
         busy=await apt.busy(world.host), unfinished=await apt.unfinished(world.host),
-        frozen=await world.host.exists(apt.FROZEN),
+        frozen=await world.host.exists(apt.FROZEN), keepers=kept.keepers if kept else (),
     )
 
 
