@@ -13,7 +13,6 @@ from slackwater.facts.kept import Kept
 from slackwater.outside.sent_sockets import keepers, peers
 
 
-
 @pytest.fixture
 def server_program(tmp_path):
     """A program with a server's name, as the kernel sees it."""
