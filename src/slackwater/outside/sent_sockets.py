@@ -84,17 +84,26 @@ def _owners(inodes: set[int]) -> dict[int, set[int]]:
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
         held = set()
-        try:
-            for number in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
-                match = _SOCKET.match(os.readlink(f"/proc/{pid}/fd/{number}"))  # noqa: PTH115
-                if match and int(match.group(1)) in inodes:
-                    held.add(int(match.group(1)))
-        except OSError:  # it has ended, closed it meanwhile, or is another user's
-            if not held:
-                continue
+        for link in _links(f"/proc/{pid}/fd"):
+            match = _SOCKET.match(link)
+            if match and int(match.group(1)) in inodes:
+                held.add(int(match.group(1)))
         if held:
             found[int(pid)] = held
     return found
+
+
+def _links(directory: str) -> Iterator[str]:
+    """Where the descriptors lead that a process has; nothing of one that may not be looked at."""
+    try:
+        names = os.listdir(directory)  # noqa: PTH208
+    except OSError:
+        return
+    for name in names:
+        try:
+            yield os.readlink(f"{directory}/{name}")  # noqa: PTH115
+        except OSError:
+            continue  # closed meanwhile
 
 
 def _comm(pid: int) -> str:
