@@ -57,7 +57,10 @@ def keepers(port: int, path: str) -> dict[str, Any]:
         before = found.get(names[inode])
         # One of two sockets of this port (IPv4 and IPv6) that nobody keeps is refused.
         found[names[inode]] = sorted(also) if before is None else [o for o in also if o in before]
-    return {"server": server, "sockets": found, "backlog": Listeners().ports().get(port, (0, 0))[1]}
+    listeners = Listeners()
+    backlog = listeners.ports().get(port, (0, 0))[1]
+    listeners.close()
+    return {"server": server, "sockets": found, "backlog": backlog}
 
 
 def _tcp() -> Iterator[tuple[int, int, int, int]]:
