@@ -31,6 +31,7 @@ bench: setup  ## slackwater and its gate, beside the method by hand and SYN drop
 
 sweep: setup servers  ## the whole failure sweep (the tests run a part of it)
 	@.venv/bin/python -m tests.sweep
+	@unshare --net .venv/bin/python -m tests.maintain.sweep
 
 clean:  ## remove .venv and caches
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

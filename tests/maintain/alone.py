@@ -24,7 +24,7 @@ def make(program: Program, place: Path) -> Instance:
     """A running server in `place`/s with the accounts of a lab, and `place`/slackwater.toml."""
     server = Instance.create(program, place / "s", server_id=1, mark=place)
     server.start()
-    asyncio.run(_accounts(server))
+    prepare(server)
     write_private(place / "password", PASSWORD + "\n")
     write_config(server, place, restart.command(server.directory))
     return server
@@ -49,6 +49,11 @@ directory = "{place / 'state'}"
 def config(place: Path) -> Path:
     """Its slackwater.toml."""
     return place / "slackwater.toml"
+
+
+def prepare(server: Instance) -> None:
+    """Accounts and the database of a lab."""
+    asyncio.run(_accounts(server))
 
 
 async def _accounts(server: Instance) -> None:
@@ -81,6 +86,11 @@ class Loaded:
     def acked(self) -> int:
         """Writes acknowledged so far."""
         return self._load.record.acked
+
+    @property
+    def failed(self) -> int:
+        """Requests that failed so far."""
+        return sum(fault.count for fault in self._load.record.faults())
 
     def __enter__(self) -> Loaded:
         self._thread.start()

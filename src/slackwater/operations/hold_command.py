@@ -58,6 +58,8 @@ class StartCommand(Step[HoldWorld]):
         else:
             world.command = await far_command.start(
                 world.host, self.command, output=output, environment=ENVIRONMENT)
+        if world.gate is not None:
+            world.gate.hold_while(world.command.pid, world.command.started)
         world.note(COMMAND, world.command.noted())
         return Seen.DONE
 

@@ -55,6 +55,7 @@ class Gate:
         self._holder: Holder | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._shut_at: float | None = None
+        self._busy = ""  # what the holder is told of the command
         self._table = ""  # the one that holds now
         self._tables: set[str] = set()  # all that were ever ours
         self._restarts = self._held_before = 0
@@ -99,6 +100,13 @@ class Gate:
             await self._end()
             raise
         self._watcher = asyncio.create_task(self._watch(), name="gate: watch the holder")
+
+    def hold_while(self, pid: int, started: int) -> None:
+        """Should we die, the holder goes on at least until this process of that machine has ended
+        (`started`: clock ticks since boot), at most to the cap."""
+        self._busy = f"while {pid} {started}"
+        if self._holder is not None:
+            self._holder.say(self._busy)
 
     async def open(self) -> GateReport:
         """Let all go on; returns when nothing of this hold is left in the rule set.
@@ -160,6 +168,8 @@ class Gate:
     async def _shut(self) -> None:
         assert self._holder is not None
         self._holder.say("shut")
+        if self._busy:
+            self._holder.say(self._busy)
         self._table = (await self._expect("shut"))["table"]
 
     async def _next_event(self, holder: Holder) -> dict[str, Any]:

@@ -1,15 +1,16 @@
 """The holder: a small process that keeps ports shut, and opens them whatever happens.
 
 A process of its own, so that a busy slackwater does not starve it and its death does not open
-the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `open`. It says
+the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `while PID START` (the
+command that runs meanwhile), `open`. It says
 JSON lines on standard output: `ready`, `shut`, `beat` four times a second, `opened`, `done`.
 
 What happens when:
 - `open`: all that wait go on, in the order in which they came, as fast as the server accepts.
 - the hard cap: the same, whether the server is back or not. Nobody waits longer.
 - standard input ends (slackwater died), it says nothing for `hears_s` seconds (over a network:
-  it cannot be reached any more), or SIGTERM: go on holding until somebody listens on every
-  held port, at most to the cap. The server may be down just now: to let clients go at once would
+  it cannot be reached any more), or SIGTERM: go on holding until the command has
+  ended and somebody listens on every held port, at most to the cap. The server may be down just now: to let clients go at once would
   be to have them refused.
 - the holder itself is killed or stopped: the elements of the set end by the kernel's clock; until
   then `late` drops, so that clients try again. slackwater starts another holder.
@@ -74,6 +75,7 @@ class Holder:
         self.listeners = Listeners()
         self._lines = b""
         self._heard = time.monotonic()
+        self._busy = ("", "")  # pid and start of the command for which the ports are held
 
     def run(self) -> None:
         """From `ready` to `done`."""
@@ -125,18 +127,31 @@ class Holder:
             if now >= beat:
                 beat = now + BEAT_S
                 self.say("beat", held=self.queue.clients if self.queue else 0)
-                if self.orphaned and set(self.ports) <= set(self.listeners.ports()):
+                if self.orphaned and self._safe():
                     return "orphaned"
-            if self._next_line(min(cap, beat) - now) == "open":
+            line = self._next_line(min(cap, beat) - now)
+            if line == "open":
                 return "asked"
+            if line.startswith("while "):
+                pid, start = line.split()[1:3]
+                self._busy = pid, start
         return "cap"
+
+    def _safe(self) -> bool:
+        """Whether clients can be let go without being asked: somebody listens on every port, and
+        the command that may be about to stop the server has ended."""
+        pid, start = self._busy
+        if pid and started(int(pid)) == start:
+            return False
+        return set(self.ports) <= set(self.listeners.ports())
 
     def _next_line(self, limit_s: float) -> str:
         """Wait for a line or a packet; "" for none. Packets are taken in."""
         sources = [] if self.orphaned else [0]
         if self.queue:
             sources.append(self.queue.fileno())
-        readable = select.select(sources, [], [], max(0.0, limit_s))[0]
+        limit_s = 0.0 if b"\n" in self._lines else max(0.0, limit_s)
+        readable = select.select(sources, [], [], limit_s)[0]
         if self.queue and self.queue.fileno() in readable:
             self.queue.take()
         if 0 in readable:
