@@ -122,9 +122,11 @@ class ServerTable(_Table):
     address: Address
     socket: File | None = None  # slackwater's own way in, where it runs on the same machine
     restart: Words | None = None  # the command that restarts it, for `slackwater restart`
+    # The server's machine, where `hold`, `restart` and `upgrade` of it work, and where `socket`
+    # is; without it, this machine.
+    ssh: SshDestination | None = None
     # Where `pair setup` keeps its one file of settings: a directory that the server reads.
     config_dir: File | None = None
-    ssh: SshDestination | None = None  # where its files are; without it, on this machine
     fence: Words | None = None  # the command that ends it, or its machine, for `failover`
     binlog: File | None = None  # the index of its binary log (@@log_bin_index), for `failover`
 

@@ -24,25 +24,36 @@ def make(program: Program, place: Path) -> Instance:
     """A running server in `place`/s with the accounts of a lab, and `place`/slackwater.toml."""
     server = Instance.create(program, place / "s", server_id=1, mark=place)
     server.start()
-    asyncio.run(_accounts(server))
+    prepare(server)
     write_private(place / "password", PASSWORD + "\n")
+    write_config(server, place, restart.command(server.directory))
+    return server
+
+
+def write_config(server: Instance, place: Path, command: str, more: str = "") -> None:
+    """Its slackwater.toml; `command` restarts it, `more` are further lines of [servers.s]."""
     config(place).write_text(f"""
 lab = true
 [servers.s]
 address = "{server.address}"
 socket = "{server.socket}"
-restart = "{restart.command(server.directory)}"
+restart = "{command}"
+{more}
 [accounts.slackwater]
 password_file = "{place / 'password'}"
 [state]
 directory = "{place / 'state'}"
 """)
-    return server
 
 
 def config(place: Path) -> Path:
     """Its slackwater.toml."""
     return place / "slackwater.toml"
+
+
+def prepare(server: Instance) -> None:
+    """Accounts and the database of a lab."""
+    asyncio.run(_accounts(server))
 
 
 async def _accounts(server: Instance) -> None:
@@ -76,6 +87,11 @@ class Loaded:
         """Writes acknowledged so far."""
         return self._load.record.acked
 
+    @property
+    def failed(self) -> int:
+        """Requests that failed so far."""
+        return sum(fault.count for fault in self._load.record.faults())
+
     def __enter__(self) -> Loaded:
         self._thread.start()
         return self
@@ -100,16 +116,19 @@ def slackwater(
     )
 
 
-def until_step(name: str, *words: str | Path) -> subprocess.Popen[str]:
+def until_step(
+    name: str, *words: str | Path, before: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
     """Begin it (with --json among the words) and return once that step has begun."""
     process = subprocess.Popen(
-        command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*before, *command(*words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     for line in process.stderr:
         event = json.loads(line) if line.startswith("{") else {}
         if event.get("event") == "started" and event.get("step") == name:
             return process
+    print(process.stdout.read() if process.stdout else "", file=sys.stderr)
     raise AssertionError(f"{name} was never begun")
 
 

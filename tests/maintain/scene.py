@@ -59,30 +59,30 @@ def killed(program: Program, place: Path) -> dict[str, Any]:
     """slackwater is killed while the server is down; then recover."""
     server = _server(program, place)
     words = ("restart", "s", "--json", "--config", alone.config(place))
-    with alone.Loaded(alone.target(server), _plan()) as load:
-        _under_way(load)
+    with alone.Loaded(alone.target(server), plan()) as load:
+        under_way(load)
         process = alone.until_step("FinishCommand", *words)
         process.kill()
         process.communicate()
-        _goes_on(load)
+        goes_on(load)
         done = alone.slackwater("recover", "--json", "--config", alone.config(place))
         again = alone.slackwater("recover", "--json", "--config", alone.config(place))
-        _goes_on(load)
-    return _seen(done, load, place) | {"again": again.returncode}
+        goes_on(load)
+    return seen(done, load, place) | {"again": again.returncode}
 
 
 def interrupted(program: Program, place: Path) -> dict[str, Any]:
     """Ctrl-C while clients wait at the gate for a pool that does not leave."""
     server = _server(program, place)
     words = ("restart", "s", "--quiet-limit", "20", "--limit", "25", "--json")
-    with alone.Loaded(alone.target(server), _plan(pooled=1)) as load:
-        _under_way(load)
+    with alone.Loaded(alone.target(server), plan(pooled=1)) as load:
+        under_way(load)
         process = alone.until_step(
             "WaitForClients", *words, "--config", alone.config(place))
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=MOST_S)
-        _goes_on(load)
-    return _seen(subprocess.CompletedProcess(words, process.returncode, out, err), load, place)
+        goes_on(load)
+    return seen(subprocess.CompletedProcess(words, process.returncode, out, err), load, place)
 
 
 def powerless(program: Program, place: Path) -> dict[str, Any]:
@@ -101,14 +101,14 @@ def pair(program: Program, place: Path) -> dict[str, Any]:
     try:
         made = up(server=root_of(program), directory=place / "lab", say=lambda _: None)
         uptimes = {n: made.instance(n).pid for n in made.servers}
-        with alone.Loaded(lab_target(made.config), _plan()) as load:
-            _under_way(load)
+        with alone.Loaded(lab_target(made.config), plan()) as load:
+            under_way(load)
             done = alone.slackwater("restart", "--pair", "lab", "--json", "--config", made.config)
-            _goes_on(load)
+            goes_on(load)
         assert load.report is not None
         new = {n: made.instance(n).pid for n in made.servers}
         return {
-            "code": done.returncode, "said": _last_json(done.stdout), "err": done.stderr[-3000:],
+            "code": done.returncode, "said": last_json(done.stdout), "err": done.stderr[-3000:],
             "load": alone.summary(load.report),
             "restarted": [n for n in new if new[n] != uptimes[n]],
         }
@@ -122,30 +122,33 @@ def _on_one(
 ) -> dict[str, Any]:
     server = _server(program, place)
     pid = server.pid
-    with alone.Loaded(alone.target(server), _plan(pooled, tested)) as load:
-        _under_way(load)
+    with alone.Loaded(alone.target(server), plan(pooled, tested)) as load:
+        under_way(load)
         front, dashes, command = _split(words)
         done = alone.slackwater(
             *front, "--json", "--config", alone.config(place), *dashes, *command, before=before)
-        _goes_on(load)
-    return _seen(done, load, place) | {"restarted": Instance.load(place / "s").pid != pid}
+        goes_on(load)
+    return seen(done, load, place) | {"restarted": Instance.load(place / "s").pid != pid}
 
 
-def _seen(
+def seen(
     done: subprocess.CompletedProcess[str], load: alone.Loaded, place: Path
 ) -> dict[str, Any]:
+    """What came of it."""
     assert load.report is not None
     rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True,
                            check=False, timeout=10)
     return {
-        "code": done.returncode, "said": _last_json(done.stdout), "err": done.stderr[-3000:],
+        "code": done.returncode, "said": last_json(done.stdout), "err": done.stderr[-3000:],
         "load": alone.summary(load.report), "rules": rules.stdout,
         "alive": Instance.load(place / "s").alive,
     }
 
 
-def _plan(pooled: int = 0, tested: int = 0) -> LoadPlan:
-    return LoadPlan(seconds=MOST_S, rate=RATE, pooled=pooled, pooled_tested=tested)
+def plan(pooled: int = 0, tested: int = 0, connect_limit_s: float = 10.0) -> LoadPlan:
+    """The load of a scene."""
+    return LoadPlan(seconds=MOST_S, rate=RATE, pooled=pooled, pooled_tested=tested,
+                    connect_limit_s=connect_limit_s)
 
 
 def _server(program: Program, place: Path) -> Instance:
@@ -163,16 +166,19 @@ def _split(words: tuple[str, ...]) -> tuple[list[str], list[str], list[str]]:
     return list(words[:at]), list(words[at:at + 1]), list(words[at + 1:])
 
 
-def _under_way(load: alone.Loaded) -> None:
+def under_way(load: alone.Loaded) -> None:
+    """Wait until writes are acknowledged."""
     eventually(lambda: load.acked >= RATE // 2, "the load runs", limit_s=MOST_S)
 
 
-def _goes_on(load: alone.Loaded) -> None:
+def goes_on(load: alone.Loaded) -> None:
+    """Wait until more writes are acknowledged."""
     more = load.acked + RATE // 2
     eventually(lambda: load.acked >= more, "the load goes on", limit_s=MOST_S)
 
 
-def _last_json(text: str) -> dict[str, Any]:
+def last_json(text: str) -> dict[str, Any]:
+    """The JSON in the last line, {} when there is none."""
     lines = text.strip().splitlines()
     try:
         found = json.loads(lines[-1]) if lines else {}
@@ -191,11 +197,14 @@ SCENES: dict[str, Callable[[Program, Path], dict[str, Any]]] = {
 def main() -> None:
     """Play one scene; everything it made is gone afterwards."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    from tests.maintain import activated, far  # they have scenes made of these parts
+
+    scenes = SCENES | far.SCENES | activated.SCENES
     program = next(p for p in installed() if p.name == sys.argv[2])
     place = Path(tempfile.mkdtemp(prefix="slackwater-scene-")).resolve()
     place.chmod(0o711)
     try:
-        print(json.dumps(SCENES[sys.argv[1]](program, place), default=str))
+        print(json.dumps(scenes[sys.argv[1]](program, place), default=str))
     finally:
         if (place / "s" / "instance.json").exists():
             Instance.load(place / "s").remove()

@@ -120,3 +120,50 @@ def test_without_the_right_to_hold_it_is_refused() -> None:
     assert "CAP_NET_ADMIN" in seen["said"]["reasons"][0]
     nobody_failed(seen)
     assert not seen["restarted"]
+
+
+def test_a_server_on_another_host_is_restarted_over_ssh() -> None:
+    seen = play("far_restart", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert seen["restarted"] and "restarted, process" in seen["copy"]
+    assert seen["said"]["gate"]["held"] > 0
+    machine = seen["explained"]
+    assert machine["machine"].startswith("root@") and machine["servers"]["s"]["here"]
+
+
+def test_killed_while_a_server_on_another_host_is_down() -> None:
+    seen = play("far_killed", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert "slackwater" not in seen["left"]  # before anybody came back
+
+
+def test_the_cable_is_cut_while_a_server_on_another_host_is_down() -> None:
+    """The holder there ends by itself, and nobody is refused."""
+    seen = play("far_cut", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert "slackwater" not in seen["left"]
+
+
+def test_sockets_that_a_parent_keeps_hold_clients_without_any_gate() -> None:
+    """By TCP and by the unix socket, in a container that may not change netfilter."""
+    seen = play("activated", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
+    assert seen["served"] == [7] * 60
+    assert "gate" not in seen["said"] and len(seen["said"]["sockets_kept"]) == 2
+    assert "who connects waits there" in seen["plan"] and "TCP port" not in seen["plan"]
+    assert "socket activation" in seen["explained"]
+
+
+def test_sockets_that_a_parent_keeps_and_the_gate() -> None:
+    seen = play("activated_gated", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert seen["restarted"] and seen["said"]["sockets_kept"]
+    assert seen["said"]["gate"]["held"] > 0

@@ -1,4 +1,4 @@
-"""A real sshd on loopback for this test alone: its own keys, its own home, an unprivileged port."""
+"""A real sshd for this test alone: its own keys, its own home, an unprivileged port."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
 
 _CONFIG = """
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {home}/host_key
 AuthorizedKeysFile {home}/.ssh/id_ed25519.pub
 PidFile none
@@ -40,7 +40,9 @@ class Sshd:
 
 
 @contextlib.contextmanager
-def sshd(home: Path, patch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+def sshd(
+    home: Path, patch: pytest.MonkeyPatch, address: str = "127.0.0.1"
+) -> Iterator[Sshd]:
     """Start it, with this user's HOME moved to `home` for the time of the test."""
     if SSHD is None:
         pytest.skip("no sshd; install openssh-server")
@@ -53,11 +55,12 @@ def sshd(home: Path, patch: pytest.MonkeyPatch) -> Iterator[Sshd]:
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True
         )
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((address, 0))
         port = free.getsockname()[1]
     host_key = (home / "host_key.pub").read_text()
-    (client / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}")
-    (home / "sshd_config").write_text(_CONFIG.format(port=port, home=home))
+    (client / "known_hosts").write_text(f"[{address}]:{port} {host_key}")
+    (home / "sshd_config").write_text(_CONFIG.format(
+        port=port, home=home, address=address))
     patch.setenv("HOME", str(home))
     patch.delenv("SSH_AUTH_SOCK", raising=False)
     with (home / "sshd.log").open("wb") as log:
@@ -66,17 +69,17 @@ def sshd(home: Path, patch: pytest.MonkeyPatch) -> Iterator[Sshd]:
             stdin=subprocess.DEVNULL, stderr=log,
         )
     try:
-        _wait(port, process, home / "sshd.log")
-        yield Sshd(f"{getpass.getuser()}@127.0.0.1:{port}", home, process)
+        _wait(address, port, process, home / "sshd.log")
+        yield Sshd(f"{getpass.getuser()}@{address}:{port}", home, process)
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
-def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(address: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + 20
     while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
             return
         time.sleep(0.01)
     pytest.fail(f"sshd does not answer: {log.read_text()}")

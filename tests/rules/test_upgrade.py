@@ -74,3 +74,9 @@ def test_others_at_the_package_manager_are_told() -> None:
     assert "unattended" in only(busy="process 7 (unattended-upgrade)")
     assert "FROZEN" in only(frozen=True)
     assert "--configure" in only(unfinished="man-db has pending triggers")
+
+
+def test_who_starts_it_meanwhile_is_named() -> None:
+    """systemd would start a half-unpacked server for a client."""
+    said = only(keepers=("systemd (1)",))
+    assert "systemd (1)" in said and "systemctl stop mariadb.socket" in said

@@ -64,7 +64,8 @@ def _pair_of(settings: Config, planned: dict[str, Any]) -> PairWorld:
 
 
 def _held(settings: Config, planned: dict[str, Any]) -> HoldWorld:
-    return HoldWorld(settings, hold.Asked.read(planned["arguments"]).scope)
+    asked = hold.Asked.read(planned["arguments"])
+    return HoldWorld(settings, asked.scope, on=asked.on)
 
 
 def _snapshot_of(settings: Config, planned: dict[str, Any]) -> SnapshotWorld:

@@ -17,12 +17,14 @@ from slackwater.cli.operate import Proposal, finish, operate, refused, say
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.rolling import Part, print_parts, roll
 from slackwater.config import Config
-from slackwater.errors import Refused, SlackwaterError, UsageError
+from slackwater.errors import OutsideError, Refused, SlackwaterError, UsageError
+from slackwater.facts.destination import Destination
 from slackwater.operations import hold as holding
 from slackwater.operations import restart as restarting
 from slackwater.operations import upgrade as upgrading
+from slackwater.operations.hold_sockets import kept_sockets
 from slackwater.operations.hold_world import HoldWorld, Scope, scope_of
-from slackwater.outside import apt, mysql_server
+from slackwater.outside import apt, gate, mysql_server
 from slackwater.plan import journal
 from slackwater.rules import upgrade as rules
 
@@ -32,7 +34,12 @@ CONNECT_TIMEOUT_S = 10.0
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print the steps; touch nothing.")]
 PortOption = Annotated[
     list[int] | None,
-    typer.Option("--port", min=1, max=65535, help="A TCP port of this machine to hold; repeat it."),
+    typer.Option("--port", min=1, max=65535, help="A TCP port to hold; repeat it."),
+]
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", help="Hold and run there, by SSH: [USER@]HOST[:PORT], or `local` "
+                 "[default: servers.NAME.ssh of --server, else this machine]."),
 ]
 LimitOption = Annotated[
     float,
@@ -61,6 +68,7 @@ def hold(
     server: Annotated[
         str | None, typer.Option("--server", help="Only this server [default: all of the pair].")
     ] = None,
+    host: HostOption = None,
     limit: LimitOption = holding.HOLD_S,
     quiet_limit: QuietOption = 3.0,
     close_stragglers: CloseOption = False,
@@ -88,7 +96,8 @@ def hold(
     """
     if explaining:
         settings = config.load(config.find(file))
-        explain.show(settings, scope_of(settings, pair, server), tuple(port or ()), as_json=as_json)
+        scope = scope_of(settings, pair, server)
+        explain.show(settings, scope, tuple(port or ()), _machine(host), as_json=as_json)
         return
     if not command:
         raise UsageError("say which command to run", hint="slackwater hold --port 80 -- COMMAND …")
@@ -99,10 +108,10 @@ def hold(
     async def propose(world: HoldWorld) -> Proposal[HoldWorld]:
         asked = _asked(world, tuple(port), tuple(command), limit, quiet_limit,
                        close_stragglers, command_limit)
-        return known("hold", world, asked)
+        return await known("hold", world, asked)
 
     def make(settings: Config) -> HoldWorld:
-        return HoldWorld(settings, scope_of(settings, pair, server))
+        return HoldWorld(settings, scope_of(settings, pair, server), on=_machine(host))
 
     operate("hold", file, make, propose, plan_only=plan, as_json=as_json)
 
@@ -142,7 +151,11 @@ def restart(
         ports = tuple(port or ()) or await own_ports(world)
         asked = _asked(world, ports, words, limit, quiet_limit, close_stragglers, command_limit)
         asked = dataclasses.replace(asked, same_version=True, must_restart=True)
-        return known("restart", world, asked)
+        try:
+            asked = await _with_sockets(world, asked)
+        except SlackwaterError as error:
+            return Proposal(None, [str(error)])
+        return await known("restart", world, asked)
 
     _one_or_both(Part("restart", propose), server, pair, file, plan_only=plan, as_json=as_json)
 
@@ -193,8 +206,27 @@ def rolling(
     raise typer.Exit(code)
 
 
-def known(operation: str, world: HoldWorld, asked: holding.Asked) -> Proposal[HoldWorld]:
-    """The plan with what the last times took, and the reasons that come from that."""
+async def _with_sockets(world: HoldWorld, asked: holding.Asked) -> holding.Asked:
+    """Use listening sockets that stay open while the server restarts; then it can do without a
+    gate where there is none. Raises OutsideError."""
+    kept = await kept_sockets(world, world.scope.servers[0])
+    if kept is None:
+        return asked
+    gated = bool((await gate.ability(world.host)).way)
+    return dataclasses.replace(
+        asked, kept=kept.names, keepers=kept.keepers, ports=asked.ports if gated else ())
+
+
+async def known(
+    operation: str, world: HoldWorld, asked: holding.Asked
+) -> Proposal[HoldWorld]:
+    """The plan with what the last times took and how ports are held, and the reasons that come
+    from that."""
+    try:
+        says = (await gate.ability(world.host)).says if asked.ports else ""
+    except OutsideError as error:
+        return Proposal(None, [f"{error} (try: {error.hint})" if error.hint else str(error)])
+    asked = dataclasses.replace(asked, says=says)
     past = journal.read_all(world.config.state_directory)
     asked = dataclasses.replace(asked, needs_s=holding.took_s(asked, operation, past))
     plans = {"hold": holding.plan, "restart": restarting.plan}
@@ -222,8 +254,19 @@ def _asked(
     return holding.Asked(
         scope.name, scope.servers, scope.others, tuple(sorted(set(ports))), command,
         hold_s=limit, quiet_s=quiet, older_than_s=world.limits.oldest_transaction,
-        close_stragglers=close, command_limit_s=command_limit,
+        close_stragglers=close, command_limit_s=command_limit, on=world.on,
     )
+
+
+def _machine(host: str | None) -> str | None:
+    """What --host says; None: where the server is."""
+    if host is None or host == "local":
+        return None if host is None else ""
+    try:
+        Destination.parse(host)
+    except ValueError as error:
+        raise UsageError(f"--host {host}: {error}") from None
+    return host
 
 
 def _warn(limit: float) -> None:
@@ -280,15 +323,15 @@ async def _upgrade(
     world: HoldWorld, common: holding.Asked, packages: tuple[str, ...], reinstall: bool
 ) -> Proposal[HoldWorld]:
     """Look, and make the plan of an upgrade."""
-    if why := apt.missing():
-        return Proposal(None, [why])
     name = world.scope.servers[0]
     try:
+        if why := await apt.missing(world.host):
+            return Proposal(None, [why])
         await world.connect()
-        packages = packages or await apt.installed_servers()
+        packages = packages or await apt.installed_servers(world.host)
         wish = await upgrading.look(
             world, packages, held=bool(common.ports), reinstall=reinstall)
-        held = await apt.held() & set(packages)
+        held = await apt.held(world.host) & set(packages)
     except SlackwaterError as error:
         return Proposal(None, [str(error)])
     reasons = rules.refusals(wish)
@@ -296,8 +339,10 @@ async def _upgrade(
         reasons = [f"no package of a database server is installed here; is {name} on another "
                    "machine? Run it there, or name the packages"]
     files = apt.files(wish.changes)
+    says = (await gate.ability(world.host)).says if common.ports else ""
+    command = tuple(world.host.as_root(list(apt.install(files))))
     asked = upgrading.Asked(
-        **{**common.arguments(), "command": apt.install(files)},
+        **{**common.arguments(), "says": says, "command": command},
         packages=packages, files=files, held=tuple(sorted(held)), reinstall=reinstall,
         slow=rules.is_major(wish), restart=restarting.command(world.config, name),
     )

@@ -15,6 +15,7 @@ from slackwater.operations.hold_clients import LockServers, WaitForCalm, WaitFor
 from slackwater.operations.hold_command import FinishCommand, StartCommand
 from slackwater.operations.hold_health import BEFORE, ProveHealth, Remember
 from slackwater.operations.hold_replicas import FollowAgain, LetReplicasGo
+from slackwater.operations.hold_sockets import KeepSockets
 from slackwater.operations.hold_world import HoldWorld, Scope
 from slackwater.outside import gate, tcp_table
 from slackwater.plan.journal import Past
@@ -30,8 +31,10 @@ FOLLOW_LIMIT_S = 60.0
 class Asked:
     """What was asked for. All limits in seconds.
 
-    `ports`: what the gate holds on this machine; () for none. `needs_s`: how long the command took
-    the last times. `must_restart`: the command has to have restarted the servers.
+    `on`: the machine that is worked on, by SSH; "" for this one. `ports`: what the gate holds
+    there; () for none. `needs_s`: how long the command took the last times. `must_restart`: the
+    command has to have restarted the servers. `says`: how ports are held there, and what it costs.
+    `kept`: listening sockets of the (one) server that `keepers` keep open meanwhile.
     """
 
     name: str
@@ -48,6 +51,10 @@ class Asked:
     needs_s: float = 0.0
     same_version: bool = False
     must_restart: bool = False
+    on: str = ""
+    says: str = ""
+    kept: tuple[str, ...] = ()
+    keepers: tuple[str, ...] = ()
 
     @property
     def scope(self) -> Scope:
@@ -73,6 +80,7 @@ def plan(asked: Asked) -> Plan[HoldWorld]:
     """The list of steps of `slackwater hold`."""
     on = ", ".join(asked.servers)
     held = f"ports {', '.join(map(str, asked.ports))}" if asked.ports else "nothing"
+    held += f" of {asked.on}" if asked.on else ""
     title = f"hold {held} while {on} is worked on: {' '.join(asked.command)}"
     return Plan("hold", title, steps(asked), asked.arguments())
 
@@ -90,7 +98,8 @@ def steps(asked: Asked) -> tuple[Step[HoldWorld], ...]:
         LockServers(servers, asked.close_stragglers),
         Remember(servers, others),
         WaitForCalm(servers, asked.older_than_s, CALM_LIMIT_S),
-        *((ShutGate(ports, servers, asked.hold_s),) if gated else ()),
+        *((KeepSockets(servers[0], asked.kept, asked.keepers),) if asked.kept else ()),
+        *((ShutGate(ports, servers, asked.hold_s, asked.says),) if gated else ()),
         WaitForClients(servers, ports, asked.quiet_s, asked.close_stragglers),
         *((LetReplicasGo(servers, others),) if others else ()),
         StartCommand(asked.command, asked.needs_s),
@@ -103,28 +112,35 @@ def steps(asked: Asked) -> tuple[Step[HoldWorld], ...]:
 
 @dataclass(frozen=True)
 class ShutGate(Step[HoldWorld]):
-    """Let new connections to TCP port {ports} wait, for at most {hold_s} s"""
+    """Let new connections to TCP port {ports} wait, for at most {hold_s} s{how}"""
 
     ports: tuple[int, ...]
     servers: tuple[str, ...]
     hold_s: float
+    says: str = ""
     limit_s: ClassVar[float] = 15.0
     undo_limit_s: ClassVar[float] = 15.0
 
+    @property
+    def how(self) -> str:
+        """Which gate it is, and what it costs."""
+        return f": {self.says}" if self.says else ""
+
     async def precheck(self, world: HoldWorld) -> list[str]:
         """This machine can hold ports, and a way to the servers stays open."""
-        reasons = unreachable_ports(world.config, self.servers, self.ports)
-        able = await gate.ability()
+        reasons = unreachable_ports(world.config, self.servers, self.ports, world.on)
+        able = await gate.ability(world.host)
         if not able.way:
             reasons += [f"cannot hold ports here: {why}" for why in able.missing or (able.says,)]
         return reasons
 
     async def do(self, world: HoldWorld) -> None:
-        able = await gate.ability()
+        able = await gate.ability(world.host)
         if not able.way:
             raise StepFailed(f"cannot hold ports here: {'; '.join(able.missing)}")
         world.figures["gate_way"] = able.way
-        world.gate = gate.Gate(self.ports, ability=able, ttl_s=TTL_S, cap_s=self.hold_s)
+        world.gate = gate.Gate(
+            self.ports, ability=able, ttl_s=TTL_S, cap_s=self.hold_s, host=world.host)
         await world.gate.prepare()
         world.shut_at = clock.mono()
         await world.gate.close()
@@ -156,8 +172,8 @@ async def open_gate(world: HoldWorld) -> None:
     """Open our gate if it is shut, and what a dead holder of ours left; note the figures."""
     if world.gate is None:
         with contextlib.suppress(OSError):  # who may not look could not have held either
-            if await gate.leftovers():
-                await gate.clean()
+            if await gate.leftovers(world.host):
+                await gate.clean(world.host)
         return
     report = await world.gate.open()
     world.gate = None
@@ -173,13 +189,16 @@ async def open_gate(world: HoldWorld) -> None:
 async def settled(world: HoldWorld, plan: Plan[HoldWorld]) -> tuple[Outcome, str] | None:
     """Of a hold that could not be finished: the servers are well, and nobody waits any more."""
     asked = Asked.read(plan.arguments)
-    if world.command is None or world.command.alive or BEFORE not in world.notes:
+    if world.command is None or BEFORE not in world.notes:
+        return None
+    await world.command.look()
+    if world.command.alive:
         return None
     prove = ProveHealth(asked.servers, asked.same_version, False, 1.0)
     if await prove.verify(world) is not Seen.DONE:
         return None
     with contextlib.suppress(OSError):
-        if await gate.leftovers():
+        if await gate.leftovers(world.host):
             return None
     code = world.command.exit_code
     how = "without telling how" if code is None else f"with exit code {code}"
@@ -216,18 +235,22 @@ def too_long(asked: Asked) -> list[str]:
 
 
 def unreachable_ports(
-    config: Config, servers: tuple[str, ...], ports: tuple[int, ...]
+    config: Config, servers: tuple[str, ...], ports: tuple[int, ...], on: str
 ) -> list[str]:
-    """Why the servers could not be reached, or their ports not be held, while these ports are."""
+    """Why the servers could not be reached, or their ports not be held, while these ports of the
+    machine `on` are."""
     reasons = []
     for name in servers:
         table = config.servers[name]
         host, _, port = table.address.rpartition(":")
         if int(port) not in ports:
             continue
-        if not tcp_table.is_local(host.strip("[]")):
-            reasons.append(f"{name} ({table.address}) is not on this machine: its port can only be "
-                           "held where it listens; run slackwater there")
+        there = table.ssh == on if on or table.ssh else tcp_table.is_local(host.strip("[]"))
+        if not there:
+            where = on or "this machine"
+            reasons.append(f"{name} ({table.address}) is not on {where}: its port can only be held "
+                           f"where it listens; give servers.{name}.ssh in the file, or run "
+                           "slackwater there")
         elif table.socket is None:
             reasons.append(f"{name} is only reached by the port that is to be held: its health "
                            f"could not be looked at; give servers.{name}.socket in the file")

@@ -11,7 +11,7 @@ from slackwater.errors import OutsideError, StepFailed
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.operations.pair_lock import lock_name
 from slackwater.operations.quiet_moment import PAUSE_S, Quiet, look_for_quiet, wait_for_quiet
-from slackwater.outside import mysql_server, tcp_table
+from slackwater.outside import mysql_server
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Seen, Step
 from slackwater.rules import settle
@@ -141,7 +141,7 @@ class WaitForClients(Step[HoldWorld]):
 
         async def connected() -> int:
             served = await mysql_server.dump_ports(session)
-            return len([p for p in tcp_table.peers(port) if p not in served])
+            return len([p for p in await world.ask("peers", port=port) if p not in served])
 
         return await wait_for_quiet(
             session, older_than_s=0.0, limit_s=max(0.0, limit_s), clients_gone=True,

@@ -8,7 +8,7 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations.hold_world import HoldWorld
-from slackwater.outside import command
+from slackwater.outside import command, far_command
 from slackwater.plan.step import Seen, Step
 
 STARTING = "starting"  # noted on disk right before the command is begun
@@ -36,8 +36,12 @@ class StartCommand(Step[HoldWorld]):
 
     async def precheck(self, world: HoldWorld) -> list[str]:
         """The program is there."""
-        why = command.missing(self.command)
-        return [why] if why else []
+        if world.host.here or not self.command:
+            why = command.missing(self.command)
+            return [why] if why else []
+        if await world.host.has(self.command[0]):
+            return []
+        return [f"there is no program {self.command[0]!r} on {world.host.where} to run"]
 
     async def do(self, world: HoldWorld) -> Seen:
         if world.left_s() < self.needs_s:
@@ -49,7 +53,13 @@ class StartCommand(Step[HoldWorld]):
         if world.journal is None:
             raise StepFailed("no journal: nowhere to keep the command's output")
         output = world.journal.path.with_suffix(".output")
-        world.command = command.start(self.command, output=output, environment=ENVIRONMENT)
+        if world.host.here:
+            world.command = command.start(self.command, output=output, environment=ENVIRONMENT)
+        else:
+            world.command = await far_command.start(
+                world.host, self.command, output=output, environment=ENVIRONMENT)
+        if world.gate is not None:
+            world.gate.hold_while(world.command.pid, world.command.started)
         world.note(COMMAND, world.command.noted())
         return Seen.DONE
 
@@ -75,7 +85,7 @@ class FinishCommand(Step[HoldWorld]):
         return self.limit_run_s + 2 * command.END_GRACE_S
 
     async def do(self, world: HoldWorld) -> Seen:
-        running = _found(world)
+        running = found(world)
         begun = float(world.notes[STARTING])
         left_s = max(1.0, begun + self.limit_run_s - clock.unix())
         try:
@@ -94,17 +104,21 @@ class FinishCommand(Step[HoldWorld]):
         return Seen.DONE
 
     async def verify(self, world: HoldWorld) -> Seen:
-        running = _found(world)
+        running = found(world)
+        await running.look()
         done = not running.alive and running.exit_code == 0
         return Seen.DONE if done else Seen.NOT_DONE
 
 
-def _found(world: HoldWorld) -> command.Command:
+def found(world: HoldWorld) -> command.Command | far_command.FarCommand:
+    """The command that was begun, also by a slackwater that was killed. Raises StepFailed."""
     if world.command is None:
         if COMMAND not in world.notes:
             raise StepFailed("slackwater was killed just as the command began: nobody knows "
                              "whether it ran")
-        world.command = command.again(world.notes[COMMAND])
+        noted = world.notes[COMMAND]
+        far = "far" in noted
+        world.command = far_command.again(world.host, noted) if far else command.again(noted)
     return world.command
 
 

@@ -1,15 +1,20 @@
-"""The handles of held maintenance: servers, the gate on this machine's ports, the command."""
+"""The handles of held maintenance: servers, the machine, the gate on its ports, the command."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from slackwater import clock
 from slackwater.config import Config
-from slackwater.errors import ConfigError
+from slackwater.errors import ConfigError, OutsideError
 from slackwater.operations.servers_world import ServersWorld
+from slackwater.outside import sent
 from slackwater.outside.command import Command
+from slackwater.outside.far_command import FarCommand
 from slackwater.outside.gate import Gate
+from slackwater.outside.host import Host
 
 
 @dataclass(frozen=True)
@@ -45,16 +50,53 @@ def scope_of(config: Config, pair: str | None, server: str | None) -> Scope:
     return Scope(f"server.{server}", (server,))
 
 
-class HoldWorld(ServersWorld):
-    """What the steps of held maintenance act on."""
+def machine_of(config: Config, scope: Scope) -> str:
+    """Where one server is worked on: `servers.NAME.ssh`, "" for this machine. Several servers
+    have no machine in common: what is held for them is here."""
+    if len(scope.servers) != 1:
+        return ""
+    return config.servers[scope.servers[0]].ssh or ""
 
-    def __init__(self, config: Config, scope: Scope, *, as_passive: bool = False) -> None:
+
+class HoldWorld(ServersWorld):
+    """What the steps of held maintenance act on.
+
+    `on`: the machine whose ports are held and where the command runs (`[user@]host[:port]` for
+    SSH, "" for this one); None: where the server is.
+    """
+
+    def __init__(
+        self, config: Config, scope: Scope, *, as_passive: bool = False, on: str | None = None
+    ) -> None:
         super().__init__(config, scope.name, (*scope.servers, *scope.others))
         self.scope = scope
+        self.on = machine_of(config, scope) if on is None else on
+        self.host = Host(self.on or None)
         self.as_passive = as_passive  # it will be the passive one when its turn comes
         self.gate: Gate | None = None
         self.shut_at: float | None = None  # clock.mono() when the gate was shut
-        self.command: Command | None = None
+        self.command: Command | FarCommand | None = None
+
+    async def connect(self) -> None:
+        """Reach every server: those on the machine that is worked on by their unix sockets, over
+        SSH where it is another one, since their ports are to be held."""
+        for name in self.scope.servers:
+            table, server = self.config.servers[name], self.servers[name]
+            if self.host.here or table.ssh != self.on or table.socket is None:
+                continue
+            way_in = await self.host.way_in(table.socket)
+            server.at = dataclasses.replace(server.at, socket=str(way_in))
+        await super().connect()
+        if self.host.here or not self.unreachable:
+            return
+        try:
+            await self.host.run(["true"])
+        except OutsideError as error:  # which tells more than a lost connection
+            self.unreachable.update(dict.fromkeys(self.scope.servers, _with_hint(error)))
+
+    async def ask(self, question: str, **more: Any) -> Any:
+        """Have the machine that is worked on answer; see outside/sent_answers.py."""
+        return await sent.ask(self.host, question, **more)
 
     def show(self, text: str) -> None:
         """Pass on what the command prints."""
@@ -76,3 +118,8 @@ class HoldWorld(ServersWorld):
                 await gate.open()
         finally:
             await super().close()
+            await self.host.close()
+
+
+def _with_hint(error: OutsideError) -> str:
+    return f"{error} (try: {error.hint})" if error.hint else str(error)

@@ -190,7 +190,8 @@ def server_address(config: Config, name: str, password: str) -> ServerAddress:
     host, port = host_port(table.address)
     return ServerAddress(
         name=name, host=host, port=port,
-        socket=str(table.socket) if table.socket else "",
+        # One on another machine: held maintenance finds a way to it by SSH.
+        socket=str(table.socket) if table.socket and not table.ssh else "",
         user=account.user, password=password,
         tls=account.tls, ca=str(account.ca) if account.ca else "",
     )

@@ -12,8 +12,9 @@ from slackwater.operations import hold
 from slackwater.operations.hold_clients import WaitForCalm
 from slackwater.operations.hold_command import ENVIRONMENT, STARTING, FinishCommand
 from slackwater.operations.hold_health import UPTIME_ROUNDING_S
+from slackwater.operations.hold_sockets import look as look_at_sockets
 from slackwater.operations.hold_world import HoldWorld
-from slackwater.outside import apt, command, mysql_server
+from slackwater.outside import apt, mysql_server
 from slackwater.plan.step import Plan, Seen, Step
 from slackwater.rules import upgrade as rules
 
@@ -66,16 +67,18 @@ async def look(
     server = world.scope.servers[0]
     session = await world.session(server)
     writable = await mysql_server.is_writable(session)
-    changes = await apt.simulate(packages, reinstall=reinstall) if packages else ()
+    changes = await apt.simulate(world.host, packages, reinstall=reinstall) if packages else ()
     replicas: dict[str, Flavour] = {}
     for other in world.scope.others:
         try:
             replicas[other] = (await world.session(other)).flavour
         except SlackwaterError:
             continue  # which another check says
+    kept = await look_at_sockets(world, server)
     return rules.Wish(
         server, session.flavour, writable, held, changes, replicas,
-        busy=apt.busy(), unfinished=await apt.unfinished(), frozen=apt.FROZEN.exists(),
+        busy=await apt.busy(world.host), unfinished=await apt.unfinished(world.host),
+        frozen=await world.host.exists(apt.FROZEN), keepers=kept.keepers if kept else (),
     )
 
 
@@ -91,12 +94,13 @@ class Download(Step[HoldWorld]):
 
     async def precheck(self, world: HoldWorld) -> list[str]:
         """Packages can be managed here."""
-        why = apt.missing()
+        why = await apt.missing(world.host)
         return [why] if why else []
 
     async def do(self, world: HoldWorld) -> Seen:
         await apt.download(
-            self.packages, reinstall=self.reinstall, files=self.files, limit_s=DOWNLOAD_LIMIT_S
+            world.host, self.packages, reinstall=self.reinstall, files=self.files,
+            limit_s=DOWNLOAD_LIMIT_S,
         )
         return Seen.DONE
 
@@ -113,13 +117,13 @@ class Unhold(Step[HoldWorld]):
     undo_limit_s: ClassVar[float] = 30.0
 
     async def do(self, world: HoldWorld) -> None:
-        await apt.mark(self.packages, hold=False)
+        await apt.mark(world.host, self.packages, hold=False)
 
     async def verify(self, world: HoldWorld) -> Seen:
-        return Seen.NOT_DONE if set(self.packages) & await apt.held() else Seen.DONE
+        return Seen.NOT_DONE if set(self.packages) & await apt.held(world.host) else Seen.DONE
 
     async def undo(self, world: HoldWorld) -> None:
-        await apt.mark(self.packages, hold=True)
+        await apt.mark(world.host, self.packages, hold=True)
 
 
 @dataclass(frozen=True)
@@ -131,10 +135,10 @@ class HoldAgain(Step[HoldWorld]):
     no_undo: ClassVar[str] = "only forward"
 
     async def do(self, world: HoldWorld) -> None:
-        await apt.mark(self.packages, hold=True)
+        await apt.mark(world.host, self.packages, hold=True)
 
     async def verify(self, world: HoldWorld) -> Seen:
-        return Seen.DONE if set(self.packages) <= await apt.held() else Seen.NOT_DONE
+        return Seen.DONE if set(self.packages) <= await apt.held(world.host) else Seen.NOT_DONE
 
 
 @dataclass(frozen=True)
@@ -147,11 +151,11 @@ class RunTriggers(Step[HoldWorld]):
     no_undo: ClassVar[str] = "only forward"
 
     async def do(self, world: HoldWorld) -> Seen:
-        await apt.run_triggers(self.limit_s)
+        await apt.run_triggers(world.host, self.limit_s)
         return Seen.DONE
 
     async def verify(self, world: HoldWorld) -> Seen:
-        return Seen.DONE if await apt.configured(self.packages) else Seen.NOT_DONE
+        return Seen.DONE if await apt.configured(world.host, self.packages) else Seen.NOT_DONE
 
 
 @dataclass(frozen=True)
@@ -201,9 +205,9 @@ class RestartAfter(Step[HoldWorld]):
         if not self.command:
             raise StepFailed(f"the packages did not restart {self.server}, and the configuration "
                              f"does not say how (servers.{self.server}.restart)")
-        code, said = await command.run(
-            self.command, limit_s=self.limit_run_s, environment=ENVIRONMENT
-        )
+        settings = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
+        code, said = await world.host.run(
+            ["env", *settings, *self.command], limit_s=self.limit_run_s)
         world.show(said)
         if code:
             raise StepFailed(f"{' '.join(self.command)} ended with exit code {code}: {said[-300:]}")

@@ -21,7 +21,7 @@ LOOK_EVERY_S = 0.02
 END_GRACE_S = 10.0  # from SIGTERM to SIGKILL
 TAIL_BYTES = 1500
 # It writes its exit code itself, so that `recover` knows it when we are gone.
-_WRAPPER = '"$@"; code=$?; echo "$code" > "$0.new" && mv "$0.new" "$0"; exit "$code"'
+WRAPPER = '"$@"; code=$?; echo "$code" > "$0.new" && mv "$0.new" "$0"; exit "$code"'
 
 
 @dataclass
@@ -33,6 +33,9 @@ class Command:
     output: str
     exit_file: str
     _shown = 0
+
+    async def look(self) -> object:
+        """Have `alive`, `exit_code` and `ended` tell what is now (here they always do)."""
 
     def noted(self) -> dict[str, Any]:
         """What finds it again after a crash."""
@@ -119,7 +122,7 @@ def start(
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         child = subprocess.Popen(
-            ["/bin/sh", "-c", _WRAPPER, str(exit_file), *words],
+            ["/bin/sh", "-c", WRAPPER, str(exit_file), *words],
             stdin=subprocess.DEVNULL, stdout=descriptor, stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})}, start_new_session=True, close_fds=True,
         )

@@ -1,4 +1,4 @@
-"""The gate: new TCP connections to some ports of this machine wait instead of being refused.
+"""The gate: new TCP connections to some ports of a machine wait instead of being refused.
 
 `Gate` starts the holder (`gate_holder`), a small process that needs nothing but Python, watches
 over it and replaces it when it dies or hangs. See docs/explanation/holding-ports.md.
@@ -8,68 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from slackwater import clock
 from slackwater.errors import OutsideError, Refused, UsageError
 from slackwater.facts.gate import GateAbility, GateReport, ability_from
-from slackwater.outside import gate_holder, gate_rules
-from slackwater.outside.gate_netlink import Netfilter
-from slackwater.outside.gate_process import HolderProcess
-from slackwater.outside.gate_queue import Queue
+from slackwater.outside import gate_process, sent
+from slackwater.outside.gate_process import Holder
+from slackwater.outside.host import Host
 
 TTL_S, CAP_S = 3.0, 8.0
 _START_LIMIT_S = 5.0
 _OPEN_LIMIT_S = 10.0
 _TICK_S = 0.25
-_SILENT_TICKS = 5  # so many ticks without a word of the holder: it hangs
-async def ability() -> GateAbility:
-    """How ports can be held here. Asks the kernel; changes nothing. Never raises."""
-    return ability_from(probe())
 
 
-def probe() -> dict[str, str]:
-    """Probe -> why it fails and what to do, "" when it works; see facts.gate.ability_from."""
-    found = dict.fromkeys(("nftables", "queue", "nft-queue", "xt-queue"), "")
-    try:
-        net = Netfilter()
-    except OSError as error:
-        found["nftables"] = _advice("nftables", error)
-        return found
-    with net:
-        for name, way in (("nftables", "drop"), ("nft-queue", "nfqueue"),
-                          ("xt-queue", "iptables-nfqueue")):  # fmt: skip
-            try:
-                gate_rules.check(net, way, 1)
-            except OSError as error:
-                found[name] = _advice(name, error)
-    try:
-        Queue(1).close()
-    except OSError as error:
-        found["queue"] = _advice("queue", error)
-    return found
-
-
-def _advice(name: str, error: OSError) -> str:
-    if error.errno in (errno.EPERM, errno.EACCES):
-        who = "not root" if os.geteuid() else "root, but without CAP_NET_ADMIN"
-        return (f"{who}: netfilter cannot be changed; run as root (sudo), or give the container "
-                "NET_ADMIN (docker run --cap-add NET_ADMIN)")  # fmt: skip
-    what, todo = {
-        "nftables": ("the kernel has no nf_tables (inet, with timed sets)", "modprobe nf_tables"),
-        "queue": ("the kernel has no nfnetlink_queue", "modprobe nfnetlink_queue"),
-        "nft-queue": ("nftables in this kernel has no queue statement", "modprobe nft_queue"),
-        "xt-queue": ("nor can it use the NFQUEUE target of iptables",
-                     "modprobe nft_compat xt_NFQUEUE"),
-    }[name]  # fmt: skip
-    return f"{what} ({error.strerror}): try `{todo}` as root on the host"
+async def ability(host: Host | None = None) -> GateAbility:
+    """How ports can be held there (None: here). Asks the kernel; changes nothing. Raises
+    OutsideError when another host cannot be asked, and nothing for this machine."""
+    return ability_from(await sent.ask(host or Host(), "probe"))
 
 
 class Gate:
-    """One hold of TCP `ports` of this machine, IPv4 and IPv6, for local and remote clients.
+    """One hold of TCP `ports` of a machine (`host`, None: this one), IPv4 and IPv6, for local and
+    remote clients.
 
     `ttl_s`: how long the kernel holds on when nobody renews it. `cap_s`: when the gate opens
     whatever happens. Several gates at once, also of other processes and on the same ports, do not
@@ -79,7 +42,7 @@ class Gate:
 
     def __init__(
         self, ports: Sequence[int], *, ability: GateAbility, ttl_s: float = TTL_S,
-        cap_s: float = CAP_S, queue_length: int = 8192,
+        cap_s: float = CAP_S, queue_length: int = 8192, host: Host | None = None,
     ) -> None:  # fmt: skip
         if not ports or any(not 0 < port < 65536 for port in ports):
             raise UsageError(f"not TCP ports: {', '.join(map(str, ports)) or 'none given'}")
@@ -88,9 +51,11 @@ class Gate:
         self.ports = sorted(set(ports))
         self.ability = ability
         self._ttl_s, self._cap_s, self._queue_length = ttl_s, cap_s, queue_length
-        self._holder: HolderProcess | None = None
+        self._host = host or Host()
+        self._holder: Holder | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._shut_at: float | None = None
+        self._busy = ""  # what the holder is told of the command
         self._table = ""  # the one that holds now
         self._tables: set[str] = set()  # all that were ever ours
         self._restarts = self._held_before = 0
@@ -136,6 +101,13 @@ class Gate:
             raise
         self._watcher = asyncio.create_task(self._watch(), name="gate: watch the holder")
 
+    def hold_while(self, pid: int, started: int) -> None:
+        """Should we die, the holder goes on at least until this process of that machine has ended
+        (`started`: clock ticks since boot), at most to the cap."""
+        self._busy = f"while {pid} {started}"
+        if self._holder is not None:
+            self._holder.say(self._busy)
+
     async def open(self) -> GateReport:
         """Let all go on; returns when nothing of this hold is left in the rule set.
 
@@ -179,8 +151,8 @@ class Gate:
         """Does the kernel hold all our ports now? Asks it, not the holder."""
         if not self._table:
             return False
-        with Netfilter() as net:
-            return set(self.ports) <= set(gate_rules.held_ports(net, self._table))
+        held = await sent.ask(self._host, "held", table=self._table)
+        return set(self.ports) <= set(held)
 
     # -- the holder ---------------------------------------------------------------------------
 
@@ -190,15 +162,17 @@ class Gate:
             "cap_s": max(0.0, self.left_s()), "queue_length": self._queue_length,
             "instead": instead,
         }  # fmt: skip
-        self._holder = HolderProcess(order)
+        self._holder = await gate_process.start(self._host, order)
         self._tables.add((await self._expect("ready"))["table"])
 
     async def _shut(self) -> None:
         assert self._holder is not None
         self._holder.say("shut")
+        if self._busy:
+            self._holder.say(self._busy)
         self._table = (await self._expect("shut"))["table"]
 
-    async def _next_event(self, holder: HolderProcess) -> dict[str, Any]:
+    async def _next_event(self, holder: Holder) -> dict[str, Any]:
         event = await holder.events.get()
         if event["event"] == "done":
             self._figures = event
@@ -225,16 +199,17 @@ class Gate:
             await asyncio.sleep(_TICK_S)
             holder = self._holder
             assert holder is not None
+            holder.say("here")
             # Ticks, not seconds: a loop that was busy itself has not listened meanwhile.
             silent = silent + 1 if holder.words == heard else 0
             heard = holder.words
             while not holder.events.empty():
                 await self._next_event(holder)
-            if self._figures is None and (not holder.alive or silent >= _SILENT_TICKS):
+            if self._figures is None and (not holder.alive or silent >= holder.silent_ticks):
                 heard, silent = 0, 0
                 await self._replace(holder)
 
-    async def _replace(self, holder: HolderProcess) -> None:
+    async def _replace(self, holder: Holder) -> None:
         """Another holder in the place of this one, whose table still drops meanwhile."""
         await holder.end()
         self._held_before, holder.held = self._held_before + holder.held, 0
@@ -253,36 +228,18 @@ class Gate:
         await self._end_watching()
         if self._holder is not None:
             await self._holder.end()
-        with contextlib.suppress(OSError), Netfilter() as net:
-            left = self._tables.intersection(gate_rules.tables(net))
-            for table in left:  # of a holder that died, or was asked to open before it shut
-                gate_rules.release(net, table)
-            if left:
-                await asyncio.to_thread(gate_holder.clean, net)
+        with contextlib.suppress(OSError, OutsideError):
+            # One over SSH may run on without us; one here was killed above.
+            await sent.ask(self._host, "end", tables=sorted(self._tables), kill=True)
 
 
-async def leftovers() -> list[str]:
-    """Tables of holds whose holder is gone, in words. Raises OSError when one may not look."""
-    with Netfilter() as net:
-        return [f"nftables table inet {name}" for name in _dead(net)]
+async def leftovers(host: Host | None = None) -> list[str]:
+    """Tables of holds whose holder is gone, in words. Raises OSError when one may not look,
+    OutsideError when another host cannot be asked."""
+    return [f"nftables table inet {n}" for n in await sent.ask(host or Host(), "leftovers")]
 
 
-async def clean(*, limit_s: float = 12.0) -> None:
+async def clean(host: Host | None = None, *, limit_s: float = 12.0) -> None:
     """Remove what dead holders left, after the kernel has let go of their ports by itself (some
     seconds): a server that is down just now refuses nobody because of us."""
-    with Netfilter() as net:
-        end = clock.mono() + limit_s
-        while any(gate_rules.held_ports(net, name) for name in _dead(net)):
-            if clock.mono() > end:
-                break
-            await asyncio.sleep(0.05)
-        await asyncio.to_thread(gate_holder.clean, net)
-
-
-def _dead(net: Netfilter) -> list[str]:
-    dead = []
-    for name in gate_rules.tables(net):
-        pid, _, start = name.removeprefix(gate_rules.PREFIX).partition("-")
-        if not pid.isdigit() or gate_holder.started(int(pid)) != start:
-            dead.append(name)
-    return dead
+    await sent.ask(host or Host(), "clean", within_s=limit_s, limit_s=limit_s + 5.0)

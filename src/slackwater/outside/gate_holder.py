@@ -1,14 +1,16 @@
 """The holder: a small process that keeps ports shut, and opens them whatever happens.
 
 A process of its own, so that a busy slackwater does not starve it and its death does not open
-the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `open`. It says
+the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `while PID START` (the
+command that runs meanwhile), `open`. It says
 JSON lines on standard output: `ready`, `shut`, `beat` four times a second, `opened`, `done`.
 
 What happens when:
 - `open`: all that wait go on, in the order in which they came, as fast as the server accepts.
 - the hard cap: the same, whether the server is back or not. Nobody waits longer.
-- standard input ends (slackwater died) or SIGTERM: go on holding until somebody listens on every
-  held port, at most to the cap. The server may be down just now: to let clients go at once would
+- standard input ends (slackwater died), it says nothing for `hears_s` seconds (over a network:
+  it cannot be reached any more), or SIGTERM: go on holding until the command has
+  ended and somebody listens on every held port, at most to the cap. The server may be down just now: to let clients go at once would
   be to have them refused.
 - the holder itself is killed or stopped: the elements of the set end by the kernel's clock; until
   then `late` drops, so that clients try again. slackwater starts another holder.
@@ -58,8 +60,8 @@ def started(pid: int) -> str:
 
 
 class Holder:
-    """One hold. `order`: ports, way, ttl_s, cap_s, queue_length, and `instead`: a dead holder's
-    table, whose elements are to end when ours are there."""
+    """One hold. `order`: ports, way, ttl_s, cap_s, queue_length, hears_s (0: for ever), and
+    `instead`: a dead holder's table, whose elements are to end when ours are there."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         self.order = order
@@ -72,6 +74,8 @@ class Holder:
             self.queue = Queue(int(order.get("queue_length", 8192)))
         self.listeners = Listeners()
         self._lines = b""
+        self._heard = time.monotonic()
+        self._busy = ("", "")  # pid and start of the command for which the ports are held
 
     def run(self) -> None:
         """From `ready` to `done`."""
@@ -114,30 +118,46 @@ class Holder:
     def _hold(self, cap: float) -> str:
         """Keep the gate shut; returns why it is to be opened."""
         refresh = beat = 0.0
+        hears_s = float(self.order.get("hears_s") or "inf")
         while (now := time.monotonic()) < cap:
+            self.orphaned = self.orphaned or now - self._heard > hears_s
             if now >= refresh:
                 refresh = now + REFRESH_S
                 self._refresh()
             if now >= beat:
                 beat = now + BEAT_S
                 self.say("beat", held=self.queue.clients if self.queue else 0)
-                if self.orphaned and set(self.ports) <= set(self.listeners.ports()):
+                if self.orphaned and self._safe():
                     return "orphaned"
-            if self._next_line(min(cap, beat) - now) == "open":
+            line = self._next_line(min(cap, beat) - now)
+            if line == "open":
                 return "asked"
+            if line.startswith("while "):
+                pid, start = line.split()[1:3]
+                self._busy = pid, start
         return "cap"
+
+    def _safe(self) -> bool:
+        """Whether clients can be let go without being asked: somebody listens on every port, and
+        the command that may be about to stop the server has ended."""
+        pid, start = self._busy
+        if pid and started(int(pid)) == start:
+            return False
+        return set(self.ports) <= set(self.listeners.ports())
 
     def _next_line(self, limit_s: float) -> str:
         """Wait for a line or a packet; "" for none. Packets are taken in."""
         sources = [] if self.orphaned else [0]
         if self.queue:
             sources.append(self.queue.fileno())
-        readable = select.select(sources, [], [], max(0.0, limit_s))[0]
+        limit_s = 0.0 if b"\n" in self._lines else max(0.0, limit_s)
+        readable = select.select(sources, [], [], limit_s)[0]
         if self.queue and self.queue.fileno() in readable:
             self.queue.take()
         if 0 in readable:
             data = os.read(0, 4096)
             self.orphaned = self.orphaned or not data
+            self._heard = time.monotonic()
             self._lines += data
         line, found, rest = self._lines.partition(b"\n")
         if found:

@@ -32,6 +32,11 @@ class Listeners:
         with contextlib.suppress(OSError):
             self._sock = open_socket(_SOCK_DIAG)
 
+    def close(self) -> None:
+        """Give its socket back."""
+        if self._sock is not None:
+            self._sock.close()
+
     def ports(self) -> dict[int, tuple[int, int]]:
         """Port -> (connections not accepted yet, how many may be), for each with a listener."""
         found: dict[int, tuple[int, int]] = {}

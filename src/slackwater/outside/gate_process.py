@@ -1,7 +1,8 @@
-"""The holder as a process of ours: started, listened to, ended.
+"""The holder as a process of ours, here or over SSH: started, listened to, ended.
 
-Plain Popen with the loop's add_reader. asyncio's own subprocesses want several turns of the loop
-to start and to end one, and can be interrupted in between; here each step is one call.
+On this machine: plain Popen with the loop's add_reader. asyncio's own subprocesses want several
+turns of the loop to start and to end one, and can be interrupted in between; here each step is
+one call.
 """
 
 from __future__ import annotations
@@ -13,67 +14,78 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 from slackwater import clock
+from slackwater.errors import OutsideError
+from slackwater.outside import sent
+from slackwater.outside.host import Host
+from slackwater.outside.ssh import Channel
 
-_PARTS = ("gate_netlink", "gate_rules", "gate_queue", "gate_listeners", "gate_holder")
 _END_LIMIT_S = 5.0
-
-# Reads from standard input what makes the modules, then runs the holder: wherever there is a
-# Python, and whatever happens to our files meanwhile.
-BOOT = (
-    "import sys,json,types\n"
-    "n,order=json.loads(sys.stdin.buffer.raw.readline())\n"
-    "data=b''\n"
-    "while len(data)<n:\n"
-    "    more=sys.stdin.buffer.raw.read(n-len(data))\n"
-    "    if not more: sys.exit(1)\n"
-    "    data+=more\n"
-    "def make(name,source):\n"
-    "    m=sys.modules[name]=types.ModuleType(name); m.__path__=[]\n"
-    "    parent,_,child=name.rpartition('.')\n"
-    "    if parent: setattr(sys.modules[parent],child,m)\n"
-    "    exec(compile(source,name,'exec'),m.__dict__)\n"
-    "for name,source in json.loads(data): make(name,source)\n"
-    "sys.modules['slackwater.outside.gate_holder'].main(order)\n"
-)
+_HEARS_S = 4.0  # a holder that has not heard of us for so long lets go when its server listens
 
 
-def program(order: Mapping[str, Any]) -> bytes:
-    """What BOOT reads: a line with the length and the order, then the modules."""
-    package = resources.files("slackwater.outside")
-    parts = [("slackwater", ""), ("slackwater.outside", "")]
-    for part in _PARTS:
-        parts.append((f"slackwater.outside.{part}", (package / f"{part}.py").read_text("utf-8")))
-    source = json.dumps(parts).encode()
-    return json.dumps([len(source), dict(order)]).encode() + b"\n" + source
+class Holder:
+    """One holder. `events`: what it said besides beats; the last one is `ended`. `words`: how
+    often it said something; `held`: clients that waited, as it told last."""
+
+    # So many ticks of the watcher without a word: it hangs. An SSH connection may stutter.
+    silent_ticks = 5
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.words = self.held = 0
+        self._rest = b""
+
+    @property
+    def alive(self) -> bool:
+        """Is it there? A stopped one is."""
+        raise NotImplementedError
+
+    def say(self, word: str) -> None:
+        """Give it a line."""
+        raise NotImplementedError
+
+    async def end(self) -> None:
+        """Kill it if it is there (a stopped one too), and forget it."""
+        raise NotImplementedError
+
+    def heard(self, data: bytes) -> None:
+        """What it said; b"" when that was all."""
+        if not data:
+            self.events.put_nowait({"event": "ended"})
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            event = json.loads(line)
+            self.words += 1
+            if event["event"] == "beat":
+                self.held = event["held"]
+            else:
+                self.events.put_nowait(event)
 
 
-class HolderProcess:
-    """One holder. `events`: what it said besides beats; the last one is `ended`.
+class HolderProcess(Holder):
+    """On this machine.
 
     It is in a session of its own, so that Ctrl-C and Ctrl-Z of a terminal do not reach it. Make
     it inside a running loop. Raises OSError.
     """
 
     def __init__(self, order: Mapping[str, Any]) -> None:
-        title = "slackwater holds " + " ".join(map(str, order["ports"]))
+        super().__init__()
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", BOOT, title], cwd="/", bufsize=0,
+            [sys.executable, "-I", "-S", "-c", sent.BOOT, _title(order)], cwd="/", bufsize=0,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         self.pid = self._process.pid
-        self.events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.words = self.held = 0  # how often it said something; clients that waited
-        self._rest = b""
         self._loop = asyncio.get_running_loop()
         assert self._process.stdin is not None and self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
         os.set_blocking(self._out.fileno(), False)
         self._loop.add_reader(self._out.fileno(), self._read)
-        self._write(program(order))
+        self._write(sent.program(order))
 
     @property
     def alive(self) -> bool:
@@ -96,15 +108,7 @@ class HolderProcess:
             return
         if not data:
             self._loop.remove_reader(self._out.fileno())
-            self.events.put_nowait({"event": "ended"})
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            event = json.loads(line)
-            self.words += 1
-            if event["event"] == "beat":
-                self.held = event["held"]
-            else:
-                self.events.put_nowait(event)
+        self.heard(data)
 
     async def end(self) -> None:
         """Kill it if it is there (a stopped one too), and forget it."""
@@ -115,3 +119,53 @@ class HolderProcess:
         self._loop.remove_reader(self._out.fileno())
         self._in.close()
         self._out.close()
+
+
+class FarHolder(Holder):
+    """On another host, over SSH. When the connection is lost, the holder there goes on by itself:
+    until somebody listens on its ports, at most to its cap."""
+
+    silent_ticks = 16
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+        self._reading = asyncio.create_task(self._read(), name="gate: listen to the holder")
+
+    @classmethod
+    async def start(cls, host: Host, order: Mapping[str, Any]) -> FarHolder:
+        """Raises OutsideError."""
+        channel = await host.open(host.as_root(sent.words(_title(order))))
+        channel.write(sent.program({**order, "hears_s": _HEARS_S}))
+        return cls(channel)
+
+    @property
+    def alive(self) -> bool:
+        return not self._reading.done()
+
+    def say(self, word: str) -> None:
+        self._channel.write(word.encode() + b"\n")
+
+    async def _read(self) -> None:
+        try:
+            while data := await self._channel.read():
+                with contextlib.suppress(ValueError):  # sudo's lecture, for one
+                    self.heard(data)
+        except OutsideError:
+            pass  # the connection is lost
+        self.heard(b"")
+
+    async def end(self) -> None:
+        """Forget it; what it left is ended by its table's name (`sent_answers`)."""
+        self._channel.close()
+        self._reading.cancel()
+        await asyncio.wait([self._reading], timeout=_END_LIMIT_S)
+
+
+async def start(host: Host, order: Mapping[str, Any]) -> Holder:
+    """A holder on that machine. Raises OSError, OutsideError."""
+    return HolderProcess(order) if host.here else await FarHolder.start(host, order)
+
+
+def _title(order: Mapping[str, Any]) -> str:
+    return "slackwater holds " + " ".join(map(str, order["ports"]))

@@ -7,14 +7,16 @@ import contextlib
 import os
 import secrets
 import shlex
+import shutil
 import stat
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slackwater.errors import OutsideError
 
 if TYPE_CHECKING:
-    from slackwater.outside.ssh import Ssh
+    from slackwater.outside.ssh import Channel, Ssh
 
 # $1: the file to make anew. Whole and on disk, or not at all; owner and mode stay as they were.
 _REPLACE = """set -eu
@@ -32,6 +34,10 @@ sync -- "$beside"
 mv -f -- "$beside" "$1"
 sync -- "${1%/*}"
 """
+_AS_ROOT = """
+if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then exec sudo -n -- "$@"; fi
+exec "$@"
+"""
 
 
 class Host:
@@ -43,6 +49,41 @@ class Host:
     def __init__(self, ssh: str | None = None) -> None:
         self.where = ssh or "this machine"
         self._ssh = _ssh(ssh) if ssh else None
+        # A process of ours that answers there (`sent`), one question at a time.
+        self.agent: Channel | None = None
+        self.agent_lock = asyncio.Lock()
+        self._ways: dict[Path, tuple[Path, asyncio.Server]] = {}
+
+    @property
+    def here(self) -> bool:
+        """Whether it is this machine."""
+        return self._ssh is None
+
+    def as_root(self, words: list[str]) -> list[str]:
+        """The same command as root: by sudo where another host's login is not root and may use
+        it without a password. On this machine: as who we are."""
+        return words if self._ssh is None else ["sh", "-c", _AS_ROOT, "sh", *words]
+
+    async def open(self, words: list[str]) -> Channel:
+        """Begin a command on another host that is talked to while it runs. Raises OutsideError."""
+        assert self._ssh is not None, "on this machine use a process"
+        return await self._ssh.open(shlex.join(words))
+
+    def forget_agent(self) -> None:
+        """Have the next question asked of a new process."""
+        if self.agent is not None:
+            self.agent.close()
+        self.agent = None
+
+    async def way_in(self, there: Path) -> Path:
+        """A unix socket of this machine that leads to the one `there`, until `close`."""
+        if self._ssh is None:
+            return there
+        if there not in self._ways:
+            directory = tempfile.mkdtemp(prefix="slackwater-ssh-")  # 0700: it may lead to root
+            here = Path(directory, "sock")
+            self._ways[there] = here, await self._ssh.serve(here, there)
+        return self._ways[there][0]
 
     async def read(self, path: Path) -> str:
         """A file's text. Raises OutsideError."""
@@ -121,6 +162,11 @@ class Host:
 
     async def close(self) -> None:
         """Give the connection back. Never raises."""
+        self.forget_agent()
+        for here, server in self._ways.values():
+            server.close()
+            shutil.rmtree(here.parent, ignore_errors=True)
+        self._ways.clear()
         if self._ssh is not None:
             await self._ssh.close()
 

@@ -59,6 +59,11 @@ class Dialect:
         """MySQL stops some 12 s later while it serves a replica."""
         return not self.mariadb
 
+    @property
+    def takes_sockets(self) -> bool:
+        """MariaDB listens on sockets that its parent hands over (LISTEN_FDS, MDEV-5536)."""
+        return self.flavour.min_mariadb(10, 6)
+
     def look(self, variables: Sequence[str]) -> str:
         """One packet, four results: settings, status, replica status, own binary log."""
         names = ",".join(f"'{v}'" for v in variables)

@@ -48,10 +48,10 @@ __all__ = [
     "executed_of", "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads",
     "lock_all", "lock_owner", "look", "missing_privileges", "open_transactions",
     "own_privileges", "point_source", "prepare_lock", "prepared_xa", "privileged_users",
-    "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica",
-    "server_id", "set_read_only", "set_replicated_position", "start_replica", "stop_receiving",
-    "stop_replica", "stops_late_with_replicas", "take_lock",
-    "unlock", "unwatch_transactions", "wait_executed", "watch_transactions",
+    "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
+    "set_read_only", "set_replicated_position", "start_replica", "stop_receiving", "stop_replica",
+    "stops_late_with_replicas", "take_lock", "takes_sockets", "unlock", "unwatch_transactions",
+    "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
 _XA_DENIED = frozenset({1227, 1401})
@@ -227,6 +227,11 @@ async def stop_replica(session: Session, *, limit_s: float = 30.0) -> None:
 def stops_late_with_replicas(session: Session) -> bool:
     """Whether this kind of server takes some 12 s longer to stop while it serves a replica."""
     return dialect(session.flavour).stops_late_with_replicas
+
+
+def takes_sockets(session: Session) -> bool:
+    """Whether this kind of server can be handed listening sockets (socket activation)."""
+    return dialect(session.flavour).takes_sockets
 
 
 async def reset_replica(session: Session, *, limit_s: float = 10.0) -> None:

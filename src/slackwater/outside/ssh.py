@@ -53,6 +53,33 @@ class Ssh:
             raise OutsideError(self._where, f"ended by a signal: {command[:80]}", sent=True)
         return done.exit_status, str(done.stdout or "")
 
+    async def open(self, command: str) -> Channel:
+        """Begin a command that is talked to while it runs. Raises OutsideError."""
+        connection = await self._open()
+        try:
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                process = await connection.create_process(
+                    command, encoding=None, stderr=asyncssh.DEVNULL)
+        except (OSError, asyncssh.Error, TimeoutError) as error:
+            await self.close()
+            raise OutsideError(self._where, _words(error), sent=False) from error
+        return Channel(self._where, process)
+
+    async def serve(self, here: Path, there: Path) -> asyncio.Server:
+        """Have a unix socket `here` lead to the one `there`, for as long as the server lives; the
+        connection is made anew when it was lost. Its directory has to be closed to others."""
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                connection = await self._open()
+                far, near = await connection.open_unix_connection(str(there), encoding=None)
+            except (OSError, asyncssh.Error, OutsideError):
+                writer.close()  # as of a server that is down
+                return
+            await asyncio.gather(_pass_on(reader, near), _pass_on(far, writer))
+
+        return await asyncio.start_unix_server(relay, str(here))
+
     async def close(self) -> None:
         """Close the connection, if there is one. Never raises."""
         connection, self._connection = self._connection, None
@@ -88,6 +115,54 @@ class Ssh:
     @property
     def _where(self) -> str:
         return f"ssh {self.destination}"
+
+
+class Channel:
+    """A running command's standard input and output."""
+
+    def __init__(self, where: str, process: asyncssh.SSHClientProcess[bytes]) -> None:
+        self._where, self._process, self._rest = where, process, b""
+
+    def write(self, data: bytes) -> None:
+        """Give it something to read. Quiet when it has ended: `read` will tell."""
+        with contextlib.suppress(OSError, asyncssh.Error):
+            self._process.stdin.write(data)
+
+    async def read(self) -> bytes:
+        """What it says next; b"" when it has ended. Raises OutsideError when the connection is
+        lost."""
+        try:
+            return await self._process.stdout.read(1 << 16)
+        except (OSError, asyncssh.Error) as error:
+            raise OutsideError(self._where, _words(error), sent=True) from error
+
+    async def line(self) -> bytes:
+        """The next line of what it says; b"" when it has ended. Not to be mixed with `read`.
+        Raises OutsideError when the connection is lost."""
+        while b"\n" not in self._rest:
+            data = await self.read()
+            if not data:
+                return b""
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    def close(self) -> None:
+        """Its standard input ends, and nobody listens to it any more."""
+        with contextlib.suppress(OSError, asyncssh.Error):
+            self._process.close()
+
+
+async def _pass_on(reader: Any, writer: Any) -> None:
+    """Copy to the end; then the other side's end is told."""
+    try:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    except (OSError, asyncssh.Error):
+        pass  # a connection that is cut ends both ways
+    with contextlib.suppress(OSError, asyncssh.Error):
+        writer.close()
 
 
 def _words(error: Exception) -> str:

@@ -26,6 +26,7 @@ class Wish:
     busy: str = ""
     unfinished: str = ""  # what dpkg has left to do from before
     frozen: bool = False
+    keepers: tuple[str, ...] = ()  # who keeps its listening sockets: a client may start it there
 
 
 def refusals(wish: Wish) -> list[str]:
@@ -40,6 +41,10 @@ def refusals(wish: Wish) -> list[str]:
     if wish.frozen:
         found.append("/etc/mysql/FROZEN is there: Debian's scripts would not configure the server; "
                      "remove it first")
+    if wish.keepers:
+        found.append(f"{', '.join(wish.keepers)} listens for it (socket activation): a client that "
+                     "connects while packages are unpacked would have a server started that is "
+                     "half there; `systemctl stop mariadb.socket` first, and start it afterwards")
     if not wish.changes:
         found.append("there is nothing to upgrade: the newest version that is known is installed "
                      "(`apt-get update` looks for newer ones; --reinstall does it again)")
