@@ -25,9 +25,11 @@ class Link:
     """A session as root; `run` returns rows, errors come as (code, text)."""
 
     def __init__(self, socket: Path) -> None:
-        self._link = pymysql.connect(unix_socket=str(socket), user="root", autocommit=True,
-                                     charset="utf8mb4", read_timeout=int(60 * PATIENCE),
-                                     cursorclass=pymysql.cursors.DictCursor)
+        to: dict[str, Any] = {"unix_socket": str(socket), "user": "root", "autocommit": True,
+                              "charset": "utf8mb4", "read_timeout": int(60 * PATIENCE)}
+        self._link = pymysql.connect(cursorclass=pymysql.cursors.DictCursor, **to)
+        # Text that became something else need not be text any more.
+        self._raw = pymysql.connect(use_unicode=False, conv={}, **to)
         self.run("SET SESSION time_zone = '+00:00'")
 
     def run(self, sql: str) -> list[dict[str, Any]]:
@@ -36,7 +38,9 @@ class Link:
             return list(cursor.fetchall())
 
     def tuples(self, sql: str) -> list[tuple[Any, ...]]:
-        return [tuple(row.values()) for row in self.run(sql)]
+        with self._raw.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
 
     def code(self, sql: str) -> int:
         """0, or the number of the error that it gave."""
@@ -48,6 +52,7 @@ class Link:
 
     def close(self) -> None:
         self._link.close()
+        self._raw.close()
 
 
 class RealPair:
@@ -127,6 +132,10 @@ class RealPair:
             return 0, ""
         number = int(old["Last_SQL_Errno"])
         if number and old["Slave_SQL_Running"] == "No":
+            if "worker" in old["Last_SQL_Error"]:  # MySQL says what is wrong only here
+                at = self.b.run("SELECT * FROM performance_schema.replication_applier_status_by"
+                                "_worker WHERE LAST_ERROR_NUMBER > 0")[0]
+                return number, str(at["LAST_ERROR_MESSAGE"])
             return number, str(old["Last_SQL_Error"])
         if old["Last_IO_Error"]:
             raise AssertionError(old["Last_IO_Error"])

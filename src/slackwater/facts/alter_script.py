@@ -88,19 +88,18 @@ class ScriptError(ValueError):
     """The file cannot be taken apart; the text says where and why."""
 
 
-def split(text: str) -> list[Statement]:
+def split(text: str, *, longest: int = LONGEST, most: int = MOST) -> list[Statement]:
     """The statements of a file. Raises ScriptError; an empty file gives []."""
-    if len(text) > LONGEST:
-        raise ScriptError(
-            f"it has {len(text):,} characters, and {LONGEST:,} is the limit: a change of a schema "
-            "is no load of data")
+    if len(text) > longest:
+        raise ScriptError(f"it has more than {longest:,} characters: a change of a schema is no "
+                          "load of data")
     if "\x00" in text:
         raise ScriptError("it has a zero byte: is it UTF-8 text?")
     found = []
     for statement in _statements(text.removeprefix("\ufeff")):
         found.append(statement)
-        if len(found) > MOST:
-            raise ScriptError(f"it has more than {MOST} statements")
+        if len(found) > most:
+            raise ScriptError(f"it has more than {most} statements")
     return found
 
 

@@ -29,8 +29,8 @@ DATABASE = Rule(
 )
 LOSES_ROWS = Rule(
     "rows-removed", "Rows are removed or exchanged with their partition or table",
-    "TRUNCATE, DROP, DISCARD or EXCHANGE PARTITION and ALTER IGNORE change the data of one server only: "
-    "rows differ, and the way back does not bring them.",
+    "TRUNCATE, DROP, DISCARD or EXCHANGE PARTITION and ALTER IGNORE change the data of one server "
+    "only: rows differ, and the way back does not bring them.",
     "remove rows with DELETE on the active, in chunks, through the binary log",
 )
 RENAME_TABLE = Rule(
@@ -74,8 +74,8 @@ LIVE_CODE = Rule(
 RULES = (NOT_ALLOWED, SYNTAX, TEMPORARY, DATABASE, LOSES_ROWS, RENAME_TABLE, WITH_DATA, DATA,
          DATA_FIRST, NOT_REPEATABLE, TOGETHER, LIVE_CODE)
 
-_LOSING = (("TRUNCATE",), ("DROP", "PARTITION"), ("EXCHANGE", "PARTITION"), ("DISCARD",), ("IMPORT",),
-           ("ALTER", "IGNORE"), ("CONVERT", "PARTITION"), ("CONVERT", "TABLE"))
+_LOSING = (("TRUNCATE",), ("DROP", "PARTITION"), ("EXCHANGE", "PARTITION"), ("DISCARD",),
+           ("IMPORT",), ("ALTER", "IGNORE"), ("CONVERT", "PARTITION"), ("CONVERT", "TABLE"))
 
 
 def refusal(statement: Statement) -> Finding | None:
