@@ -219,7 +219,7 @@ def workload(job: Job) -> list[str]:
         done.append(f"INSERT INTO {{t}} (id, c) VALUES (60, {case.mild})")
     else:
         done += ["INSERT INTO {t} (id, z) VALUES (10, 'i'), (60, 'j')"]
-    done += ["UPDATE {t} SET z = 'w' WHERE id >= 10", "DELETE FROM {t} WHERE id = 60",
+    done += ["UPDATE {t} SET z = 'w' WHERE id = 10", "DELETE FROM {t} WHERE id = 60",
              "DELETE FROM {t} WHERE id = 2", *case.writes]
     if job.way == "g":
         done += case.new_writes

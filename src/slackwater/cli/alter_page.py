@@ -78,6 +78,7 @@ def _statement_json(linted: Linted) -> dict[str, Any]:
         "tables": linted.tables, "verdict": linted.level.word,
         "findings": [f.as_json() for f in linted.findings],
         "cost": linted.cost.as_json() if linted.cost else None,
+        "without_foreign_key_checks": linted.without_foreign_key_checks,
     }
 
 
@@ -106,8 +107,10 @@ def _text(report: LintReport) -> str:
 def _finding(item: Finding) -> list[str]:
     lines = [f"  {_MARKS[item.level]:>11}  {item.what}  ({item.rule.id})"]
     pad = " " * 15
+    if item.forward == item.back and item.forward.level:
+        lines.append(f"{pad}{_side(item.forward)}")
     for way, side in (("old to new", item.forward), ("new to old", item.back)):
-        if side.level:
+        if side.level and item.forward != item.back:
             lines.append(f"{pad}{way}: {_side(side)}")
     lines += [f"{pad}until finished the application {gate}" for gate in item.until_finished]
     lines += [f"{pad}check: {check}" for check in item.checks]

@@ -11,7 +11,8 @@ from typing import Any
 from slackwater.facts.alter_column import Column, column
 
 Row = Mapping[str, Any]
-_COUNTER = re.compile(r"\sAUTO_INCREMENT=\d+", re.IGNORECASE)
+# What is no part of a definition: the counter, and where the rows are kept.
+_COUNTER = re.compile(r"\sAUTO_INCREMENT=\d+|/\*!\d+ TABLESPACE `[^`]*` \*/\s?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Partition:
 
 @dataclass(frozen=True)
 class TableDef:
-    """A table. `text` is SHOW CREATE TABLE without its AUTO_INCREMENT counter."""
+    """A table. `text` is SHOW CREATE TABLE without counter and tablespace."""
 
     name: str
     engine: str
@@ -159,7 +160,7 @@ def tables(rows: SchemaRows, *, mariadb: bool) -> dict[str, TableDef]:
                         str(r["ACTION_STATEMENT"]))
                 for r in rows.triggers if r["EVENT_OBJECT_TABLE"] == name),
             partitions=_partitions(rows.partitions, name),
-            text=_COUNTER.sub("", rows.texts.get(name, "")),
+            text=" ".join(_COUNTER.sub("", rows.texts.get(name, "")).split()),
         )
     return found
 
@@ -200,7 +201,7 @@ def _foreign_keys(rows: SchemaRows) -> dict[str, tuple[ForeignKey, ...]]:
 
 def _partitions(rows: Sequence[Row], table: str) -> tuple[Partition, ...]:
     seen: dict[str, Partition] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda r: int(r["PARTITION_ORDINAL_POSITION"] or 0)):
         if row["TABLE_NAME"] == table and row["PARTITION_NAME"]:
             method = "/".join(str(row[k]) for k in ("PARTITION_METHOD", "SUBPARTITION_METHOD")
                               if row.get(k))
@@ -211,3 +212,20 @@ def _partitions(rows: Sequence[Row], table: str) -> tuple[Partition, ...]:
                 str(row["PARTITION_NAME"]), method, expression,
                 str(row.get("PARTITION_DESCRIPTION") or ""))
     return tuple(seen.values())
+
+
+def mismatched(definitions: Mapping[str, TableDef]) -> list[str]:
+    """Foreign keys whose two ends are of different types, among these tables."""
+    by_name = {name.lower(): table for name, table in definitions.items()}
+    found = []
+    for table in definitions.values():
+        for key in table.foreign_keys:
+            parent = by_name.get(key.parent.lower())
+            for name, other in zip(key.columns, key.parent_columns, strict=False):
+                a, b = table.column(name), parent.column(other) if parent else None
+                if a and b and (a.type.name, a.type.unsigned, a.charset, a.collation) != (
+                    b.type.name, b.type.unsigned, b.charset, b.collation
+                ):
+                    found.append(f"{table.name}.{name} ({a.full_type}) and "
+                                 f"{key.parent}.{other} ({b.full_type})")
+    return found

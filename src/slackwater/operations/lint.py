@@ -25,7 +25,7 @@ from slackwater.facts.alter_script import (
     what,
     with_algorithm,
 )
-from slackwater.facts.alter_table import TableSize
+from slackwater.facts.alter_table import TableDef, TableSize, mismatched
 from slackwater.operations.lint_scratch import Scratch, scratch
 from slackwater.outside import mysql_schema
 from slackwater.outside.mysql_session import Session
@@ -39,6 +39,8 @@ _MARIADB_TRIES = (("INSTANT", "NONE"), ("NOCOPY", "NONE"), ("INPLACE", "NONE"),
                   ("COPY", "SHARED"))
 _MYSQL_TRIES = (("INSTANT", ""), ("INPLACE", "NONE"), ("INPLACE", "SHARED"), ("COPY", "SHARED"))
 # MariaDB 10.11 says INSTANT for these, and copies.
+# A column of a foreign key is changed, on one side so far.
+_FOREIGN_KEY_COLUMN = frozenset({1832, 1833, 3780})
 _NOT_INSTANT = {Kind.ENGINE, Kind.PARTITIONS, Kind.NOTHING}
 
 
@@ -52,6 +54,7 @@ class Linted:
     changes: list[Change] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     cost: Cost | None = None
+    without_foreign_key_checks: bool = False  # it has to be run with foreign_key_checks = 0
 
     @property
     def level(self) -> Level:
@@ -121,7 +124,18 @@ async def lint(
             await mysql_schema.clone(session, database, sorted(named | near))
             for each in done:
                 await _run(place, each, database, links, sizes)
+            if any(d.without_foreign_key_checks for d in done):
+                _both_ends(await mysql_schema.definitions(session, place.name), done)
     return _report(database, session.at.name, links, done)
+
+
+def _both_ends(after: dict[str, TableDef], done: list[Linted]) -> None:
+    """Without checks the server lets one end of a foreign key be changed: after the whole file
+    both must be of one type again."""
+    differ = mismatched(after)
+    for each in done:
+        if each.without_foreign_key_checks:
+            each.findings.append(statements.foreign_key(each.statement, differ))
 
 
 def _prejudged(
@@ -154,6 +168,10 @@ async def _run(
         return  # refused by its words: not even tried
     before = await mysql_schema.definitions(place.session, place.name)
     algorithm, lock, error = await _execute(place, text)
+    if error is not None and error.code in _FOREIGN_KEY_COLUMN:
+        error = await mysql_schema.try_statement(place.session, text, place.sql_mode,
+                                                 foreign_key_checks=False)
+        each.without_foreign_key_checks = error is None
     if error is not None:
         each.findings = [statements.told(statements.SYNTAX, each.statement,
                                          f"{error.code}: {error.text}")]

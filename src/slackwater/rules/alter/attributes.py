@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from slackwater.facts.alter_column import Column
+from slackwater.facts.alter_column import TEMPORAL, Column
 from slackwater.facts.alter_diff import Change
 from slackwater.facts.alter_link import Link, PairSettings
 from slackwater.rules.alter.types import rows_into
@@ -136,7 +136,7 @@ def _type(change: Change, links: PairSettings) -> Finding:
     kind = TYPE
     if old.type.family in ("enum", "set") and new.type.family == old.type.family:
         kind = MEMBERS
-    elif old.charset != new.charset:
+    elif old.charset and new.charset and old.charset != new.charset:
         kind = CHARSET
     elif _loses(old, new):
         kind = SHRINK
@@ -167,16 +167,19 @@ def _rows(old: Column, new: Column, link: Link) -> Side:
 
 def _statements(old: Column, new: Column) -> Side:
     """A statement is executed anew on the other type."""
-    families = {old.type.family, new.type.family}
-    if "float" in families and old.full_type != new.full_type:
+    names, families = {old.type.name, new.type.name}, {old.type.family, new.type.family}
+    if names == {"float", "double"}:
         return refused("a statement stores another number in a FLOAT than in a DOUBLE")
-    if old.charset != new.charset and old.collation != new.collation:
-        mild = {"ascii", "utf8", "utf8mb3", "utf8mb4"}
-        if not {old.charset, new.charset} <= mild:
-            return refused("literals and comparisons mean something else in another character set")
     if len(families) > 1 and families != {"date", "datetime"}:
-        return comply("a statement's values are converted by other rules on each side")
+        return comply("a statement's values are converted and compared by other rules on each side")
+    if len(names) > 1 and names & {"char", "binary"}:
+        return comply("CHAR drops spaces at the end, BINARY adds zero bytes")
+    if old.charset != new.charset and not {old.charset, new.charset} <= _UNICODE:
+        return comply("text must fit both character sets, and comparisons follow the collation")
     return SAFE
+
+
+_UNICODE = {"ascii", "utf8", "utf8mb3", "utf8mb4"}
 
 
 def _loses(a: Column, b: Column) -> bool:
@@ -189,10 +192,12 @@ def _loses(a: Column, b: Column) -> bool:
     if one.family == other.family == "decimal":
         return (one.size - one.scale > other.size - other.scale or one.scale > other.scale
                 or (other.unsigned and not one.unsigned))
+    if one.family == "bytes" and other.family == "string":
+        return True  # bytes need not be text
     if one.family in ("string", "bytes") and other.family in ("string", "bytes"):
         four = a.charset == "utf8mb4" and b.charset in ("utf8", "utf8mb3", "ascii")
         return one.octets > other.octets or four or (a.charset != b.charset == "ascii")
-    if one.family == other.family == "bit":
+    if one.family == other.family and one.family in (*TEMPORAL, "bit"):
         return one.size > other.size
     if one.family == other.family == "float":
         return one.name == "double" and other.name == "float"

@@ -47,7 +47,8 @@ def added(change: Change, links: PairSettings) -> list[Finding]:
     what = f"ADD {_name(key)}"
     if not key.unique:
         return [finding(INDEX, change, what, lambda _: SAFE, links)]
-    covered = _already_unique(key, change.before)
+    covered = _already_unique(key, change.before) or _of_new_columns(key, change)
+    harmless = not key.primary or _has_same(key, change.before)
     columns = ", ".join(f"`{c}`" for c in key.columns)
     checks = [] if covered else [
         f"SELECT {columns}, COUNT(*) FROM `{change.table}` GROUP BY {columns} HAVING COUNT(*) > 1"
@@ -57,7 +58,7 @@ def added(change: Change, links: PairSettings) -> list[Finding]:
         side = SAFE if covered else comply(
             "a duplicate stops replication (1062)" if link.forward
             else "a duplicate is refused (1062), and REPLACE and the like act on the new key")
-        return side.worse(_partial(link, key))
+        return side if covered and harmless else side.worse(_partial(link, key))
 
     return [finding(PRIMARY if key.primary else ADD_UNIQUE, change, what, judge, links,
                     checks=checks)]
@@ -70,7 +71,9 @@ def dropped(change: Change, links: PairSettings) -> list[Finding]:
     if not key.unique:
         return [finding(INDEX, change, what, lambda _: SAFE, links)]
     if _already_unique(key, change.after):
-        return [finding(DROP_UNIQUE, change, what, lambda link: _partial(link, key), links)]
+        harmless = not key.primary or _has_same(key, change.after)
+        return [finding(PRIMARY if key.primary else DROP_UNIQUE, change, what,
+                        lambda link: SAFE if harmless else _partial(link, key), links)]
     gates = [f"must not write duplicates of ({', '.join(key.columns)}) to {change.table}, nor rely"
              " on the key by REPLACE, INSERT IGNORE or ON DUPLICATE KEY UPDATE"]
 
@@ -105,6 +108,22 @@ def _already_unique(key: Key, table: TableDef | None) -> bool:
             if all(c is not None and not c.nullable for c in columns):
                 return True
     return False
+
+
+def _has_same(key: Key, table: TableDef | None) -> bool:
+    """Whether another unique key of the same columns stands in its place."""
+    return any(k.unique and k.name != key.name and set(k.columns) == set(key.columns)
+               for k in (table.keys if table else ()))
+
+
+def _of_new_columns(key: Key, change: Change) -> bool:
+    """Whether it is over columns that were not there, and are NULL in every row."""
+    old, new = change.before, change.after
+    if old is None or new is None:
+        return False
+    columns = [new.column(c) for c in key.columns if old.column(c) is None]
+    return any(c is not None and c.nullable and c.default is None and not c.generated
+               for c in columns)
 
 
 def _name(key: Key) -> str:

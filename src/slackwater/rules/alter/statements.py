@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from slackwater.facts.alter_script import Statement, What, what
 from slackwater.rules.alter.values import per_server
-from slackwater.rules.alter.verdict import SAFE, Finding, Rule, refused
+from slackwater.rules.alter.verdict import SAFE, Finding, Level, Rule, Side, refused
 
 NOT_ALLOWED = Rule(
     "statement-not-allowed", "A statement that is no change of a table, an index or a trigger",
@@ -65,6 +67,12 @@ TOGETHER = Rule(
     "MySQL's ALL_UNSIGNED holds for every integer whose rows are converted.",
     "make two changes of it, one after the other",
 )
+FOREIGN_KEY_COLUMN = Rule(
+    "foreign-key-column", "A column of a foreign key is changed",
+    "The server allows it with foreign_key_checks=0 only, one end at a time. Both ends must have "
+    "one type after the whole file.",
+    "change the column at both ends in the same file",
+)
 LIVE_CODE = Rule(
     "code-in-comment", "A comment holds code for some versions (/*! … */)",
     "What it does depends on the version that reads it.",
@@ -72,7 +80,8 @@ LIVE_CODE = Rule(
 )
 
 RULES = (NOT_ALLOWED, SYNTAX, TEMPORARY, DATABASE, LOSES_ROWS, RENAME_TABLE, WITH_DATA, DATA,
-         DATA_FIRST, NOT_REPEATABLE, TOGETHER, LIVE_CODE)
+         DATA_FIRST, NOT_REPEATABLE, TOGETHER,
+         FOREIGN_KEY_COLUMN, LIVE_CODE)
 
 _LOSING = (("TRUNCATE",), ("DROP", "PARTITION"), ("EXCHANGE", "PARTITION"), ("DISCARD",),
            ("IMPORT",), ("ALTER", "IGNORE"), ("CONVERT", "PARTITION"), ("CONVERT", "TABLE"))
@@ -141,6 +150,14 @@ def data(statement: Statement, *, ddl_follows: bool) -> list[Finding]:
         side = refused("DDL follows in the same file")
         found.append(Finding(DATA_FIRST, "", shown, side, side))
     return found
+
+
+def foreign_key(statement: Statement, differ: Sequence[str]) -> Finding:
+    """What is said of a statement that needs foreign_key_checks=0. `differ`: foreign keys whose
+    ends have different types after the whole file."""
+    side = refused(f"different types: {'; '.join(differ)}") if differ else Side(
+        Level.SETTING, "run with foreign_key_checks=0")
+    return Finding(FOREIGN_KEY_COLUMN, "", head(statement), side, side)
 
 
 def head(statement: Statement) -> str:

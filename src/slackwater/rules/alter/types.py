@@ -81,8 +81,9 @@ def _integers(a: ColumnType, b: ColumnType, link: Link) -> Side:
             "the binary log does not tell signs: a value out of the other's range becomes another"
         )
     if a.unsigned != b.unsigned:
-        if a.unsigned and not link.mariadb:
-            return Side(side.level, side.why, side.modes | {UNSIGNED})
+        if not link.mariadb:  # what is negative does not fit: a gate, or a check, says so
+            return Side(side.level, side.why, side.modes | ({UNSIGNED} if a.unsigned else set()),
+                        signed=not a.unsigned)
         return refused("the replica takes the sign for its own: large or negative values become "
                        "others in silence")
     if a.unsigned and not link.mariadb:
