@@ -26,6 +26,7 @@ class Case:
     tail: str = ""  # further columns and keys behind z
     options: str = ""
     only: str = ""  # "mariadb" or "mysql"
+    setup: tuple[str, ...] = ()  # on both servers, before the table is made
     try_refused: bool = True  # False: MariaDB's replica dies by signal 11 of some of these
 
 

@@ -13,6 +13,7 @@ def others() -> Iterator[Case]:
     yield from _attributes()
     yield from _keys()
     yield from _tables()
+    yield from _foreign_keys()
 
 
 _X = ("INSERT INTO {t} (id, c, x) VALUES (90, 1, 9)", "UPDATE {t} SET x = 8 WHERE id = 1")
@@ -206,3 +207,23 @@ def _tables() -> Iterator[Case]:
     yield case("SYSTEM VERSIONING", alter + "ADD SYSTEM VERSIONING", only="mariadb")
     yield case("CREATE TRIGGER", "CREATE TRIGGER {t}_b BEFORE INSERT ON {t} FOR EACH ROW"
                " SET NEW.z = CONCAT('T', NEW.id)")
+
+
+def _foreign_keys() -> Iterator[Case]:
+    parents = ", ".join(f"({n})" for n in range(1, 20))
+    setup = ("CREATE TABLE {t}p (id INT PRIMARY KEY)", f"INSERT INTO {{t}}p VALUES {parents}")
+    delete = ("DELETE FROM {t}p WHERE id = 3",)
+    orphan = ("INSERT INTO {t} (id, c) VALUES (90, 500)",)
+    plain = "FOREIGN KEY (c) REFERENCES {t}p (id)"
+    for action in ("", " ON DELETE CASCADE", " ON DELETE SET NULL", " ON UPDATE CASCADE"):
+        writes = delete if "DELETE" in action else (
+            "UPDATE {t}p SET id = 99 WHERE id = 3",) if action else ()
+        yield Case(f"ADD FOREIGN KEY{action}", "c INT",
+                   f"ALTER TABLE {{t}} ADD CONSTRAINT {{t}}f {plain}{action}", ("2", "3"),
+                   setup=setup, writes=writes)
+        yield Case(f"DROP FOREIGN KEY{action}", "c INT", "ALTER TABLE {t} DROP FOREIGN KEY {t}f",
+                   ("2", "3"), key=f"PRIMARY KEY (id), CONSTRAINT {{t}}f {plain}{action}",
+                   setup=setup, writes=writes, new_writes=orphan)
+    yield Case("ADD FOREIGN KEY, violated", "c INT",
+               f"ALTER TABLE {{t}} ADD CONSTRAINT {{t}}f {plain}", ("2",), setup=setup,
+               writes=orphan)

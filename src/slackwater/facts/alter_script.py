@@ -214,7 +214,11 @@ def with_algorithm(text: str, algorithm: str, lock: str) -> str | None:
     """An ALTER TABLE that asks for an algorithm and a lock; None where it cannot, or does."""
     tokens = split(text)[0].tokens
     words = tuple(t.upper for t in tokens)
-    if words[:1] != ("ALTER",) or "ALGORITHM" in words or "LOCK" in words:
+    if "ALGORITHM" in words or "LOCK" in words:
+        return None
+    if "INDEX" in words[:5] and words[0] in ("CREATE", "DROP"):
+        return f"{text} ALGORITHM={algorithm}" + (f" LOCK={lock}" if lock else "")
+    if words[:1] != ("ALTER",):
         return None
     at = words.index("TABLE") + 1 if "TABLE" in words[:3] else 0
     if not at:

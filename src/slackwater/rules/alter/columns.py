@@ -90,9 +90,12 @@ def _differs(new: Column) -> bool:
 
 
 def _computed(new: Column, link: Link) -> Side:
-    """A default that is an expression, for rows that come without the column: neither server can
-    look at the row's other columns, and MariaDB leaves some out (seen with JSON_OBJECT)."""
-    if link.rows and (link.mariadb or "`" in (new.default or "")):
+    """A default that is an expression. Of other columns: rows get it from what these are when the
+    row, or the column, is made. And for rows that come without the column MariaDB's replica leaves
+    some out (seen with JSON_OBJECT)."""
+    if "`" in (new.default or ""):
+        return refused("it depends on when it is computed: at the INSERT, or at the ALTER")
+    if link.rows and link.mariadb:
         return refused("the replica does not compute it for rows that come without the column")
     return SAFE
 
