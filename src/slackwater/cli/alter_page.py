@@ -78,7 +78,6 @@ def _statement_json(linted: Linted) -> dict[str, Any]:
         "tables": linted.tables, "verdict": linted.level.word,
         "findings": [f.as_json() for f in linted.findings],
         "cost": linted.cost.as_json() if linted.cost else None,
-        "without_foreign_key_checks": linted.without_foreign_key_checks,
     }
 
 

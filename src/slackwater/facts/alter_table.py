@@ -212,20 +212,3 @@ def _partitions(rows: Sequence[Row], table: str) -> tuple[Partition, ...]:
                 str(row["PARTITION_NAME"]), method, expression,
                 str(row.get("PARTITION_DESCRIPTION") or ""))
     return tuple(seen.values())
-
-
-def mismatched(definitions: Mapping[str, TableDef]) -> list[str]:
-    """Foreign keys whose two ends are of different types, among these tables."""
-    by_name = {name.lower(): table for name, table in definitions.items()}
-    found = []
-    for table in definitions.values():
-        for key in table.foreign_keys:
-            parent = by_name.get(key.parent.lower())
-            for name, other in zip(key.columns, key.parent_columns, strict=False):
-                a, b = table.column(name), parent.column(other) if parent else None
-                if a and b and (a.type.name, a.type.unsigned, a.charset, a.collation) != (
-                    b.type.name, b.type.unsigned, b.charset, b.collation
-                ):
-                    found.append(f"{table.name}.{name} ({a.full_type}) and "
-                                 f"{key.parent}.{other} ({b.full_type})")
-    return found

@@ -25,7 +25,7 @@ from slackwater.facts.alter_script import (
     what,
     with_algorithm,
 )
-from slackwater.facts.alter_table import TableDef, TableSize, mismatched
+from slackwater.facts.alter_table import TableSize
 from slackwater.operations.lint_scratch import Scratch, scratch
 from slackwater.outside import mysql_schema
 from slackwater.outside.mysql_session import Session
@@ -39,7 +39,8 @@ _MARIADB_TRIES = (("INSTANT", "NONE"), ("NOCOPY", "NONE"), ("INPLACE", "NONE"),
                   ("COPY", "SHARED"))
 _MYSQL_TRIES = (("INSTANT", ""), ("INPLACE", "NONE"), ("INPLACE", "SHARED"), ("COPY", "SHARED"))
 # MariaDB 10.11 says INSTANT for these, and copies.
-# A column of a foreign key is changed, on one side so far.
+# A column of a foreign key is changed at one end. No server takes that, whatever
+# foreign_key_checks says (MariaDB 10.11, MySQL 9.7).
 _FOREIGN_KEY_COLUMN = frozenset({1832, 1833, 3780})
 _NOT_INSTANT = {Kind.ENGINE, Kind.PARTITIONS, Kind.NOTHING}
 
@@ -54,7 +55,6 @@ class Linted:
     changes: list[Change] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     cost: Cost | None = None
-    without_foreign_key_checks: bool = False  # it has to be run with foreign_key_checks = 0
 
     @property
     def level(self) -> Level:
@@ -124,18 +124,31 @@ async def lint(
             await mysql_schema.clone(session, database, sorted(named | near))
             for each in done:
                 await _run(place, each, database, links, sizes)
-            if any(d.without_foreign_key_checks for d in done):
-                _both_ends(await mysql_schema.definitions(session, place.name), done)
+            _put_back(done, links)
     return _report(database, session.at.name, links, done)
 
 
-def _both_ends(after: dict[str, TableDef], done: list[Linted]) -> None:
-    """Without checks the server lets one end of a foreign key be changed: after the whole file
-    both must be of one type again."""
-    differ = mismatched(after)
+def _put_back(done: list[Linted], links: PairSettings) -> None:
+    """A foreign key that one statement drops and another adds again, as one has to when its
+    columns change, is no change of the whole file."""
+    def keys(kind: Kind) -> set[Any]:
+        return {_key(c) for d in done for c in d.changes if c.kind is kind}
+
+    same = keys(Kind.FOREIGN_KEY_ADDED) & keys(Kind.FOREIGN_KEY_DROPPED)
     for each in done:
-        if each.without_foreign_key_checks:
-            each.findings.append(statements.foreign_key(each.statement, differ))
+        left = [c for c in each.changes if c.kind not in _FOREIGN_KEYS or _key(c) not in same]
+        if len(left) < len(each.changes):
+            gone = [Change(Kind.NOTHING, c.table) for c in each.changes if c not in left]
+            each.changes = left or gone[:1]
+            each.findings = judge(each.changes, links)
+
+
+_FOREIGN_KEYS = (Kind.FOREIGN_KEY_ADDED, Kind.FOREIGN_KEY_DROPPED)
+
+
+def _key(change: Change) -> Any:
+    item = change.new if change.new is not None else change.old
+    return change.table, getattr(item, "definition", None)
 
 
 def _prejudged(
@@ -168,13 +181,10 @@ async def _run(
         return  # refused by its words: not even tried
     before = await mysql_schema.definitions(place.session, place.name)
     algorithm, lock, error = await _execute(place, text)
-    if error is not None and error.code in _FOREIGN_KEY_COLUMN:
-        error = await mysql_schema.try_statement(place.session, text, place.sql_mode,
-                                                 foreign_key_checks=False)
-        each.without_foreign_key_checks = error is None
     if error is not None:
-        each.findings = [statements.told(statements.SYNTAX, each.statement,
-                                         f"{error.code}: {error.text}")]
+        rule = (statements.FOREIGN_KEY_COLUMN if error.code in _FOREIGN_KEY_COLUMN
+                else statements.SYNTAX)
+        each.findings = [statements.told(rule, each.statement, f"{error.code}: {error.text}")]
         return
     after = await mysql_schema.definitions(place.session, place.name)
     each.changes = differences(before, after)

@@ -191,12 +191,11 @@ async def clone(
 
 
 async def try_statement(
-    session: Session, text: str, sql_mode: str, *, foreign_key_checks: bool = True,
-    limit_s: float = STATEMENT_LIMIT_S,
+    session: Session, text: str, sql_mode: str, *, limit_s: float = STATEMENT_LIMIT_S
 ) -> MysqlError | None:
     """Run one statement in the scratch schema as a client would; the server's refusal, or None."""
-    await session.run("SET SESSION foreign_key_checks = %s, SESSION sql_mode = %s",
-                      int(foreign_key_checks), sql_mode, limit_s=limit_s)
+    await session.run("SET SESSION foreign_key_checks = 1, SESSION sql_mode = %s", sql_mode,
+                      limit_s=limit_s)
     try:
         await session.run(text, limit_s=limit_s)
     except MysqlError as error:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from slackwater.facts.alter_script import Statement, What, what
 from slackwater.rules.alter.values import per_server
-from slackwater.rules.alter.verdict import SAFE, Finding, Level, Rule, Side, refused
+from slackwater.rules.alter.verdict import SAFE, Finding, Rule, refused
 
 NOT_ALLOWED = Rule(
     "statement-not-allowed", "A statement that is no change of a table, an index or a trigger",
@@ -68,10 +66,10 @@ TOGETHER = Rule(
     "make two changes of it, one after the other",
 )
 FOREIGN_KEY_COLUMN = Rule(
-    "foreign-key-column", "A column of a foreign key is changed",
-    "The server allows it with foreign_key_checks=0 only, one end at a time. Both ends must have "
-    "one type after the whole file.",
-    "change the column at both ends in the same file",
+    "foreign-key-column", "A column of a foreign key is changed at one end",
+    "The server refuses it (1832, 1833, 3780), also with foreign_key_checks=0.",
+    "in one file: drop the foreign key, change the column at both ends, add the foreign key again; "
+    "slackwater sees that it is the same",
 )
 LIVE_CODE = Rule(
     "code-in-comment", "A comment holds code for some versions (/*! … */)",
@@ -150,14 +148,6 @@ def data(statement: Statement, *, ddl_follows: bool) -> list[Finding]:
         side = refused("DDL follows in the same file")
         found.append(Finding(DATA_FIRST, "", shown, side, side))
     return found
-
-
-def foreign_key(statement: Statement, differ: Sequence[str]) -> Finding:
-    """What is said of a statement that needs foreign_key_checks=0. `differ`: foreign keys whose
-    ends have different types after the whole file."""
-    side = refused(f"different types: {'; '.join(differ)}") if differ else Side(
-        Level.SETTING, "run with foreign_key_checks=0")
-    return Finding(FOREIGN_KEY_COLUMN, "", head(statement), side, side)
 
 
 def head(statement: Statement) -> str:
