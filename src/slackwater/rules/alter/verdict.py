@@ -55,10 +55,12 @@ SAFE = Side()
 
 
 def refused(why: str) -> Side:
+    """Values would differ in silence, or replication would stop."""
     return Side(Level.REFUSED, why)
 
 
 def comply(why: str) -> Side:
+    """Right only if the application keeps to a rule."""
     return Side(Level.COMPLY, why)
 
 
