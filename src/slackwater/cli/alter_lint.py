@@ -1,4 +1,4 @@
-"""`slackwater alter`: changes of a schema. So far `alter lint`."""
+"""`slackwater alter lint`: judge a change of the schema."""
 
 from __future__ import annotations
 
@@ -19,16 +19,7 @@ from slackwater.operations.lint import LintReport, read
 from slackwater.operations.lint_pair import lint_pair
 from slackwater.rules.alter.verdict import Level
 
-app = typer.Typer(help="Change a schema: judge the change first.", no_args_is_help=True,
-                  rich_markup_mode=None)
 
-
-@app.callback()
-def _alter() -> None:
-    """Change a schema: judge the change first."""
-
-
-@app.command("lint")
 def lint(
     script: Annotated[
         Path | None, typer.Argument(help="A file of SQL statements; - is standard input.")
