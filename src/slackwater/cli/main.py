@@ -10,6 +10,7 @@ import typer
 
 from slackwater import __version__
 from slackwater.cli import (
+    alter,
     balancer,
     demo,
     doctor,
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo.demo)
+app.add_typer(alter.app, name="alter")
 app.add_typer(balancer.app, name="balancer")
 app.add_typer(doctor.app, name="doctor")
 app.add_typer(lab.app, name="lab")

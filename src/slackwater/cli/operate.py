@@ -19,7 +19,16 @@ from slackwater.cli.interrupts import Interrupts, interruptible
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
-from slackwater.operations import hold, hold_clients, restart, snapshot, switchover, upgrade
+from slackwater.operations import (
+    alter,
+    alter_store,
+    hold,
+    hold_clients,
+    restart,
+    snapshot,
+    switchover,
+    upgrade,
+)
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
@@ -167,15 +176,20 @@ def kind_of(past: Past) -> Kind[Any]:
     return KINDS[operation]
 
 
-async def recover_one(settings: Config, past: Past, presenter: Presenter) -> Report:
-    """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn."""
+async def recover_one(
+    settings: Config, past: Past, presenter: Presenter, notes: dict[str, Any] | None = None
+) -> Report:
+    """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn.
+
+    `notes`: more of them, beside those of its journal.
+    """
     kind = kind_of(past)
     plan = kind.plan_again(past.planned["arguments"])
     async with closing(kind.world(settings, past.planned)) as world:
         with interruptible() as interrupts, only_one(settings, world.name):
             record = Journal.reopen(past.path)
             try:
-                world.notes.update(past.notes)
+                world.notes.update(past.notes | (notes or {}))
                 world.journal, world.tell = record, presenter.tell
                 await interrupts.look(world.connect())
                 await interrupts.look(kind.resume(world, past))
@@ -219,7 +233,25 @@ def _snapshot_of(settings: Config, planned: dict[str, Any]) -> SnapshotWorld:
     return SnapshotWorld(settings, snapshot.Asked.read(planned["arguments"]).server)
 
 
+async def _alter_settled(
+    world: PairWorld, plan: Plan[PairWorld]
+) -> tuple[Outcome, str] | None:
+    """Of a schema change: replication and balancers agree, and the change has ended."""
+    if await _agreed(world, plan) is None:
+        return None
+    wanted = json.loads(plan.arguments["document"])["id"]
+    change = await alter_store.read(await world.session(world.pair[0]), wanted)
+    if change is not None and change.open:
+        return None
+    finished = change is not None and change.state == alter_store.FINISHED
+    word = change.state if change is not None else "not known to the servers"
+    return (Outcome.DONE if finished else Outcome.UNDONE), f"the schema change is {word}"
+
+
 KINDS: dict[str, Kind[Any]] = {
+    "alter": Kind(alter.plan_again, _pair_of, alter.resume, _alter_settled),
+    "alter-finish": Kind(alter.finish_again, _pair_of, alter.resume, _alter_settled),
+    "alter-revert": Kind(alter.revert_again, _pair_of, alter.resume, _alter_settled),
     "switchover": Kind(switchover.plan_again, _pair_of, switchover.resume, _agreed),
     "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
     "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),
