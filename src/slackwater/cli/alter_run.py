@@ -213,7 +213,8 @@ def _recover(
 ) -> Report:
     begun = clock.unix()
     presenter = Presenter(as_json=as_json)
-    presenter.tell({"at": begun, "event": "told", "text": f"first: operation {past.id} was cut off"})
+    text = f"first: operation {past.id} was cut off"
+    presenter.tell({"at": begun, "event": "told", "text": text})
     try:
         return asyncio.run(recover_one(settings, past, presenter, notes))
     except Refused as error:

@@ -45,9 +45,12 @@ async def lost_values(world: PairWorld, active: str, change: Change) -> list[str
                     f"SELECT {names} FROM {table} WHERE {loss.condition} LIMIT {SHOWN}",
                     limit_s=COUNT_LIMIT_S,
                 )
-                keys = ("/".join(str(v) for v in row.values()) for row in some)
-                rows = f" ({', '.join(loss.key)} = {', '.join(keys)}{', …' if count > SHOWN else ''})"
-            found.append(f"{change.database}.{loss.table} has {count} row(s) with {loss.what}{rows}")
+                keys = ["/".join(str(v) for v in row.values()) for row in some]
+                keys += ["…"] if count > SHOWN else []
+                rows = f" ({', '.join(loss.key)} = {', '.join(keys)})"
+            found.append(
+                f"{change.database}.{loss.table} has {count} row(s) with {loss.what}{rows}"
+            )
         return found
     finally:
         await session.close()

@@ -14,6 +14,7 @@ from slackwater.facts.alter_state import (
     REVERTED,
     Change,
 )
+from slackwater.facts.pair import PairSeen
 
 # A copying ALTER needs the table once more, and its sort files; the estimate of its size is rough.
 COPY_NEEDS = 1.3
@@ -189,11 +190,20 @@ def _type_does_not_fit(name: str, was: re.Match[str], has: re.Match[str]) -> str
 # --- words ---------------------------------------------------------------------------------------
 
 
-def no_way_back(change: Change) -> list[str]:
-    """Why `alter revert` would not even begin, as far as the state alone says it."""
-    if change.state == FINISHING:
+def not_reversible(seen: PairSeen) -> list[str]:
+    """Why `alter revert` would not begin now, by all that is seen without reading tables."""
+    change = seen.change
+    if change is None:
+        return ["no schema change is open"]
+    if change.state == FINISHING or change.touched(change.other):
         return [f"`alter finish` was begun: {change.other} may have some of the new schema already"]
-    return []
+    reasons = [f"{n} cannot be reached" for n in (change.first, change.other)
+               if n not in seen.servers]
+    if change.state == HALF_DONE and change.other in seen.servers:
+        channels = seen.servers[change.other].facts.replication
+        reasons += [f"{change.other} does not replicate: {'; '.join(c.errors) or 'stopped'}"
+                    for c in channels if not c.running]
+    return reasons
 
 
 def says(change: Change) -> str:
