@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.alter_run.scene import (
-    WIDEN,
     NAMES,
+    WIDEN,
     alter,
     columns,
     fill,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,19 +11,13 @@ import typer
 from typer.core import TyperGroup
 
 from slackwater import clock, config
-from slackwater.cli.operate import (
-    Proposal,
-    finish,
-    operate,
-    recover_one,
-    refused,
-    unfinished,
-)
+from slackwater.cli.operate import Proposal, finish, operate, unfinished
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter
+from slackwater.cli.recover import recovered
 from slackwater.cli.switch import limits_with, pair_world
 from slackwater.config import Config
-from slackwater.errors import Refused, UsageError
+from slackwater.errors import UsageError
 from slackwater.operations import alter, alter_propose
 from slackwater.operations.alter_propose import Limits
 from slackwater.operations.alter_server import CARRY_ON
@@ -211,14 +204,11 @@ def _left(settings: Config, pair: str) -> list[Past]:
 def _recover(
     settings: Config, past: Past, notes: dict[str, Any], *, as_json: bool
 ) -> Report:
-    begun = clock.unix()
     presenter = Presenter(as_json=as_json)
     text = f"first: operation {past.id} was cut off"
-    presenter.tell({"at": begun, "event": "told", "text": text})
+    presenter.tell({"at": clock.unix(), "event": "told", "text": text})
     try:
-        return asyncio.run(recover_one(settings, past, presenter, notes))
-    except Refused as error:
-        return refused(past.planned["operation"], error, begun, title=past.planned["title"])
+        return recovered(settings, past, presenter, notes)
     finally:
         presenter.finish()
 

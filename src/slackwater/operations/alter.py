@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from slackwater.errors import ConfigError
-from slackwater.facts.alter_state import Change
-from slackwater.operations import switchover
+from slackwater.facts.alter_state import FINISHED, Change
+from slackwater.operations import alter_store, switchover
 from slackwater.operations.alter_steps import (
     AlterOther,
     AlterPassive,
@@ -27,10 +27,12 @@ from slackwater.operations.alter_steps import (
     SetConversions,
     TakePair,
 )
+from slackwater.operations.look import look
 from slackwater.operations.pair_lock import claim
 from slackwater.operations.pair_world import PairWorld
 from slackwater.plan.journal import Past
-from slackwater.plan.step import Plan, Step
+from slackwater.plan.step import Outcome, Plan, Step
+from slackwater.rules.agreement import agreement
 
 ALTER, FINISH, REVERT = "alter", "alter-finish", "alter-revert"
 Steps = list[Step[PairWorld]]
@@ -175,3 +177,22 @@ async def resume(world: PairWorld, past: Past) -> None:
         raise ConfigError(f"{world.config.path}: operation {past.id} began with "
                           f"{', '.join(sorted(gone))}, which pair {world.name} does not have")
     await claim(world)
+
+
+async def settled(
+    world: PairWorld, plan: Plan[PairWorld]
+) -> tuple[Outcome, str] | None:
+    """Of one that could not be finished or undone: everyone agrees, and the change has ended."""
+    seen = await look(world, knock=False)
+    held = any(b.state.holding or b.state.hold for b in seen.balancers.values())
+    active = agreement(seen).active
+    if active is None or held:
+        return None
+    change = await alter_store.read(
+        await world.session(active), Change.parse(plan.arguments["document"]).id
+    )
+    if change is not None and change.open:
+        return None
+    finished = change is not None and change.state == FINISHED
+    word = change.state if change is not None else "not known to the servers"
+    return (Outcome.DONE if finished else Outcome.UNDONE), f"the schema change is {word}"

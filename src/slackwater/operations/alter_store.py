@@ -11,11 +11,9 @@ from typing import Any
 
 from slackwater import clock
 from slackwater.errors import StepFailed
-from slackwater.facts.alter_state import ENDED, FINISHED, Change
+from slackwater.facts.alter_state import ENDED, Change
 from slackwater.operations.servers_world import ServersWorld
 from slackwater.outside.mysql_session import MysqlError, Session
-
-__all__ = ["FINISHED", "create", "current", "open_change", "read", "update", "write"]
 
 TABLE = "slackwater.alteration"
 _CREATE = (
