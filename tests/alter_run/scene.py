@@ -21,6 +21,7 @@ from slackwater.lab.facts import LabFacts
 DATABASE = "slackwater_lab"
 ROWS = 4000
 NAMES = ("a", "b")
+ROLE = "SELECT @@GLOBAL.read_only AS r, IS_USED_LOCK('slackwater:lab') AS l"
 SCHEMA = (
     f"CREATE TABLE {DATABASE}.parent (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
     " name VARCHAR(20) NOT NULL) ENGINE=InnoDB",
@@ -104,7 +105,7 @@ def whole(lab: LabFacts) -> str:
     caught_up(lab, active)
     assert checksum(lab, "a") == checksum(lab, "b")
     for name in NAMES:
-        row = on(lab, name, "SELECT @@GLOBAL.read_only AS r, IS_USED_LOCK('slackwater:lab') AS l")[0]
+        row = on(lab, name, ROLE)[0]
         assert (bool(int(row["r"])), row["l"]) == (name != active, None)
     if not said["alter"]:
         assert columns(lab, "a") == columns(lab, "b")

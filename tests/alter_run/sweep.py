@@ -8,6 +8,8 @@ a part.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 import tempfile
 import time
@@ -90,11 +92,13 @@ def cut(lab: LabFacts, case: Case) -> Said:
     return command(lab, case.operation, fault)
 
 
-def mend(lab: LabFacts, case: Case) -> list[Said]:
+def mend(lab: LabFacts, case: Case, killed: dict[str, int]) -> list[Said]:
     """Start what is dead; recover, or give the command again, until it says that all is well."""
     for name in NAMES:
         server = lab.instance(name)
         if not server.alive:
+            with contextlib.suppress(ChildProcessError, TypeError):
+                os.waitpid(killed[name], 0)  # MySQL takes a process that nobody waited for as alive
             server.start()
     said = []
     for _ in range(4):
@@ -120,8 +124,9 @@ def run(lab: LabFacts, case: Case) -> str:
     """One case; what came of it. Raises AssertionError."""
     ready(lab, case.operation)
     with load(lab, rate=30) as report:
+        pids = {name: lab.instance(name).pid or 0 for name in NAMES}
         first = cut(lab, case)
-        said = mend(lab, case)
+        said = mend(lab, case, pids)
         whole(lab)
     assert (report["lost"], report["duplicated"]) == (0, 0), report
     now = state(lab)

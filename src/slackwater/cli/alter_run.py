@@ -80,6 +80,10 @@ def run(
     database: Annotated[
         str, typer.Option("--database", help="Where the tables are [default: the only one].")
     ] = "",
+    application_complies: Annotated[
+        bool,
+        typer.Option("--application-complies", help="The application does what the verdict asks."),
+    ] = False,
     plan: PlanOption = False,
     hold: HoldOption = None,
     grace: GraceOption = None,
@@ -106,7 +110,9 @@ def run(
 
     async def propose(world: PairWorld) -> Proposal[PairWorld]:
         limits = _limits(world, hold, grace, settle_bypassing)
-        return Proposal(*await alter_propose.propose(world, text, database, limits))
+        return Proposal(*await alter_propose.propose(
+            world, text, database, limits, complies=application_complies
+        ))
 
     operate(alter.ALTER, config_file, pair_world(pair), propose, plan_only=plan, as_json=as_json)
 

@@ -24,7 +24,9 @@ class Verdict:
     `tables` are those that the statements name, without their database. `modes_first`: what the
     conversion setting of the new schema's servers must have while the old schema writes;
     `modes_other`: the other way round. `reasons`: why it is refused; `gates`: what the application
-    may not do until the change is finished.
+    may not do until the change is finished; `complies`: what it must comply with for the change
+    to be right at all, which a person has to say; `unchecked`: statements (from 0) that the server
+    takes only with foreign_key_checks = 0.
     """
 
     statements: tuple[str, ...]
@@ -33,6 +35,8 @@ class Verdict:
     modes_other: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
+    complies: tuple[str, ...] = ()
+    unchecked: tuple[int, ...] = ()
 
 
 async def judge(passive: Session, active: Session, database: str, text: str) -> Verdict:

@@ -16,6 +16,12 @@ COUNT_LIMIT_S = 900.0
 SHOWN = 3
 
 
+async def lacks_conversions(world: PairWorld, change: Change, server: str) -> bool:
+    """Whether a server does not convert what it must, as after a restart."""
+    _, now = await mysql_alter.conversions(await world.session(server))
+    return not set(change.modes(server)) <= set(now.upper().split(","))
+
+
 async def lost_values(world: PairWorld, active: str, change: Change) -> list[str]:
     """What is on the active, under the new schema, that the old schema cannot hold; [] = nothing.
 

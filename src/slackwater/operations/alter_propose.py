@@ -11,7 +11,7 @@ from slackwater.facts.alter_state import ALTERING, FINISHING, HALF_DONE, REVERTE
 from slackwater.facts.pair import PairSeen
 from slackwater.operations import alter, switchover
 from slackwater.operations.alter_judge import Verdict, judge, statements
-from slackwater.operations.alter_look import lost_values, room
+from slackwater.operations.alter_look import lacks_conversions, lost_values, room
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_alter
@@ -51,7 +51,9 @@ def _refusals(seen: PairSeen, old: str, new: str, limits: Limits) -> list[str]:
     ))
 
 
-async def propose(world: PairWorld, text: str, database: str, limits: Limits) -> Found:
+async def propose(
+    world: PairWorld, text: str, database: str, limits: Limits, *, complies: bool = False
+) -> Found:
     """The plan of a change, and why not to walk it."""
     seen = await look(world)
     roles = guardrails.roles(seen, None)
@@ -72,7 +74,7 @@ async def propose(world: PairWorld, text: str, database: str, limits: Limits) ->
         if change is None:
             return None, [*reasons, more]
     else:
-        change, found = await _new_change(world, old, new, database, verdict)
+        change, found = await _new_change(world, old, new, database, verdict, complies)
         reasons += found
     if change is None:
         return None, reasons
@@ -95,11 +97,14 @@ def _same(
 
 
 async def _new_change(
-    world: PairWorld, old: str, new: str, database: str, verdict: Verdict
+    world: PairWorld, old: str, new: str, database: str, verdict: Verdict, complies: bool
 ) -> tuple[Change | None, list[str]]:
     """Judged, and with everything that has to be looked at before it is begun."""
     passive = await world.session(new)
     reasons = list(verdict.reasons)
+    if not complies:
+        reasons += [f"{why} (say --application-complies when it does)"
+                    for why in verdict.complies]
     if not verdict.statements or not verdict.tables:
         return None, reasons
     before = await mysql_alter.definitions(passive, database, verdict.tables)
@@ -123,6 +128,7 @@ async def _new_change(
         state=ALTERING, since=clock.unix(), database=database, statements=verdict.statements,
         first=new, other=old, replicas=world.replicas, modes_first=verdict.modes_first,
         modes_other=verdict.modes_other, before=before, began=clock.unix(),
+        unchecked=verdict.unchecked,
     ), reasons
 
 
@@ -149,7 +155,7 @@ async def propose_finish(world: PairWorld, limits: Limits, *, accept_loss: bool)
         return None, roles
     if change.state not in (HALF_DONE, FINISHING) or roles[0] != change.first:
         return None, [f"there is nothing to finish: {says(change)}"]
-    reasons = _replicates(seen, change)
+    reasons = await _mended(world, change, _replicates(seen, change))
     if not reasons and not accept_loss and change.state == HALF_DONE:
         found = await lost_values(world, change.first, change)
         reasons += [f"{r}: {change.other} never got them, and would have other values; take them "
@@ -163,6 +169,16 @@ def _replicates(seen: PairSeen, change: Change) -> list[str]:
     rules = (guardrails.everything_is_reachable, guardrails.own_privileges,
              guardrails.passive_replicates)
     return [r for ask in rules for r in ask(seen, wish)]
+
+
+async def _mended(world: PairWorld, change: Change, reasons: list[str]) -> list[str]:
+    """Without those that the plan itself mends: a server that was restarted has forgotten which
+    types to convert, so its applier stopped; it is told again, and goes on."""
+    for server in (change.first, change.other):
+        if await lacks_conversions(world, change, server):
+            begin = f"{server}: replication's SQL thread does not run"
+            reasons = [r for r in reasons if not r.startswith(begin)]
+    return reasons
 
 
 def _nothing_open(seen: PairSeen) -> str:
@@ -187,6 +203,7 @@ async def propose_revert(
     switch = active == change.first
     old, new = (change.first, change.other) if switch else (active, passive)
     reasons = _refusals(seen, old, new, limits) if switch else _replicates_back(seen, change)
+    reasons = await _mended(world, change, reasons)
     if switch and not reasons and not accept_loss:
         found = await lost_values(world, change.first, change)
         reasons += [f"{r}: {change.other} does not have them (take them out first, or lose them "

@@ -69,8 +69,12 @@ class RecordChange(Step[PairWorld]):
         if await keeping(world):
             return
         change = await _untouched(world, self.active, self.change)
-        if change is not None:
-            await alter_store.update(world, self.active, self.change, state=UNDONE)
+        if change is None:
+            return
+        for server, was in change.conversions.items():
+            if (await mysql_alter.conversions(await world.session(server)))[1] != was:
+                raise StepFailed(f"{server} still has other conversions than before")
+        await alter_store.update(world, self.active, self.change, state=UNDONE)
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ class AlterPassive(Step[PairWorld]):
 
 async def _undo(world: PairWorld, active: str, server: str, change_id: str) -> None:
     change = await alter_store.read(await world.session(active), change_id)
-    if change is None:
+    if change is None or not change.open:
         return
     if await keeping(world):
         await alter_server.end_or_wait(world, active, server, change_id, end=False)
