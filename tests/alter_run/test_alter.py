@@ -28,6 +28,7 @@ from tests.sweep.pair import environment, python
 from slackwater.lab.facts import LabFacts
 
 pytestmark = pytest.mark.servers
+NEW_ROWS = f"SELECT COUNT(*) AS n FROM {DATABASE}.items WHERE note LIKE 'written%'"
 DROP = "ALTER TABLE items DROP COLUMN extra"
 
 
@@ -42,8 +43,7 @@ def test_there_back_again_and_finished(shop: LabFacts) -> None:
         assert slackwater(shop, "alter", "revert").report["outcome"] == "done"
         assert state(shop) == {}
         assert whole(shop) == "a"
-        assert on(shop, "a", f"SELECT COUNT(*) AS n FROM {DATABASE}.items WHERE note LIKE 'written%'"
-                  ) == [{"n": 10_000}]
+        assert on(shop, "a", NEW_ROWS) == [{"n": 10_000}]
 
         for text in (WIDEN, DROP):
             assert alter(shop, text).report["outcome"] == "done"
@@ -62,7 +62,8 @@ def test_values_that_only_the_new_schema_holds_close_the_way_back(shop: LabFacts
     for way in ("revert", "finish"):
         said = slackwater(shop, "alter", way)
         assert (said.code, said.report["outcome"]) == (1, "refused")
-        assert "2 row(s) with values in the new column extra (id = 5, 6)" in said.report["reasons"][0]
+        wanted = "2 row(s) with values in the new column extra (id = 5, 6)"
+        assert wanted in said.report["reasons"][0]
     said = slackwater(shop, "switchover")
     assert (said.code, len(said.report["reasons"])) == (1, 1), said
     on(shop, "b", f"UPDATE {DATABASE}.items SET extra = NULL")
@@ -118,8 +119,9 @@ def test_the_operator_and_its_host_are_lost_while_a_statement_runs(shop: LabFact
             env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        waiting = "SELECT COUNT(*) AS n FROM information_schema.PROCESSLIST WHERE INFO LIKE 'ALTER%'"
-        eventually(lambda: on(shop, "b", waiting)[0]["n"], "the ALTER waiting for the reader's lock",
+        waiting = ("SELECT COUNT(*) AS n FROM information_schema.PROCESSLIST"
+                   " WHERE INFO LIKE 'ALTER%'")
+        eventually(lambda: on(shop, "b", waiting)[0]["n"], "the ALTER waiting for a reader",
                    limit_s=60)
         running.kill()
         running.wait()

@@ -44,7 +44,8 @@ def test_servers_that_differ_already_and_nothing_to_finish(shop: LabFacts) -> No
         assert (said.code, said.report["reasons"]) == (1, ["no schema change is open"])
     assert slackwater(shop, "alter", "no-such-file.sql").code == 64
     assert slackwater(shop, "alter", "--sql", "x", "file.sql").code == 64
-    on(shop, "b", f"SET STATEMENT sql_log_bin = 0 FOR ALTER TABLE {DATABASE}.items ADD COLUMN z INT")
+    on(shop, "b", "SET STATEMENT sql_log_bin = 0 FOR"
+       f" ALTER TABLE {DATABASE}.items ADD COLUMN z INT")
     said = alter(shop, "ALTER TABLE items ADD COLUMN x INT")
     assert said.report["outcome"] == "refused"
     assert "items: defined differently on b and a already" in said.report["reasons"][0]

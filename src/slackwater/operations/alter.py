@@ -25,6 +25,7 @@ from slackwater.operations.alter_steps import (
     RestoreSchema,
     SameOnBoth,
     SetConversions,
+    StayActive,
     TakePair,
 )
 from slackwater.operations.look import look
@@ -101,6 +102,7 @@ def plan_finish(
         TakePair(active, other),
         NothingIsLost(active, other, change.id, accept_loss, True),
         BeginToFinish(active, other, change.id),
+        StayActive(active, other),
         AlterOther(active, other, change.id),
         CatchUp(active, (other, *change.replicas), lag_s),
         SameOnBoth(active, (other, *change.replicas), change.id),
@@ -140,7 +142,8 @@ def plan_revert(
             MarkReverted(active, change.id),
         ]
     else:
-        steps = [TakePair(active, change.first), BeginToRestore(active, change.id)]
+        steps = [TakePair(active, change.first), BeginToRestore(active, change.id),
+                 StayActive(active, change.first)]
     if restore:
         steps += [
             RestoreSchema(active, changed, change.id, given),

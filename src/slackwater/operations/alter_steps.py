@@ -20,7 +20,9 @@ from slackwater.operations import alter_server, alter_store, pair_lock
 from slackwater.operations.after_switchover import FORWARD
 from slackwater.operations.alter_look import lost_values
 from slackwater.operations.alter_watch import keep_alive
+from slackwater.operations.before_switchover import BEGAN
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reopen import reopen_old
 from slackwater.outside import mysql_alter, mysql_server
 from slackwater.plan.step import Seen, Step
 
@@ -146,14 +148,33 @@ class TakePair(Step[PairWorld]):
             raise Refused("cannot begin", [
                 f"{self.active} is no longer the one server that accepts writes"
             ])
+        world.note(BEGAN, True)
 
     async def verify(self, world: PairWorld) -> Seen:
         owned = [await pair_lock.owned(world, n) for n in (self.active, self.passive)]
         return Seen.DONE if all(owned) else Seen.NOT_DONE
 
     async def undo(self, world: PairWorld) -> None:
+        # One that died since comes back read-only, and "undone" would not be true.
+        if BEGAN in world.notes:
+            await reopen_old(world, self.active, self.passive)
         for name in (self.active, self.passive):
             await pair_lock.release(world, name)
+
+
+@dataclass(frozen=True)
+class StayActive(Step[PairWorld]):
+    """See that {active} accepts writes: one that was restarted meanwhile does not by itself"""
+
+    active: str
+    passive: str
+    no_undo: ClassVar[str] = FORWARD
+
+    async def do(self, world: PairWorld) -> None:
+        await reopen_old(world, self.active, self.passive)
+
+    async def verify(self, world: PairWorld) -> Seen:
+        return Seen.DONE if await world.writable(self.active) else Seen.NOT_DONE
 
 
 @dataclass(frozen=True)
