@@ -133,7 +133,8 @@ def _sql(lab: LabFacts, server: str, statement: str) -> list[tuple[Any, ...]]:
 def _fill(lab: LabFacts, rows: int) -> None:
     _sql(lab, "a", "CREATE TABLE slackwater_lab.parent (id TINYINT PRIMARY KEY) ENGINE=InnoDB")
     _sql(lab, "a", "INSERT INTO slackwater_lab.parent VALUES (0), (1), (2)")
-    _sql(lab, "a", f"CREATE TABLE {TABLE} (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, n BIGINT NOT NULL,"
+    _sql(lab, "a", f"CREATE TABLE {TABLE} (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
+         " n BIGINT NOT NULL,"
          " kind TINYINT, KEY (n), CONSTRAINT known FOREIGN KEY (kind) REFERENCES"
          " slackwater_lab.parent (id)) ENGINE=InnoDB")
     values = ",".join(f"({-i - 1}, 0)" for i in range(5000))
