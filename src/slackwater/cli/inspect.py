@@ -28,6 +28,7 @@ from slackwater.plan import journal
 from slackwater.plan.journal import Past
 from slackwater.rules import guardrails
 from slackwater.rules.agreement import Agreement, agreement
+from slackwater.rules.alter_run import not_reversible, says
 
 WATCH_EVERY_S = 1.0
 Lags = Mapping[str, Lag]
@@ -142,6 +143,21 @@ def status_json(
             for n, b in seen.balancers.items()
         },
         "unfinished": [p.id for p in left],
+        "alter": alter_json(seen),
+    }
+
+
+def alter_json(seen: PairSeen) -> dict[str, Any] | None:
+    """The schema change that has not ended, and whether there is a way back."""
+    change = seen.change
+    if change is None:
+        return None
+    why_not = not_reversible(seen)
+    return {
+        "id": change.id, "state": change.state, "since": clock.text(change.since),
+        "database": change.database, "statements": list(change.statements),
+        "first": change.first, "other": change.other, "done": dict(change.done),
+        "says": says(change), "reversible": not why_not, "not_reversible": why_not,
     }
 
 
@@ -184,10 +200,22 @@ def status_page(seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags)
     else:
         head.append("NOT in agreement", style="bold red")
     parts: list[Any] = [head, _servers_table(seen, lags), _balancers_table(seen)]
+    parts += _change_lines(seen)
     parts += [Text(f"  ! {fault}", style="red") for fault in agreed.disagreements]
     parts += [Text(f"  ! operation {p.id} is unfinished: `slackwater recover`", style="red")
               for p in left]
     return Group(*parts)
+
+
+def _change_lines(seen: PairSeen) -> list[Text]:
+    found = alter_json(seen)
+    if found is None:
+        return []
+    since = found["since"][:19].replace("T", " ")
+    back = (f"not reversible: {'; '.join(found['not_reversible'])}" if found["not_reversible"] else
+            "reversible, as long as nothing uses what only the new schema has")
+    return [Text(f"schema change of {found['database']}, since {since} UTC: {found['says']}",
+                 style="yellow"), Text(f"  {back}", style="yellow")]
 
 
 def _servers_table(seen: PairSeen, lags: Lags) -> Table:

@@ -10,6 +10,7 @@ from slackwater.cli.operate import AnyWorld
 from slackwater.config import Config
 from slackwater.errors import UsageError
 from slackwater.operations import (
+    alter,
     failover,
     hold,
     hold_clients,
@@ -82,6 +83,9 @@ KINDS: dict[str, Kind[Any]] = {
     "pair-setup": Kind(pair_setup.plan_again, _setup_of, pair_setup.resume, pair_setup.settled),
     "failover": Kind(failover.plan_again, _pair_of, failover.resume, _agreed),
     "rejoin": Kind(rejoin.plan_again, _pair_of, rejoin.resume, _agreed),
+    alter.ALTER: Kind(alter.plan_again, _pair_of, alter.resume, alter.settled),
+    alter.FINISH: Kind(alter.finish_again, _pair_of, alter.resume, alter.settled),
+    alter.REVERT: Kind(alter.revert_again, _pair_of, alter.resume, alter.settled),
     "switchover": Kind(switchover.plan_again, _pair_of, switchover.resume, _agreed),
     "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
     "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -49,7 +49,7 @@ def recover(
         }) if as_json else "Nothing to recover.")
         return
     presenter = Presenter(as_json=as_json)
-    reports = [_recover(settings, past, presenter) for past in left]
+    reports = [recovered(settings, past, presenter) for past in left]
     presenter.finish()
     worst = max(reports, key=_code)
     if as_json:
@@ -80,11 +80,14 @@ def _print_recovery(left: list[Past], *, as_json: bool) -> None:
         say("Nothing to recover.")
 
 
-def _recover(settings: Config, past: Past, presenter: Presenter) -> Report:
+def recovered(
+    settings: Config, past: Past, presenter: Presenter, notes: dict[str, Any] | None = None
+) -> Report:
+    """Recover one; a refusal is a report too, for the others may still have their turn."""
     begun = clock.unix()
     try:
-        return asyncio.run(recover_one(settings, past, presenter))
-    except Refused as error:  # the others may still have their turn
+        return asyncio.run(recover_one(settings, past, presenter, notes))
+    except Refused as error:
         return refused(past.planned["operation"], error, begun, title=past.planned["title"])
 
 
@@ -93,15 +96,20 @@ def _code(report: Report) -> int:
     return 0 if report.outcome is Outcome.UNDONE else report.exit_code
 
 
-async def recover_one(settings: Config, past: Past, presenter: Presenter) -> Report:
-    """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn."""
+async def recover_one(
+    settings: Config, past: Past, presenter: Presenter, notes: dict[str, Any] | None = None
+) -> Report:
+    """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn.
+
+    `notes`: more of them, beside those of its journal.
+    """
     kind = kind_of(past)
     plan = kind.plan_again(past.planned["arguments"])
     async with closing(kind.world(settings, past.planned)) as world:
         with interruptible() as interrupts, only_one(settings, world.name):
             record = Journal.reopen(past.path)
             try:
-                world.notes.update(past.notes)
+                world.notes.update(past.notes | (notes or {}))
                 world.journal, world.tell = record, presenter.tell
                 await interrupts.look(world.connect())
                 await interrupts.look(kind.resume(world, past))

@@ -56,7 +56,7 @@ def switchover(
     """
 
     async def propose(world: PairWorld) -> Proposal[PairWorld]:
-        return await proposal(world, to, _limits(world, hold, grace), settle_bypassing)
+        return await proposal(world, to, limits_with(world, hold, grace), settle_bypassing)
 
     operate("switchover", file, pair_world(pair), propose, plan_only=plan, as_json=as_json)
 
@@ -85,7 +85,7 @@ async def proposal(
     return Proposal(operation.plan(world.name, asked), guardrails.refusals(seen, wish))
 
 
-def _limits(world: PairWorld, hold: float | None, grace: float | None) -> LimitsTable:
+def limits_with(world: PairWorld, hold: float | None, grace: float | None) -> LimitsTable:
     """The configured limits with what the command line says instead. Raises UsageError."""
     asked = {k: v for k, v in (("hold", hold), ("grace", grace)) if v is not None}
     try:

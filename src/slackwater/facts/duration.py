@@ -15,3 +15,13 @@ def seconds(text: str) -> float:
     if value <= 0:
         raise ValueError("write a length of time such as 500ms, 30s or 2m")
     return value
+
+
+def seconds_text(value: float) -> str:
+    """For people: `12 s`, `4 min 10 s`, `2 h 5 min`."""
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from slackwater.facts.alter_state import Change
 from slackwater.facts.balancer import BalancerState
 from slackwater.facts.server import ClientSession, ServerFacts
 
@@ -44,6 +45,7 @@ class PairSeen:
     replicas: tuple[str, ...] = ()
     unreachable: Mapping[str, str] = field(default_factory=dict)
     bypassing: tuple[ClientSession, ...] = ()  # on the active, not through any balancer
+    change: Change | None = None  # a schema change that has not ended
 
     def writable(self) -> tuple[str, ...]:
         """Names of the pair's servers that accept writes."""

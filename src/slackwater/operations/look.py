@@ -7,8 +7,10 @@ import dataclasses
 from collections.abc import Iterable
 
 from slackwater.errors import SlackwaterError
+from slackwater.facts.alter_state import Change
 from slackwater.facts.pair import BalancerSeen, PairSeen, ServerSeen
 from slackwater.facts.server import ClientSession
+from slackwater.operations import alter_store
 from slackwater.operations.balancer_file import look_at_file
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.through import through
@@ -50,8 +52,19 @@ async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
     if knock and len(active) == 1 and balancers:
         bypassing = await _bypassing(world, active[0])
     return PairSeen(
-        world.name, world.pair, servers, balancers, world.replicas, unreachable, bypassing
+        world.name, world.pair, servers, balancers, world.replicas, unreachable, bypassing,
+        await _change(world, [*active, *servers]),
     )
+
+
+async def _change(world: PairWorld, names: list[str]) -> Change | None:
+    """A schema change that has not ended, as the first of these servers that answers knows it."""
+    for name in names:
+        try:
+            return await alter_store.open_change(await world.session(name))
+        except SlackwaterError:
+            continue
+    return None
 
 
 async def _server(world: PairWorld, name: str) -> ServerSeen:

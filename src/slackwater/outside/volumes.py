@@ -36,6 +36,15 @@ def volume_of(path: Path) -> Volume:
     return Volume(str(root), kind, device)
 
 
+def free_bytes(path: Path) -> int | None:
+    """Free space of the file system that a path is on; None where we may not look."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
 # Data files of engines without crash recovery (Aria has it for its pages, not for a table's rows).
 _FILES = {".MYD": "MyISAM", ".MAD": "Aria", ".CSV": "CSV", ".ARZ": "ARCHIVE"}
 _OWN = frozenset({"mysql", "sys", "performance_schema", "information_schema"})

@@ -267,11 +267,15 @@ class Runner(Generic[World]):
         self._event("unwinding", reason=why)
         self._unwinding = asyncio.ensure_future(self._undo_all(last))
         reasons = [why]
+        # A step that needs longer than steps do, such as an ALTER, says so itself.
+        longer = sum(max(0.0, s.undo_limit_s - Step.undo_limit_s)
+                     for s in self.plan.steps[: last + 1] if not s.no_undo)
+        limit_s = self._unwind_limit_s + longer
         try:
-            async with asyncio.timeout(self._unwind_limit_s):
+            async with asyncio.timeout(limit_s):
                 await self._unwinding
         except TimeoutError:
-            reasons.append(f"undoing took longer than {self._unwind_limit_s:g} s")
+            reasons.append(f"undoing took longer than {limit_s:g} s")
         except asyncio.CancelledError:
             reasons.append("undoing was interrupted")
         left = [

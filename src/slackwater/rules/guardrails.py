@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from slackwater.facts.pair import PairSeen, ServerSeen
 from slackwater.facts.replication import ReplicaStatus
+from slackwater.rules.alter_run import says
 
 Reasons = Iterable[str]
 # Connections that are not clients': ours, replication's, an administrator's.
@@ -29,6 +30,7 @@ class Wish:
     oldest_transaction_s: float
     settle_bypassing: bool = False
     hold_s: float = 5.0
+    change: bool = False  # it is a schema change's own switchover
 
 
 Rule = Callable[[PairSeen, Wish], Reasons]
@@ -348,3 +350,10 @@ def nobody_bypasses(seen: PairSeen, wish: Wish) -> Reasons:
     for session in seen.bypassing:
         yield (f"{wish.old}: {session.who()} is connected past the balancers: have it use them, or "
                "close such sessions too with --settle-bypassing")
+
+
+@rule
+def no_change_half_done(seen: PairSeen, wish: Wish) -> Reasons:
+    """While schemas differ, going back may lose what only the new one holds."""
+    if seen.change is not None and not wish.change:
+        yield f"a schema change is open: {says(seen.change)}"

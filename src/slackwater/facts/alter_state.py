@@ -1,0 +1,87 @@
+"""How far a schema change has come: the row that every server of the pair has of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+# The words of `state`, in the order of a change that goes well; two ways out at the end.
+ALTERING = "altering"  # the first server (passive) is being changed
+HALF_DONE = "half done"  # the first server has the new schema and is active; the other has not
+FINISHING = "finishing"  # the other server (passive now) is being changed
+REVERTED = "reverted"  # switched back; the first server still has the new schema, as passive
+FINISHED = "finished"
+UNDONE = "undone"
+ENDED = (FINISHED, UNDONE)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One schema change. Servers are named as in slackwater.toml.
+
+    `before` and `after` hold SHOW CREATE TABLE (and triggers) of each table, "" for one that was
+    not there. `begun` has, for a server at work, the tables' text before the statement that was
+    begun last: whether it took effect can be told from that, also after a crash.
+    """
+
+    id: str
+    state: str
+    since: float  # unix seconds; when `state` began
+    database: str
+    statements: tuple[str, ...]
+    first: str  # altered first, as the passive
+    other: str
+    replicas: tuple[str, ...] = ()
+    modes_first: tuple[str, ...] = ()  # what replication into the new schema's servers needs
+    modes_other: tuple[str, ...] = ()  # what replication into the old schema's server needs
+    conversions: Mapping[str, str] = field(default_factory=dict)  # server: the setting before
+    done: Mapping[str, int] = field(default_factory=dict)  # server: statements that took effect
+    begun: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, str] = field(default_factory=dict)
+    after: Mapping[str, str] = field(default_factory=dict)
+    began: float = 0.0
+    unchecked: tuple[int, ...] = ()  # statements (from 0) that need foreign_key_checks = 0
+
+    @property
+    def open(self) -> bool:
+        return self.state not in ENDED
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return tuple(self.before)
+
+    def modes(self, server: str) -> tuple[str, ...]:
+        """What the conversion setting of this server must have while schemas differ."""
+        return self.modes_other if server == self.other else self.modes_first
+
+    def touched(self, server: str) -> bool:
+        """Whether a statement took effect there, or may have."""
+        return bool(self.done.get(server)) or server in self.begun
+
+    def complete(self, server: str) -> bool:
+        return self.done.get(server, 0) >= len(self.statements)
+
+    def text(self) -> str:
+        """As the table's document."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str) -> Change:
+        """From `text`; a newer slackwater's additions are left out."""
+        raw: dict[str, Any] = json.loads(text)
+        known = {f.name for f in fields(cls)}
+        tuples = ("statements", "replicas", "modes_first", "modes_other", "unchecked")
+        values: dict[str, Any] = {
+            k: tuple(v) if k in tuples else v for k, v in raw.items() if k in known
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a server says of a running ALTER: `part` from 0 to 1, None where it tells nothing."""
+
+    stage: str
+    part: float | None

@@ -1,0 +1,80 @@
+"""Where the state of a schema change is kept: `slackwater.alteration`, a row for each change.
+
+Written on the active through the binary log, so that both servers and all replicas have it: the
+loss of the operator's host, with its journal, loses nothing of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from slackwater import clock
+from slackwater.errors import StepFailed
+from slackwater.facts.alter_state import ENDED, Change
+from slackwater.operations.servers_world import ServersWorld
+from slackwater.outside.mysql_session import MysqlError, Session
+
+TABLE = "slackwater.alteration"
+_CREATE = (
+    "CREATE DATABASE IF NOT EXISTS slackwater",
+    "CREATE TABLE IF NOT EXISTS slackwater.alteration (id VARCHAR(64) NOT NULL PRIMARY KEY,"
+    " state VARCHAR(32) NOT NULL, document LONGTEXT NOT NULL) ENGINE=InnoDB",
+)
+_NOT_THERE = frozenset({1146, 1049, 1142, 1044})
+
+
+async def create(session: Session) -> None:
+    """Make the table, if it is not there; replicated like any other."""
+    for statement in _CREATE:
+        await session.run(statement, limit_s=10)
+
+
+async def open_change(session: Session) -> Change | None:
+    """The change that has not ended, as this server knows it."""
+    ended = ",".join(f"'{s}'" for s in ENDED)
+    try:
+        rows = await session.rows(
+            f"SELECT document FROM {TABLE} WHERE state NOT IN ({ended}) ORDER BY id DESC LIMIT 1"
+        )
+    except MysqlError as error:
+        if error.code in _NOT_THERE:
+            return None
+        raise
+    return Change.parse(str(rows[0]["document"])) if rows else None
+
+
+async def read(session: Session, change_id: str) -> Change | None:
+    """One change, also one that has ended."""
+    try:
+        rows = await session.rows(f"SELECT document FROM {TABLE} WHERE id = %s", change_id)
+    except MysqlError as error:
+        if error.code in _NOT_THERE:
+            return None
+        raise
+    return Change.parse(str(rows[0]["document"])) if rows else None
+
+
+async def current(world: ServersWorld, active: str, change_id: str) -> Change:
+    """As the active has it. Raises StepFailed when it has none."""
+    found = await read(await world.session(active), change_id)
+    if found is None:
+        raise StepFailed(f"{active} does not know the schema change {change_id}")
+    return found
+
+
+async def write(world: ServersWorld, active: str, change: Change) -> Change:
+    """Put a change down on the active."""
+    await (await world.session(active)).run(
+        f"REPLACE INTO {TABLE} (id, state, document) VALUES (%s, %s, %s)",
+        change.id, change.state, change.text(), limit_s=10,
+    )
+    return change
+
+
+async def update(world: ServersWorld, active: str, change_id: str, **fields: Any) -> Change:
+    """Change some fields of it; a new `state` begins now."""
+    change = await current(world, active, change_id)
+    if fields.get("state", change.state) != change.state:
+        fields.setdefault("since", clock.unix())
+    return await write(world, active, dataclasses.replace(change, **fields))

@@ -1,0 +1,253 @@
+"""What a schema change decides by looking: the way back, what it would lose, how long it takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from slackwater.facts.alter_definition import Definition, parse
+from slackwater.facts.alter_state import (
+    ALTERING,
+    FINISHING,
+    HALF_DONE,
+    REVERTED,
+    Change,
+)
+from slackwater.facts.pair import PairSeen
+
+# A copying ALTER needs the table once more, and its sort files; the estimate of its size is rough.
+COPY_NEEDS = 1.3
+
+
+@dataclass(frozen=True)
+class Back:
+    """Statements that bring a table's old definition back, and why they cannot, if they cannot."""
+
+    statements: tuple[str, ...]
+    lost: tuple[str, ...]
+
+
+def quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def way_back(before: Mapping[str, str], now: Mapping[str, str]) -> Back:
+    """From the definitions as they are now to those before, one table after another."""
+    statements: list[str] = []
+    lost: list[str] = []
+    for table, was in before.items():
+        found = _table_back(table, was, now.get(table, ""))
+        statements += found.statements
+        lost += found.lost
+    return Back(tuple(statements), tuple(lost))
+
+
+def _table_back(table: str, was: str, now: str) -> Back:
+    if was == now:
+        return Back((), ())
+    if not was:
+        return Back((f"DROP TABLE {quoted(table)}",), ())
+    if not now:
+        return Back((), (f"table {table} was dropped: its rows are on the other server only",))
+    old, new = parse(was), parse(now)
+    lost = [f"{table}.{c} was dropped or renamed: its values are on the other server only"
+            for c in old.columns if c not in new.columns]
+    if old.partitions != new.partitions:
+        lost.append(f"{table}: its partitions have changed")
+    if old.triggers != new.triggers:
+        lost.append(f"{table}: its triggers have changed")
+    if old.strange != new.strange:
+        lost.append(f"{table}: what has changed is not known to slackwater")
+    if lost:
+        return Back((), tuple(lost))
+    first = [f"DROP FOREIGN KEY {quoted(n)}" for n in _changed(new.foreign_keys, old.foreign_keys)]
+    clauses = [*_columns(old, new), *_keys(old, new)]
+    clauses += [f"DROP CONSTRAINT {quoted(n)}" for n in _changed(new.checks, old.checks)]
+    clauses += [f"ADD {old.checks[n]}" for n in _changed(old.checks, new.checks)]
+    if old.options != new.options:
+        clauses.append(old.options)
+    last = [f"ADD {old.foreign_keys[n]}" for n in _changed(old.foreign_keys, new.foreign_keys)]
+    head = f"ALTER TABLE {quoted(table)} "
+    return Back(tuple(head + ", ".join(part) for part in (first, clauses, last) if part), ())
+
+
+def _changed(these: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
+    return [n for n, line in these.items() if others.get(n) != line]
+
+
+def _columns(old: Definition, new: Definition) -> list[str]:
+    clauses = [f"DROP COLUMN {quoted(c)}" for c in new.columns if c not in old.columns]
+    moved = list(old.columns) != [c for c in new.columns if c in old.columns]
+    previous = ""
+    for name, line in old.columns.items():
+        if moved or new.columns[name] != line:
+            place = f" AFTER {quoted(previous)}" if previous else " FIRST"
+            clauses.append(f"MODIFY COLUMN {quoted(name)} {line}{place if moved else ''}")
+        previous = name
+    return clauses
+
+
+def _keys(old: Definition, new: Definition) -> list[str]:
+    # A key that only columns to be dropped are in goes with them; dropping it by name is as good.
+    clauses = ["DROP PRIMARY KEY" if n == "PRIMARY" else f"DROP KEY {quoted(n)}"
+               for n in _changed(new.keys, old.keys)]
+    return clauses + [f"ADD {old.keys[n]}" for n in _changed(old.keys, new.keys)]
+
+
+# --- what only the new schema can hold ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Rows of `table` for which `condition` (SQL) holds have what the old schema cannot hold."""
+
+    table: str
+    what: str
+    condition: str
+    key: tuple[str, ...]  # columns that name a row
+
+
+_INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
+_BYTES = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215,
+          "tinyblob": 255, "blob": 65_535, "mediumblob": 16_777_215}
+_TYPE = re.compile(r"^(\w+)(?:\(((?:'(?:[^']|'')*'|[^)])*)\))?((?: unsigned| zerofill)*)")
+
+
+def losses(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[Loss], list[str]]:
+    """Questions to ask of the new schema's rows, and what cannot be asked."""
+    found: list[Loss] = []
+    unknown: list[str] = []
+    for table, was in before.items():
+        has = now.get(table, "")
+        if was == has or not has:
+            continue
+        if not was:
+            found.append(Loss(table, "the whole table is new", "TRUE", ()))
+            continue
+        old, new = parse(was), parse(has)
+        for name, line in new.columns.items():
+            if name not in old.columns:
+                if not _generated(line):
+                    found.append(Loss(table, f"values in the new column {name}",
+                                      f"NOT ({quoted(name)} <=> DEFAULT({quoted(name)}))",
+                                      new.primary))
+                continue
+            condition = _does_not_fit(quoted(name), old.columns[name], line)
+            if condition is None:
+                unknown.append(f"{table}.{name}: whether its values fit {old.columns[name]}")
+            elif condition:
+                found.append(Loss(table, f"values of {name} that {_words(old.columns[name])}"
+                                         " cannot hold", condition, new.primary))
+    return found, unknown
+
+
+def _generated(line: str) -> bool:
+    return " AS (" in line
+
+
+def _words(line: str) -> str:
+    match = _TYPE.match(line)
+    return match[0] if match else line
+
+
+def _does_not_fit(name: str, old: str, new: str) -> str | None:
+    """A condition for values that only the new type holds; "" when there are none, None: unknown"""
+    conditions = []
+    if "NOT NULL" in old and "NOT NULL" not in new:
+        conditions.append(f"{name} IS NULL")
+    was, has = _TYPE.match(old), _TYPE.match(new)
+    if was is None or has is None:
+        return None
+    if was[0] != has[0]:
+        found = _type_does_not_fit(name, was, has)
+        if found is None:
+            return None
+        conditions.append(found)
+    return " OR ".join(c for c in conditions if c)
+
+
+def _type_does_not_fit(name: str, was: re.Match[str], has: re.Match[str]) -> str | None:
+    kind, size = was[1].lower(), was[2] or ""
+    if kind in _INTEGERS and has[1].lower() in _INTEGERS:
+        bits, unsigned = _INTEGERS[kind], "unsigned" in was[3]
+        low = 0 if unsigned else -(2 ** (bits - 1))
+        return f"{name} NOT BETWEEN {low} AND {2 ** (bits if unsigned else bits - 1) - 1}"
+    if kind in ("char", "varchar") and size.isdigit():
+        return f"CHAR_LENGTH({name}) > {size}"
+    if kind in ("binary", "varbinary") and size.isdigit():
+        return f"LENGTH({name}) > {size}"
+    if kind in _BYTES:
+        return f"LENGTH({name}) > {_BYTES[kind]}"
+    if kind == "enum" and has[1].lower() == "enum":
+        return f"CAST({name} AS CHAR) NOT IN ({size})"
+    if kind == "decimal" and has[1].lower() == "decimal" and re.fullmatch(r"\d+,\d+", size):
+        digits, scale = map(int, size.split(","))
+        return f"ABS({name}) >= 1e{digits - scale} OR {name} <> ROUND({name}, {scale})"
+    return None
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def not_reversible(seen: PairSeen) -> list[str]:
+    """Why `alter revert` would not begin now, by all that is seen without reading tables."""
+    change = seen.change
+    if change is None:
+        return ["no schema change is open"]
+    if change.state == FINISHING or change.touched(change.other):
+        return [f"`alter finish` was begun: {change.other} may have some of the new schema already"]
+    reasons = [f"{n} cannot be reached" for n in (change.first, change.other)
+               if n not in seen.servers]
+    if change.state == HALF_DONE and change.other in seen.servers:
+        channels = seen.servers[change.other].facts.replication
+        reasons += [f"{change.other} does not replicate: {'; '.join(c.errors) or 'stopped'}"
+                    for c in channels if not c.running]
+    return reasons
+
+
+def says(change: Change) -> str:
+    """Where a change stands, for people."""
+    first, other = change.first, change.other
+    count = change.done.get(first, 0)
+    of = f"{count} of {len(change.statements)} statement(s)"
+    if change.state == HALF_DONE:
+        return (f"half done: {first} has the new schema and is active, {other} has the old one; "
+                "next: `slackwater alter finish`, or `slackwater alter revert`")
+    if change.state == FINISHING:
+        return (f"being finished: {first} has the new schema, {other} has "
+                f"{change.done.get(other, 0)} of {len(change.statements)} statement(s); "
+                "next: `slackwater alter finish` again; not reversible any more")
+    if change.state == REVERTED:
+        return (f"reverted: {other} is active with the old schema, {first} still has {of}; "
+                "next: `slackwater alter revert` gives it the old schema, the same `slackwater "
+                "alter` again goes on")
+    if change.state == ALTERING:
+        return (f"begun: {first} (passive) has {of}; next: the same `slackwater alter` again, or "
+                "`slackwater alter revert`")
+    return change.state
+
+
+def time_left_s(part: float, took_s: float) -> float | None:
+    """Seconds that are left, if it goes on as it went; None while that is a guess."""
+    if part < 0.02 or took_s < 1:
+        return None
+    return took_s * (1 - part) / part
+
+
+def disk(needed: Mapping[str, int], free: int | None, server: str) -> tuple[list[str], str]:
+    """Reasons against copying these tables (bytes each), and what is said of the disk."""
+    largest = max(needed.values(), default=0)
+    wanted = int(largest * COPY_NEEDS)
+    if free is None:
+        return [], (f"{server}: free disk space cannot be seen from here; a copying ALTER needs up "
+                    f"to {_mib(wanted)}")
+    if wanted > free:
+        table = max(needed, key=lambda t: needed[t])
+        return [f"{server}: a copy of {table} needs up to {_mib(wanted)}, and {_mib(free)} are "
+                "free where its data are"], ""
+    return [], f"{server}: {_mib(free)} free; a copying ALTER needs up to {_mib(wanted)}"
+
+
+def _mib(number: int) -> str:
+    return f"{number / 2**20:,.0f} MiB"

@@ -1,0 +1,175 @@
+"""A schema change cut off at every step: slackwater killed, either server killed; then mended.
+
+`python -m tests.alter_run.sweep [--server ROOT] [--steps A,B] [--kinds kill,killed,a,b]
+[--with recover,again] [--operation alter,finish,revert]` runs all of it, under load; the tests run
+a part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.alter_run.scene import (
+    NAMES,
+    WIDEN,
+    alter,
+    columns,
+    fill,
+    load,
+    state,
+    whole,
+)
+from tests.servers.command import Said, slackwater
+from tests.servers.fixtures import end
+
+from slackwater.lab.facts import LabFacts
+from slackwater.lab.up import up
+
+KINDS = ("kill", "killed", "a", "b")
+MENDED = ("recover", "again")
+OPERATIONS = ("alter", "finish", "revert")
+
+
+@dataclass(frozen=True)
+class Case:
+    """`kind`: slackwater killed before or after the step, or a server right before it."""
+
+    operation: str
+    step: str
+    kind: str
+    mended: str
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.kind}:{self.step} then {self.mended}"
+
+
+def command(lab: LabFacts, operation: str, inject: str = "") -> Said:
+    """The operation, as a person types it."""
+    if operation == "alter":
+        return alter(lab, WIDEN, inject=inject)
+    return slackwater(lab, "alter", operation, inject=inject, limit_s=120)
+
+
+def steps(lab: LabFacts, operation: str) -> list[str]:
+    """The names of its steps."""
+    words = ["alter", "--sql", WIDEN] if operation == "alter" else ["alter", operation]
+    return [s["name"] for s in slackwater(lab, *words, "--plan").report["steps"]]
+
+
+def ready(lab: LabFacts, operation: str) -> None:
+    """Bring the pair to where the operation can begin: nothing open, or half done."""
+    now = state(lab)
+    if operation == "alter":
+        if now:
+            assert slackwater(lab, "alter", "revert").code == 0
+        elif "extra" in columns(lab, "a"):
+            back = "ALTER TABLE items DROP INDEX by_n, DROP COLUMN extra"
+            assert alter(lab, back).code == 0
+            assert slackwater(lab, "alter", "finish").code == 0
+            # The key stays wide: it is a copy, and the same work, all the same.
+    else:
+        if not now:
+            ready(lab, "alter")
+            assert alter(lab, WIDEN).code == 0
+        assert state(lab)["state"] == "half done"
+
+
+def cut(lab: LabFacts, case: Case) -> Said:
+    """Begin, with the fault."""
+    if case.kind in NAMES:
+        pid = lab.instance(case.kind).pid
+        fault = f"run:{case.step}:kill -9 {pid}"
+    else:
+        fault = f"{case.kind}:{case.step}"
+    return command(lab, case.operation, fault)
+
+
+def mend(lab: LabFacts, case: Case, killed: dict[str, int]) -> list[Said]:
+    """Start what is dead; recover, or give the command again, until it says that all is well."""
+    for name in NAMES:
+        server = lab.instance(name)
+        if not server.alive:
+            with contextlib.suppress(ChildProcessError, TypeError):
+                os.waitpid(killed[name], 0)  # MySQL takes a process that nobody waited for as alive
+            server.start()
+    said = []
+    for _ in range(4):
+        if case.mended == "recover":
+            said.append(slackwater(lab, "recover", limit_s=120))
+        else:
+            said.append(command(lab, case.operation))
+        if said[-1].code in (0, 2) or (case.mended == "again" and _there(lab, case.operation)):
+            break
+        time.sleep(0.5)
+    return said
+
+
+def _there(lab: LabFacts, operation: str) -> bool:
+    report = slackwater(lab, "status").report
+    if report["unfinished"]:
+        return False
+    now = report["alter"]
+    return bool(now) and now["state"] == "half done" if operation == "alter" else not now
+
+
+def run(lab: LabFacts, case: Case) -> str:
+    """One case; what came of it. Raises AssertionError."""
+    ready(lab, case.operation)
+    with load(lab, rate=30) as report:
+        pids = {name: lab.instance(name).pid or 0 for name in NAMES}
+        first = cut(lab, case)
+        said = mend(lab, case, pids)
+        whole(lab)
+    assert (report["lost"], report["duplicated"]) == (0, 0), report
+    now = state(lab)
+    outcome = f"{first.report.get('outcome', 'killed')}; {[s.report['outcome'] for s in said]}"
+    assert now == {} or now["state"] in ("half done", "reverted"), now
+    return f"{outcome}; {now.get('state', 'nothing open')}"
+
+
+def main() -> None:
+    """All cases that were asked for; exit code 1 when one failed."""
+    ask = argparse.ArgumentParser()
+    ask.add_argument("--server", type=Path, default=None)
+    for name, all_ in (("steps", ""), ("kinds", ",".join(KINDS)), ("mended", ",".join(MENDED)),
+                       ("operation", ",".join(OPERATIONS))):
+        ask.add_argument(f"--{name}", default=all_)
+    asked = ask.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="slackwater-alter-"))
+    directory.chmod(0o711)
+    failed = 0
+    try:
+        lab = up(server=asked.server, directory=directory / "lab")
+        fill(lab)
+        for operation in asked.operation.split(","):
+            ready(lab, operation)
+            names = asked.steps.split(",") if asked.steps else steps(lab, operation)
+            for step in names:
+                for kind in asked.kinds.split(","):
+                    for mended in asked.mended.split(","):
+                        case = Case(operation, step, kind, mended)
+                        try:
+                            print(f"ok    {case}: {run(lab, case)}", flush=True)
+                        except Exception:
+                            failed += 1
+                            print(f"WRONG {case}: {traceback.format_exc(limit=-3)}", flush=True)
+                            end(directory / "lab")
+                            lab = up(server=asked.server, directory=directory / "lab")
+                            fill(lab)
+    finally:
+        end(directory / "lab")
+        directory.rmdir()
+    print(f"{failed} wrong")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

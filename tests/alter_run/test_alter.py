@@ -1,0 +1,140 @@
+"""A schema change from its begin to its end, and back, while clients write."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pymysql
+import pytest
+from tests.alter_run import sweep
+from tests.alter_run.scene import (
+    DATABASE,
+    WIDEN,
+    alter,
+    caught_up,
+    columns,
+    conversions,
+    insert,
+    load,
+    on,
+    state,
+    whole,
+)
+from tests.servers.command import slackwater
+from tests.servers.patience import eventually
+from tests.sweep.pair import environment, python
+
+from slackwater.lab.facts import LabFacts
+
+pytestmark = pytest.mark.servers
+NEW_ROWS = f"SELECT COUNT(*) AS n FROM {DATABASE}.items WHERE note LIKE 'written%'"
+DROP = "ALTER TABLE items DROP COLUMN extra"
+
+
+def test_there_back_again_and_finished(shop: LabFacts) -> None:
+    with load(shop) as report:
+        assert alter(shop, WIDEN).report["outcome"] == "done"
+        found = state(shop)
+        assert (found["state"], found["first"], found["reversible"]) == ("half done", "b", True)
+        assert (columns(shop, "b")["id"], columns(shop, "a")["id"]) == ("bigint", "int")
+
+        insert(shop, "b", 10_000, "written on the new schema")
+        assert slackwater(shop, "alter", "revert").report["outcome"] == "done"
+        assert state(shop) == {}
+        assert whole(shop) == "a"
+        assert on(shop, "a", NEW_ROWS) == [{"n": 10_000}]
+
+        for text in (WIDEN, DROP):
+            assert alter(shop, text).report["outcome"] == "done"
+            refused = alter(shop, "ALTER TABLE items ADD COLUMN other INT")
+            assert "another schema change is open" in refused.report["reasons"][0]
+            assert slackwater(shop, "alter", "finish").report["outcome"] == "done"
+        whole(shop)
+        assert columns(shop, "a")["id"] == "bigint" and "extra" not in columns(shop, "a")
+    assert (report["lost"], report["duplicated"], report["errors"]) == (0, 0, []), report
+
+
+@pytest.mark.one_flavour
+def test_values_that_only_the_new_schema_holds_close_the_way_back(shop: LabFacts) -> None:
+    assert alter(shop, WIDEN).code == 0
+    on(shop, "b", f"UPDATE {DATABASE}.items SET extra = 'used' WHERE id IN (5, 6)")
+    for way in ("revert", "finish"):
+        said = slackwater(shop, "alter", way)
+        assert (said.code, said.report["outcome"]) == (1, "refused")
+        wanted = "2 row(s) with values in the new column extra (id = 5, 6)"
+        assert wanted in said.report["reasons"][0]
+    said = slackwater(shop, "switchover")
+    assert (said.code, len(said.report["reasons"])) == (1, 1), said
+    on(shop, "b", f"UPDATE {DATABASE}.items SET extra = NULL")
+    insert(shop, "b", 1000)
+    # A restart has the old server forget what to convert: replication stops, and goes on.
+    shop.instance("a").kill()
+    shop.instance("a").start()
+    on(shop, "b", f"UPDATE {DATABASE}.items SET n = n + 1 WHERE id < 100")
+    eventually(lambda: not slackwater(shop, "status").report["agree"], "replication stopping")
+    assert slackwater(shop, "alter", "revert").report["outcome"] == "done"
+    whole(shop)
+
+
+@pytest.mark.one_flavour
+def test_a_column_that_was_dropped_cannot_be_brought_back_by_statements(shop: LabFacts) -> None:
+    assert alter(shop, "ALTER TABLE items DROP COLUMN n").code == 0
+    said = slackwater(shop, "alter", "revert")
+    assert said.report["outcome"] == "done"
+    assert "items.n was dropped or renamed" in said.report["keeps"]
+    assert state(shop)["state"] == "reverted"
+    assert slackwater(shop, "alter", "revert").report["outcome"] == "refused"
+    assert alter(shop, "ALTER TABLE items DROP COLUMN n").report["outcome"] == "done"
+    assert slackwater(shop, "alter", "finish").report["outcome"] == "done"
+    assert "n" not in columns(shop, "a") and state(shop) == {}
+
+
+CUTS = [
+    sweep.Case("alter", "AlterPassive", "killed", "again"),
+    sweep.Case("alter", "AlterPassive", "killed", "recover"),
+    sweep.Case("alter", "AlterPassive", "b", "recover"),
+    sweep.Case("alter", "KeepConversions", "kill", "recover"),
+    sweep.Case("finish", "AlterOther", "killed", "again"),
+    sweep.Case("revert", "RestoreSchema", "b", "again"),
+]
+
+
+@pytest.mark.one_flavour
+def test_cut_off_and_mended(shop: LabFacts) -> None:
+    for case in CUTS:
+        sweep.run(shop, case)
+
+
+def test_the_operator_and_its_host_are_lost_while_a_statement_runs(shop: LabFacts) -> None:
+    reader = pymysql.connect(unix_socket=str(shop.servers["b"]["socket"]), user="root")
+    try:
+        with reader.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(f"SELECT * FROM {DATABASE}.items LIMIT 1")
+        file = shop.directory / "change.sql"
+        file.write_text(WIDEN)
+        running = subprocess.Popen(
+            python("slackwater", "alter", str(file), "--config", str(shop.config)),
+            env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        waiting = ("SELECT COUNT(*) AS n FROM information_schema.PROCESSLIST"
+                   " WHERE INFO LIKE 'ALTER%'")
+        eventually(lambda: on(shop, "b", waiting)[0]["n"], "the ALTER waiting for a reader",
+                   limit_s=60)
+        running.kill()
+        running.wait()
+        assert slackwater(shop, "recover", "--plan").report["plans"]
+        shutil.rmtree(shop.directory / "state")
+    finally:
+        reader.close()
+    eventually(lambda: not on(shop, "b", waiting)[0]["n"], "the lost ALTER ending", limit_s=60)
+    found = slackwater(shop, "status").report["alter"]
+    assert (found["state"], found["first"]) == ("altering", "b")
+    assert alter(shop, WIDEN).report["outcome"] == "done"
+    assert state(shop)["state"] == "half done"
+    caught_up(shop, "b")
+    assert conversions(shop, "a")
+    assert slackwater(shop, "alter", "revert").report["outcome"] == "done"
+    whole(shop)

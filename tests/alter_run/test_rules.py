@@ -1,0 +1,114 @@
+"""The way back, and what it would lose: from two definitions alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from slackwater.facts.alter_definition import parse
+from slackwater.facts.alter_state import Change
+from slackwater.rules.alter_run import disk, losses, time_left_s, way_back
+
+OLD = """CREATE TABLE `t` (
+  `id` int(11) NOT NULL AUTO_INCREMENT,
+  `name` varchar(20) NOT NULL DEFAULT 'a, (b) \\'KEY `x`\\'',
+  `kind` enum('a','b') NOT NULL,
+  `parent` int(11) DEFAULT NULL,
+  PRIMARY KEY (`id`),
+  KEY `by_name` (`name`),
+  CONSTRAINT `fk` FOREIGN KEY (`parent`) REFERENCES `p` (`id`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"""
+
+
+def changed(*pairs: tuple[str, str]) -> str:
+    text = OLD
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.mark.parametrize(("new", "back"), [
+    (changed(), ()),
+    (changed(("`id` int(11)", "`id` bigint(20)")),
+     ("ALTER TABLE `t` MODIFY COLUMN `id` int(11) NOT NULL AUTO_INCREMENT",)),
+    (changed(("  PRIMARY", "  `x` int(11) DEFAULT NULL,\n  PRIMARY")),
+     ("ALTER TABLE `t` DROP COLUMN `x`",)),
+    (changed(("  KEY `by_name` (`name`),\n", "")), ("ALTER TABLE `t` ADD KEY `by_name` (`name`)",)),
+    (changed(("KEY `by_name` (`name`)", "KEY `by_name` (`name`,`kind`)")),
+     ("ALTER TABLE `t` DROP KEY `by_name`, ADD KEY `by_name` (`name`)",)),
+    (changed((",\n  CONSTRAINT `fk` FOREIGN KEY (`parent`) REFERENCES `p` (`id`)", "")),
+     ("ALTER TABLE `t` ADD CONSTRAINT `fk` FOREIGN KEY (`parent`) REFERENCES `p` (`id`)",)),
+    (changed(("REFERENCES `p` (`id`)", "REFERENCES `p` (`id`) ON DELETE CASCADE")),
+     ("ALTER TABLE `t` DROP FOREIGN KEY `fk`",
+      "ALTER TABLE `t` ADD CONSTRAINT `fk` FOREIGN KEY (`parent`) REFERENCES `p` (`id`)")),
+    (changed(("ENGINE=InnoDB", "ENGINE=MyISAM")),
+     ("ALTER TABLE `t` ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",)),
+])  # fmt: skip
+def test_the_way_back_follows_from_both_definitions(new: str, back: tuple[str, ...]) -> None:
+    found = way_back({"t": OLD}, {"t": new})
+    assert (found.statements, found.lost) == (back, ())
+
+
+def test_a_column_that_moved_is_moved_back() -> None:
+    kind = "  `kind` enum('a','b') NOT NULL,\n"
+    new = changed((kind, "")).replace("  `id` int", kind + "  `id` int")
+    said = way_back({"t": OLD}, {"t": new}).statements[0]
+    assert "MODIFY COLUMN `id` int(11) NOT NULL AUTO_INCREMENT FIRST" in said
+    assert "MODIFY COLUMN `kind` enum('a','b') NOT NULL AFTER `name`" in said
+
+
+@pytest.mark.parametrize("new", [
+    changed(("  `kind` enum('a','b') NOT NULL,\n", "")), "",
+    OLD + "\nPARTITION BY HASH (`id`)", OLD + "\n-- trigger x BEFORE INSERT 1 SET NEW.name = ''",
+    changed(("  PRIMARY", "  PERIOD FOR SYSTEM_TIME (`a`, `b`),\n  PRIMARY")),
+])  # fmt: skip
+def test_what_cannot_be_brought_back_is_said_and_nothing_is_tried(new: str) -> None:
+    found = way_back({"t": OLD}, {"t": new})
+    assert found.lost and not found.statements
+
+
+def test_a_new_table_goes_away_again() -> None:
+    assert way_back({"t": ""}, {"t": OLD}).statements == ("DROP TABLE `t`",)
+
+
+@pytest.mark.parametrize(("new", "condition"), [
+    (changed(("`id` int(11)", "`id` bigint(20)")), "`id` NOT BETWEEN -2147483648 AND 2147483647"),
+    (changed(("varchar(20)", "varchar(60)")), "CHAR_LENGTH(`name`) > 20"),
+    (changed(("enum('a','b')", "enum('a','b','c')")), "CAST(`kind` AS CHAR) NOT IN ('a','b')"),
+    (changed(("`kind` enum('a','b') NOT NULL", "`kind` enum('a','b')")), "`kind` IS NULL"),
+    (changed(("  PRIMARY", "  `x` int(11) DEFAULT 3,\n  PRIMARY")), "NOT (`x` <=> DEFAULT(`x`))"),
+])  # fmt: skip
+def test_what_only_the_new_schema_can_hold(new: str, condition: str) -> None:
+    found, unknown = losses({"t": OLD}, {"t": new})
+    assert [(f.condition, f.key) for f in found] == [(condition, ("id",))] and not unknown
+
+
+def test_a_type_that_nobody_can_compare_is_unknown_and_a_generated_column_holds_nothing() -> None:
+    found, unknown = losses({"t": OLD}, {"t": changed(("`parent` int(11)", "`parent` json"))})
+    assert not found and unknown == ["t.parent: whether its values fit int(11) DEFAULT NULL"]
+    column = "  `g` int(11) GENERATED ALWAYS AS (`id` + 1) VIRTUAL,\n"
+    made = changed(("  PRIMARY", f"{column}  PRIMARY"))
+    assert losses({"t": OLD}, {"t": made}) == ([], [])
+
+
+def test_lines_are_taken_apart() -> None:
+    found = parse(OLD)
+    assert list(found.columns) == ["id", "name", "kind", "parent"]
+    assert (list(found.keys), list(found.foreign_keys)) == (["PRIMARY", "by_name"], ["fk"])
+    assert (found.options, found.primary) == ("ENGINE=InnoDB DEFAULT CHARSET=utf8mb4", ("id",))
+
+
+def test_a_change_is_the_same_after_it_was_written_down() -> None:
+    change = Change("x", "altering", 1.5, "db", ("ALTER TABLE t FORCE",), "b", "a", ("c",),
+                    ("ALL_NON_LOSSY",), (), {"a": ""}, {"b": 1}, {}, {"t": OLD}, {}, 1.0, (0,))
+    assert Change.parse(change.text()) == change
+    assert change.complete("b") and not change.touched("a")
+
+
+def test_time_and_room() -> None:
+    assert time_left_s(0.25, 10) == 30
+    assert time_left_s(0.001, 10) is None
+    assert disk({"t": 1000}, 2000, "b")[0] == []
+    assert "needs up to" in disk({"t": 2**30}, 2**20, "b")[0][0]
+    assert disk({"t": 1}, None, "b") == ([], "b: free disk space cannot be seen from here; a "
+                                              "copying ALTER needs up to 0 MiB")
