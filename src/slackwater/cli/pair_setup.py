@@ -16,7 +16,6 @@ from slackwater.cli.operate import (
     closing,
     finish,
     print_plan,
-    recover_one,
     refused,
     say,
     unfinished,
@@ -25,6 +24,7 @@ from slackwater.cli.operate import (
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.pair_setup_restart import restart_one
 from slackwater.cli.present import Presenter, report_text
+from slackwater.cli.recover import recover_one
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused
 from slackwater.operations import pair_setup, pair_setup_prepare

@@ -25,8 +25,9 @@ def restart_one(
         asked = hold.Asked(
             scope.name, scope.servers, scope.others, ports, words,
             older_than_s=world.limits.oldest_transaction, same_version=True, must_restart=True,
+            on=world.on,
         )
-        return maintain.known("restart", world, asked)
+        return await maintain.known("restart", world, asked)
 
     return walk("restart", settings, HoldWorld(settings, scope, as_passive=not gated), propose,
                 as_json=as_json)
