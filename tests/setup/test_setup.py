@@ -14,6 +14,7 @@ from tests.servers.patience import PATIENCE, eventually
 from tests.setup import full
 from tests.setup.file_server import FileServer
 from tests.setup.scene import Scene, scene
+from tests.setup.writes import Writes
 
 from slackwater.lab.instance import Program, installed
 
@@ -169,3 +170,22 @@ def test_settings_go_into_one_file_and_the_servers_are_restarted(name: str, plac
             assert values == {"l": 1, "s": 1, "f": "ROW"}
         verified(made)
         assert [p["operation"] for p in made.setup()["parts"]] == ["pair-setup"]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_the_source_is_written_to_meanwhile(name: str, place: Path) -> None:
+    """Every write that was acknowledged while the data was copied is on the copy, once."""
+    with scene(named(name), place) as made:
+        full.fill(made, "a")
+        with Writes(made.servers["a"].socket) as writes:
+            eventually(lambda: writes.acked > 20, "writes under way")
+            said = made.setup()
+            after = writes.acked
+            eventually(lambda: writes.acked > after, "writes that go on afterwards")
+        assert not writes.failed
+        print(f"{name}: the longest of {writes.acked} writes took {writes.longest_ms:.1f} ms; the"
+              f" lock for the snapshot lasted {said['copied']['b']['source_locked_ms']} ms")
+        count = "SELECT COUNT(*) AS n, MAX(n) AS last FROM shop.written"
+        want = [{"n": writes.acked, "last": writes.acked}]
+        assert made.sql("a", count) == want
+        eventually(lambda: made.sql("b", count) == want, "all of them on b")
