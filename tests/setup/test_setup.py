@@ -14,6 +14,7 @@ from tests.servers.patience import PATIENCE, eventually
 from tests.setup import full
 from tests.setup.file_server import FileServer
 from tests.setup.scene import Scene, scene
+from tests.setup.writes import Writes
 
 from slackwater.lab.instance import Program, installed
 
@@ -50,21 +51,9 @@ def _there(made: Scene, name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_from_nothing_and_again(name: str, place: Path) -> None:
-    """Two empty servers become a verified pair; the same command again changes nothing."""
-    with scene(named(name), place) as made:
-        said = made.setup()
-        assert said["outcome"] == "done" and said["proved"] == ["a to b", "b to a"]
-        verified(made)
-        again = made.setup()
-        assert [p["operation"] for p in again["parts"]] == ["pair-setup"]
-        steps = [s["name"] for s in again["steps"]]
-        assert steps == ["LockServers", "SetRoles", "ProveReplication"]
-
-
-@pytest.mark.parametrize("name", QUICK)
 def test_from_a_full_source(name: str, place: Path) -> None:
-    """Everything is on the copy as it is on the source: all types, programs, accounts."""
+    """Everything is on the copy as it is on the source: all types, programs, accounts; and every
+    write that was acknowledged meanwhile, once."""
     with scene(named(name), place) as made:
         full.fill(made, "a")
         before = made.sql("a", "SHOW DATABASES")
@@ -72,8 +61,18 @@ def test_from_a_full_source(name: str, place: Path) -> None:
         assert plan.returncode == 0, plan.stderr
         assert json.loads(plan.stdout)["targets"][0]["means"] == "the data is copied"
         assert made.sql("a", "SHOW DATABASES") == before, "--plan touched something"
-        said = made.setup()
-        assert said["copied"]["b"]["rows"] > 10
+        with Writes(made.servers["a"].socket) as writes:
+            eventually(lambda: writes.acked > 20, "writes under way")
+            said = made.setup()
+            after = writes.acked
+            eventually(lambda: writes.acked > after, "writes that go on afterwards")
+        assert not writes.failed and said["copied"]["b"]["rows"] > 10
+        print(f"{name}: the longest of {writes.acked} writes took {writes.longest_ms:.1f} ms; the"
+              f" lock for the snapshot lasted {said['copied']['b']['source_locked_ms']} ms")
+        count = "SELECT COUNT(*) AS n, MAX(n) AS last FROM shop.written"
+        want = [{"n": writes.acked, "last": writes.acked}]
+        assert made.sql("a", count) == want
+        eventually(lambda: made.sql("b", count) == want, "all of them on b")
         assert full.contents(made, "b") == full.contents(made, "a")
         event = made.sql("b", "SHOW EVENTS FROM shop")[0]
         assert "SLAVE" in event["Status"].upper() or "REPLICA" in event["Status"].upper()
@@ -135,7 +134,7 @@ def test_by_the_clone_plugin(place: Path) -> None:
     with scene(program, place, extra=[f"--plugin-dir={plugins}"]) as made:
         full.fill(made, "a")
         said = made.setup("--method", "clone")
-        assert said["copied"]["b"]["method"] == "clone" and said["copied"]["b"]["bytes"] > 0
+        assert said["copied"]["b"]["method"] == "clone"
         assert full.contents(made, "b") == full.contents(made, "a")
         for name in "ab":
             loaded = made.sql(name, "SELECT 1 FROM information_schema.PLUGINS"
@@ -146,7 +145,8 @@ def test_by_the_clone_plugin(place: Path) -> None:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_settings_go_into_one_file_and_the_servers_are_restarted(name: str, place: Path) -> None:
-    """Two servers as they are after installation, with the same server id and no binary log."""
+    """Two empty servers as they are after installation, with the same id and no binary log, become
+    a verified pair; the same command again changes nothing."""
     with scene(named(name), place, ids=(7, 7), kind=FileServer) as made:
         lines = {n: [f'config_dir = "{s.directory / "conf.d"}"'] for n, s in made.servers.items()}
         made.write(server_lines=lines)
@@ -157,6 +157,7 @@ def test_settings_go_into_one_file_and_the_servers_are_restarted(name: str, plac
         before = {n: (s.directory / "conf.d/50-server.cnf").read_text()
                   for n, s in made.servers.items()}
         said = made.setup()
+        assert said["outcome"] == "done" and said["proved"] == ["a to b", "b to a"]
         operations = [p["operation"] for p in said["parts"]]
         assert operations[0] == "pair-settings" and operations[-1] == "pair-setup"
         for n, server in made.servers.items():
@@ -168,4 +169,7 @@ def test_settings_go_into_one_file_and_the_servers_are_restarted(name: str, plac
                                  " @@GLOBAL.binlog_format AS f")[0]
             assert values == {"l": 1, "s": 1, "f": "ROW"}
         verified(made)
-        assert [p["operation"] for p in made.setup()["parts"]] == ["pair-setup"]
+        again = made.setup()  # changes nothing
+        assert [p["operation"] for p in again["parts"]] == ["pair-setup"]
+        steps = [s["name"] for s in again["steps"]]
+        assert steps == ["LockServers", "SetRoles", "ProveReplication"]

@@ -1,0 +1,206 @@
+"""What stands between servers that shall replicate, and whose data counts: pure decisions."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from slackwater.facts.replication import ReplicaStatus
+from slackwater.facts.server import server_facts
+from slackwater.facts.setup import (
+    Marker,
+    OwnFile,
+    Schema,
+    ServerSetup,
+    parse_settings,
+    settings_text,
+)
+from slackwater.rules.setup import data, settings, together
+from slackwater.rules.setup.data import Means, Target, Ways
+from slackwater.rules.setup.replica_errors import explain
+from slackwater.rules.setup.settings import How
+
+U1, U2 = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
+DUMP = Ways({"clone": "not here", "dump": ""})
+SHOP = (Schema("shop", 3, 1000),)
+
+
+def server(name: str, number: int, *, mysql: bool = False, **more: Any) -> ServerSetup:
+    """A server whose settings are right, and that is empty."""
+    variables = {
+        "version": "9.7.4" if mysql else "10.11.19-MariaDB-log", "server_id": str(number),
+        "log_bin": "ON", "read_only": "ON", "binlog_format": "ROW", "sync_binlog": "1",
+        "log_slave_updates": "ON", "innodb_flush_log_at_trx_commit": "1", "time_zone": "SYSTEM",
+        "system_time_zone": "UTC", "lower_case_table_names": "0", "relay_log_recovery": "ON",
+        **({"gtid_mode": "ON", "enforce_gtid_consistency": "ON", "super_read_only": "ON",
+            "server_uuid": (U1, U2)[number % 2]} if mysql else {"gtid_strict_mode": "ON"}),
+        **more.pop("variables", {}),
+    }
+    facts = server_facts(name, variables, {}, None, more.pop("replication", ()))
+    made = ServerSetup(
+        name=name, facts=facts, variables=variables, clock_s=0.01, schemas=(), untransactional=(),
+        versioned=(), accounts=frozenset(), filters=(), purged=type(facts.executed)(),
+        logged=variables.get("gtid_binlog_state", ""), marker=None, clients=(), tls=True,
+        login="", lacks=(), own_file=OwnFile("/etc/x/zz-slackwater.cnf", None, True),
+    )
+    return dataclasses.replace(made, **more)
+
+
+def mariadb(name: str, number: int, own: str = "", replicated: str = "", **more: Any
+            ) -> ServerSetup:
+    return server(name, number, variables={
+        "gtid_binlog_pos": own, "gtid_slave_pos": replicated, "gtid_binlog_state": own}, **more)
+
+
+def refusals(one: ServerSetup, other: ServerSetup, **more: Any) -> str:
+    asked = {"ring": True, "require_tls": False, **more}
+    return "\n".join(together.refusals({s.name: s for s in (one, other)}, one.name, **asked))
+
+
+def test_two_servers_that_are_right_are_refused_nothing() -> None:
+    a, b = server("a", 1), server("b", 2)
+    assert refusals(a, b) == ""
+    assert settings.faults({"a": a, "b": b}) == ()
+    assert together.notes({"a": a, "b": b}, "a") == []
+
+
+@pytest.mark.parametrize(("more", "says"), [
+    ({"clock_s": 90.0}, "b: its clock is 90 s ahead of this machine's"),
+    ({"clock_s": -3.0}, "b: its clock is 3 s behind"),
+    ({"filters": ("replicate_do_db = x",)}, "a replication filter is set (replicate_do_db = x)"),
+    ({"disk_free": 1000}, "are free beside its data"),
+    ({"variables": {"lower_case_table_names": "1"}}, "lower_case_table_names is 1, and 0 on a"),
+    ({"variables": {"version": "10.5.29-MariaDB"}}, "a replica must not be older than its source"),
+    ({"variables": {"version": "11.8.6-MariaDB"}}, "which is newer: in a pair"),
+    ({"variables": {"version": "9.7.4"}}, "cannot replicate from each other"),
+])
+def test_each_obstacle_has_its_own_words(more: dict[str, Any], says: str) -> None:
+    full = server("a", 1, schemas=(Schema("shop", 1, 10**9),))
+    assert says in refusals(full, server("b", 2, **more))
+
+
+def test_a_newer_replica_of_one_source_is_fine() -> None:
+    newer = server("b", 2, variables={"version": "11.8.6-MariaDB"})
+    assert refusals(server("a", 1), newer, ring=False) == ""
+
+
+def test_tls_that_a_server_does_not_have() -> None:
+    assert "b: accounts.replication.require_tls" in refusals(
+        server("a", 1), server("b", 2, tls=False), require_tls=True)
+
+
+def test_a_copied_data_directory_is_known_by_its_uuid() -> None:
+    a, b = server("a", 1, mysql=True), server("b", 3, mysql=True)
+    assert "delete auto.cnf" in refusals(a, b)
+
+
+@pytest.mark.parametrize(("name", "value", "wanted", "how"), [
+    ("log_bin", "OFF", "bin", How.RESTART), ("binlog_format", "MIXED", "ROW", How.NOW),
+    ("log_slave_updates", "OFF", "ON", How.RESTART), ("sync_binlog", "0", "1", How.NOW),
+    ("innodb_flush_log_at_trx_commit", "2", "1", How.NOW),
+    ("relay_log_recovery", "OFF", "ON", How.LATER), ("gtid_strict_mode", "OFF", "ON", How.NOW),
+    ("expire_logs_days", "1", "7", How.NOW), ("server_id", "1", "2", How.NOW),
+])
+def test_each_setting(name: str, value: str, wanted: str, how: How) -> None:
+    b = server("b", 2, variables={name: value})
+    (fault,) = settings.faults({"a": server("a", 1), "b": b})
+    assert (fault.server, fault.name, fault.wanted, fault.how) == ("b", name, wanted, how)
+    text = settings_text(settings.file_settings(b, (fault,)))
+    assert parse_settings(text) == {"read_only": "ON", name: wanted}
+
+
+def test_what_the_file_says_already_stays() -> None:
+    own = OwnFile("/x", settings_text({"server_id": "9", "read_only": "ON"}), True)
+    assert settings.file_settings(server("b", 2, own_file=own), ()) == {
+        "server_id": "9", "read_only": "ON"}
+
+
+def decide(b: ServerSetup, a: ServerSetup, *overwrite: str) -> Target | str:
+    return data.decide(b, a, DUMP, overwrite)
+
+
+def test_whose_data_counts() -> None:
+    a, b = server("a", 1, schemas=SHOP), server("b", 2)
+    assert data.choose_source({"a": a, "b": b}, ("b", "a"), None) == "a"
+    assert data.choose_source({"a": a, "b": b}, ("a", "b"), "b") == "b"
+    both = data.choose_source({"a": a, "b": server("b", 2, schemas=SHOP)}, ("a", "b"), None)
+    assert isinstance(both, list) and "--active" in both[0]
+    half = server("b", 2, schemas=SHOP, marker=Marker("a", "then"))
+    assert data.choose_source({"a": a, "b": half}, ("b", "a"), None) == "a"
+
+
+def test_an_empty_target_is_copied_to_whatever_gtids_it_has() -> None:
+    found = decide(mariadb("b", 2, own="0-2-9"), mariadb("a", 1, own="0-1-50", schemas=SHOP))
+    assert isinstance(found, Target) and (found.means, found.method) == (Means.COPY, "dump")
+    assert not found.overwrite and "0-2-9" in found.note
+
+
+def test_equal_numbers_of_strangers_are_no_kinship() -> None:
+    """Both fresh with the same server id: 0-1-9 of one says nothing of the other's data."""
+    a = mariadb("a", 1, own="0-1-50", schemas=SHOP)
+    b = mariadb("b", 1, own="0-1-9", schemas=SHOP)
+    found = decide(b, a)
+    assert isinstance(found, str) and "--overwrite b" in found
+    named = decide(b, a, "b")
+    assert isinstance(named, Target) and named.overwrite
+
+
+def test_a_copy_follows_where_it_was_left() -> None:
+    a = mariadb("a", 1, own="0-1-50", schemas=SHOP)
+    b = mariadb("b", 2, own="0-1-40", replicated="0-1-40", schemas=SHOP)
+    found = decide(b, a)
+    assert isinstance(found, Target) and found.means is Means.FOLLOW
+
+
+def test_purged_and_ahead() -> None:
+    a = mariadb("a", 1, own="0-1-50", schemas=SHOP)
+    b = mariadb("b", 2, own="0-1-40", replicated="0-1-40", schemas=SHOP)
+    gone = dataclasses.replace(a, purged=data.MariadbGtids.read("0-1-45"))
+    said = decide(b, gone)
+    assert isinstance(said, str) and "purged" in said
+    assert isinstance(decide(b, gone, "b"), Target)
+    ahead = dataclasses.replace(b, logged="0-1-40,0-2-41")
+    for overwrite in ((), ("b",)):
+        said = decide(ahead, a, *overwrite)
+        assert isinstance(said, str) and "might be ahead" in said
+
+
+def test_mysql_knows_its_errant_transactions() -> None:
+    a = server("a", 1, mysql=True, schemas=SHOP, variables={"gtid_executed": f"{U1}:1-50"})
+    b = server("b", 2, mysql=True, schemas=SHOP,
+               variables={"gtid_executed": f"{U1}:1-40,{U2}:1"})
+    said = decide(b, a, "b")
+    assert isinstance(said, str) and f"{U2}:1" in said
+    own = server("b", 2, mysql=True, schemas=SHOP, variables={"gtid_executed": f"{U2}:1-9"})
+    assert isinstance(decide(own, a), str) and isinstance(decide(own, a, "b"), Target)
+
+
+def test_one_that_replicates_is_left_alone() -> None:
+    row = {"Master_Host": "h", "Master_Server_Id": "1", "Slave_IO_Running": "Yes",
+           "Slave_SQL_Running": "Yes", "Using_Gtid": "Slave_Pos"}
+    b = mariadb("b", 2, own="0-1-40", replicated="0-1-40", schemas=SHOP,
+                replication=(ReplicaStatus.parse(row),))
+    found = decide(b, mariadb("a", 1, own="0-1-50", schemas=SHOP))
+    assert isinstance(found, Target) and found.means is Means.NOTHING
+
+
+def test_half_a_copy_is_no_source() -> None:
+    half = server("a", 1, schemas=SHOP, marker=Marker("x", "then"))
+    said = decide(server("b", 2), half)
+    assert isinstance(said, str) and "was cut off" in said
+
+
+@pytest.mark.parametrize(("error", "says"), [
+    ("1045: Access denied for user 'repl'", "its password is another one"),
+    ("1236: Got fatal error: 'Could not find GTID state requested by slave'", "copied anew"),
+    ("1236: 'connecting slave requested to start from GTID 0-2-9, which is not in the master's'",
+     "errant"),
+    ("1593: The slave I/O thread stops because master and slave have equal MySQL server ids",
+     "the same server id"),
+    ("2003: error connecting to master", "firewalls"),
+    ("1062: Duplicate entry", "--overwrite"),
+])
+def test_what_a_replica_says_is_explained(error: str, says: str) -> None:
+    assert says in explain("b", "a", error) and error in explain("b", "a", error)
