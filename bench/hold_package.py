@@ -43,6 +43,10 @@ mount --rbind /dev "$1/root/dev"
 mount -t tmpfs -o mode=0755 tmpfs "$1/root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$1/root/tmp"
 mkdir -p "$1/root/run/lock"
+# No init runs here: without a runlevel the packages' scripts would start no service.
+printf '#!/bin/sh\\necho N 2\\n' >"$1/root/usr/sbin/runlevel.new"
+chmod 755 "$1/root/usr/sbin/runlevel.new"
+mv "$1/root/usr/sbin/runlevel.new" "$1/root/usr/sbin/runlevel"
 root=$1/root
 shift
 exec chroot "$root" "$@"
