@@ -86,7 +86,7 @@ def applier(lab: LabFacts, word: str) -> None:
 
 def status(lab: LabFacts) -> dict[str, Any]:
     """Server b's part of `slackwater status`."""
-    # A look has a limit of its own, and leaves out a server that a busy machine kept from answering.
+    # A look has a limit, and leaves out a server that a busy machine kept from answering.
     return eventually(
         lambda: slackwater(lab, "status").report["servers"].get("b", {}), "b's answer", limit_s=60)
 
