@@ -1,10 +1,10 @@
 # slackwater: `make help` lists the targets. `make demo` and `make test` need nothing but this.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check bench sweep clean
+.PHONY: help setup servers demo test check bench sweep matrixalter clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## install what is missing (by apt), and make .venv with slackwater in it
 	@scripts/setup
@@ -31,6 +31,9 @@ bench: setup  ## slackwater and its gate, beside the method by hand and SYN drop
 
 sweep: setup servers  ## the whole failure sweep (the tests run a part of it)
 	@.venv/bin/python -m tests.sweep
+
+matrixalter: setup servers  ## the linter of schema changes against real pairs: every change, server and format
+	@.venv/bin/python -m tests.alter
 
 clean:  ## remove .venv and caches
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

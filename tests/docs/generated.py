@@ -13,6 +13,8 @@ from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.operations import switchover
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.rules import guardrails
+from slackwater.rules.alter import advice
+from slackwater.rules.alter.judge import RULES
 from slackwater.rules.doctor.causes import CAUSES
 from slackwater.rules.doctor.messages import CODES
 
@@ -58,9 +60,21 @@ def causes_block() -> str:
     return "\n".join(parts)
 
 
+def alter_rules_block() -> str:
+    """Every rule of `slackwater alter lint`, and its advice."""
+    parts = []
+    for title, rules in (("Rules", RULES), ("Advice", advice.RULES)):
+        parts += [f"## {title}", ""]
+        for rule in rules:
+            parts += [f"### {rule.title}", "", f"`{rule.id}`. {rule.why}", ""]
+            parts += [f"Instead: {rule.instead}.", ""] if rule.instead else []
+    return "\n".join(parts)
+
+
 BLOCKS = {
     ROOT / "README.md": ("plan", plan_block),
     ROOT / "docs/howto/prepare-a-pair.md": ("grants", grants_block),
+    ROOT / "docs/reference/alter-rules.md": ("rules", alter_rules_block),
     ROOT / "docs/reference/doctor-causes.md": ("causes", causes_block),
 }
 

@@ -1,14 +1,26 @@
-"""`slackwater alter`: a group whose default command runs a file."""
+"""`slackwater alter`: `lint` here, and a file that is run, `finish` and `revert` (alter_run)."""
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from slackwater.cli import alter_run
+from slackwater import config
+from slackwater.cli import alter_offline, alter_page, alter_run
+from slackwater.cli.operate import opened, say
+from slackwater.cli.options import ConfigOption, JsonOption, PairOption
+from slackwater.errors import EXIT_REFUSED, Refused, UsageError
+from slackwater.facts.alter_script import LONGEST, Statement
+from slackwater.operations.lint import LintReport, read
+from slackwater.operations.lint_pair import lint_pair
+from slackwater.rules.alter.verdict import Level
 
-app = typer.Typer(
-    cls=alter_run.FileOrCommand, help=alter_run.HELP, no_args_is_help=True, rich_markup_mode=None,
-)
+app = typer.Typer(cls=alter_run.FileOrCommand, help=alter_run.HELP, no_args_is_help=True,
+                  rich_markup_mode=None)
 
 
 @app.callback()
@@ -17,3 +29,87 @@ def _alter() -> None:
 
 
 alter_run.register(app)
+
+
+@app.command("lint")
+def lint(
+    script: Annotated[
+        Path | None, typer.Argument(help="A file of SQL statements; - is standard input.")
+    ] = None,
+    sql: Annotated[str | None, typer.Option("--sql", help="The statements themselves.")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option("--database", help="Where its tables are [the only one that has tables]."),
+    ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option("--schema", help="Offline: a dump of the schema; needs --server."),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option("--server", help="Offline: mariadb-10.11, mysql-9.7, … or a server's folder."),
+    ] = None,
+    binlog_format: Annotated[
+        str, typer.Option("--format", help="Offline: binlog_format of the pair.")
+    ] = "ROW",
+    row_image: Annotated[
+        str, typer.Option("--row-image", help="Offline: binlog_row_image of the pair.")
+    ] = "FULL",
+    sarif: Annotated[bool, typer.Option("--sarif", help="SARIF 2.1.0 on standard output.")] = False,
+    github: Annotated[
+        bool, typer.Option("--github", help="Annotations for GitHub's workflows.")
+    ] = False,
+    file: ConfigOption = None,
+    pair: PairOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a schema change: can both servers replicate to each other while one has it?
+
+    Exit code 0: nothing is refused; 1: something is.
+    """
+    form = alter_page.form(as_json=as_json, sarif=sarif, github=github)
+    name = str(script) if script is not None else "--sql"
+    try:
+        statements = read(_text(script, sql), name)
+        if schema is not None or server is not None:
+            report = alter_offline.lint(statements, schema, server,
+                                        binlog_format=binlog_format, row_image=row_image)
+        else:
+            report = _online(statements, file, pair, database)
+    except Refused as error:
+        if form == "text":
+            raise
+        say(alter_page.refused(error, form, name))
+        raise typer.Exit(EXIT_REFUSED) from error
+    say(alter_page.page(report, form, name))
+    raise typer.Exit(EXIT_REFUSED if report.level is Level.REFUSED else 0)
+
+
+def _text(script: Path | None, sql: str | None) -> str:
+    if (script is None) == (sql is None):
+        raise UsageError("give either a file or --sql")
+    if sql is not None:
+        return sql
+    assert script is not None
+    try:
+        if str(script) == "-":
+            return sys.stdin.read(LONGEST + 1)
+        with script.open(encoding="utf-8") as opened_file:
+            return opened_file.read(LONGEST + 1)  # more is refused; less is not worth reading
+    except UnicodeDecodeError as error:
+        raise Refused(f"cannot lint {script}", ["it is not UTF-8 text"]) from error
+    except OSError as error:
+        raise UsageError(f"cannot read {script}: {error.strerror}") from error
+
+
+def _online(
+    statements: list[Statement], file: Path | None, pair: str | None, database: str | None
+) -> LintReport:
+    settings = config.load(config.find(file))
+    name, _ = settings.pair(pair)
+
+    async def run() -> LintReport:
+        async with opened(settings, name) as world:
+            return await lint_pair(world, statements, database)
+
+    return asyncio.run(run())

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from slackwater.facts.alter_link import Traits
 from slackwater.facts.backup import LockKind
 from slackwater.facts.flavour import Flavour
 
@@ -298,6 +299,16 @@ def _mysql(flavour: Flavour) -> Dialect:
         bypass_privileges=("SUPER", "CONNECTION_ADMIN"),
         needs=("RELOAD", "PROCESS", "REPLICATION CLIENT", *needs),
         substitutes=tuple((p, ("SUPER",)) for p in dynamic),
+    )
+
+
+def alter_traits(flavour: Flavour) -> Traits:
+    """What this server does while two versions of a table replicate to each other."""
+    new_words = flavour.min_mysql(8, 0, 26)
+    return Traits(
+        name=str(flavour), mariadb=flavour.mariadb,
+        conversion_setting=f"{'replica' if new_words else 'slave'}_type_conversions",
+        copies_without_lock=flavour.min_mariadb(11, 2),
     )
 
 

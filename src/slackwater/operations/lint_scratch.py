@@ -1,0 +1,89 @@
+"""A scratch schema on the passive: made without a trace in the binary log, and gone afterwards.
+
+What a killed process leaves is small and read-only still: an empty schema, and on MySQL
+super_read_only off while read_only is on. A file in the state directory says so before it is done;
+the next run puts both right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from slackwater.errors import OutsideError, Refused
+from slackwater.outside import mysql_schema, state_file
+from slackwater.outside.mysql_dialect import dialect
+from slackwater.outside.mysql_schema import PREFIX
+from slackwater.outside.mysql_session import Session
+
+_LOCK = "slackwater lint"
+
+
+@dataclass
+class Scratch:
+    """The session that has it, its name, and the sql_mode of the server's clients."""
+
+    session: Session
+    name: str
+    sql_mode: str
+
+
+@contextlib.asynccontextmanager
+async def scratch(session: Session, notes: Path | None) -> AsyncIterator[Scratch]:
+    """An empty schema of our own, the session's default. `notes`: the file for this server, None
+    for a server that nobody else uses. Raises Refused when another linter is at work there."""
+    if not int(await session.value("SELECT GET_LOCK(%s, 5)", _LOCK, limit_s=10) or 0):
+        raise Refused(f"cannot lint on {session.at.name}", ["another linter is at work there"])
+    sql_mode = await mysql_schema.privately(session)
+    was_on = await _super_read_only(session) or _noted(notes)
+    name = f"{PREFIX}{session.connection_id}"
+    if was_on and notes is not None:
+        notes.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state_file.write(notes, {"server": session.at.name, "super_read_only": True})
+    try:
+        if was_on:
+            await session.run("SET GLOBAL super_read_only = 0")
+        for left in await mysql_schema.left_behind(session):
+            await mysql_schema.drop_scratch(session, left)
+        await mysql_schema.create_scratch(session, name)
+        yield Scratch(session, name, sql_mode)
+    finally:
+        await _clean_up(session, name, was_on=was_on, notes=notes)
+
+
+async def _super_read_only(session: Session) -> bool:
+    row = (await session.rows(dialect(session.flavour).read_only))[0]
+    return str(row["SUPER_READ_ONLY"] or "0") in ("1", "ON")
+
+
+def _noted(notes: Path | None) -> bool:
+    said = state_file.read(notes) if notes is not None else None
+    return bool(said and said.get("super_read_only"))
+
+
+async def _clean_up(session: Session, name: str, *, was_on: bool, notes: Path | None) -> None:
+    """Also when the session was lost or cancelled: then with a new one, whose wait for a statement
+    that still runs there is short."""
+    own = session.broken is None
+    link = session if own else await Session.open(session.at)
+    try:
+        if not own:
+            await mysql_schema.privately(link)
+            await link.value("SELECT GET_LOCK(%s, 2)", name, limit_s=5)
+        try:
+            await mysql_schema.drop_scratch(link, name)
+        finally:
+            if was_on:
+                await link.run("SET GLOBAL super_read_only = 1")
+            if notes is not None:
+                notes.unlink(missing_ok=True)
+        if own:
+            await link.value("SELECT RELEASE_LOCK(%s)", _LOCK)
+    except OutsideError as error:
+        error.hint = error.hint or "run the linter again: it removes what was left"
+        raise
+    finally:
+        if not own:
+            await link.close()

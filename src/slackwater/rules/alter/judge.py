@@ -1,0 +1,74 @@
+"""From changes to findings: which rule looks at which kind of change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from slackwater.facts.alter_diff import Change, Kind
+from slackwater.facts.alter_link import PairSettings
+from slackwater.rules.alter import attributes, columns, constraints, keys, statements, tables
+from slackwater.rules.alter.verdict import (
+    UNSIGNED,
+    Finding,
+    Level,
+    Rule,
+    Side,
+)
+
+RULES: tuple[Rule, ...] = (
+    *columns.RULES, *attributes.RULES, *keys.RULES, *constraints.RULES, *tables.RULES,
+    *statements.RULES,
+)
+_LOOKS: dict[Kind, Callable[[Change, PairSettings], list[Finding]]] = {
+    Kind.COLUMN_ADDED: columns.added,
+    Kind.COLUMN_DROPPED: columns.dropped,
+    Kind.COLUMN_RENAMED: columns.renamed,
+    Kind.COLUMN_MOVED: columns.moved,
+    Kind.COLUMN_CHANGED: attributes.changed,
+    Kind.KEY_ADDED: keys.added,
+    Kind.KEY_DROPPED: keys.dropped,
+    Kind.KEY_RENAMED: keys.renamed,
+    Kind.FOREIGN_KEY_ADDED: constraints.foreign_key_added,
+    Kind.FOREIGN_KEY_DROPPED: constraints.foreign_key_dropped,
+    Kind.CHECK_ADDED: constraints.check_added,
+    Kind.CHECK_DROPPED: constraints.check_dropped,
+    Kind.TRIGGER_ADDED: tables.trigger,
+    Kind.TRIGGER_DROPPED: tables.trigger,
+    Kind.PARTITIONS: tables.partitions,
+    Kind.ENGINE: tables.engine,
+    Kind.VERSIONING: tables.versioning,
+    Kind.OPTION: tables.option,
+    Kind.TABLE_CREATED: tables.created,
+    Kind.TABLE_DROPPED: tables.dropped,
+    Kind.NOTHING: tables.nothing,
+    Kind.UNKNOWN: tables.unknown,
+}
+
+
+def judge(changes: Iterable[Change], links: PairSettings) -> list[Finding]:
+    """The findings of all changes, in their order."""
+    return [f for change in changes for f in _LOOKS[change.kind](change, links)]
+
+
+def modes(findings: Iterable[Finding], *, forward: bool) -> frozenset[str]:
+    """What the conversion setting of one direction's replica must have for all of them."""
+    sides = (f.forward if forward else f.back for f in findings)
+    return frozenset(m for side in sides for m in side.modes)
+
+
+def conflicts(findings: list[Finding], links: PairSettings) -> list[Finding]:
+    """MySQL has one setting for all integers: ALL_UNSIGNED takes every sign away, so a signed
+    column whose rows are converted too must wait for a change of its own."""
+    found = []
+    for forward in (True, False):
+        sides = [(f, f.forward if forward else f.back) for f in findings]
+        unsigned = any(UNSIGNED in side.modes for _, side in sides)
+        for item, side in sides:
+            if unsigned and side.signed:
+                why = Side(Level.REFUSED, "ALL_UNSIGNED, which another clause needs, would make "
+                                          "its negative values large ones")
+                found.append(Finding(statements.TOGETHER, item.table, item.what,
+                                     why if forward else item.forward,
+                                     item.back if forward else why))
+    return found
+

@@ -1,0 +1,193 @@
+"""`slackwater alter lint` on a real pair, and what it leaves behind: nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.servers.command import Said, slackwater
+from tests.servers.fixtures import arrives, end, root_of, sql
+from tests.servers.patience import eventually
+from tests.sweep.pair import environment, python
+
+from slackwater.lab.facts import LabFacts
+from slackwater.lab.up import up
+from slackwater.outside.server_programs import Program, installed
+
+pytestmark = pytest.mark.servers
+TABLES = (
+    "CREATE DATABASE shop CHARACTER SET utf8mb4",
+    "CREATE TABLE shop.people (id INT PRIMARY KEY, name VARCHAR(40))",
+    "CREATE TABLE shop.orders (id INT PRIMARY KEY AUTO_INCREMENT, person INT, total DECIMAL(10,2),"
+    " note VARCHAR(20), FOREIGN KEY (person) REFERENCES people (id))",
+    "CREATE TRIGGER shop.seen BEFORE INSERT ON shop.orders FOR EACH ROW SET NEW.note = 'x'",
+    "CREATE TABLE shop.last (done INT)",
+)
+
+
+def server(lab: LabFacts, name: str) -> str:
+    return lab.servers[name]["socket"]
+
+
+def left(socket: str) -> list[dict[str, Any]]:
+    return sql(socket, r"SHOW DATABASES LIKE 'slackwater\_lint\_%'")
+
+
+@pytest.fixture
+def shop(lab: LabFacts) -> LabFacts:
+    return make_shop(lab)
+
+
+def make_shop(lab: LabFacts) -> LabFacts:
+    for statement in TABLES:
+        sql(server(lab, "a"), statement)
+    arrives(server(lab, "b"), "SELECT 1 FROM information_schema.TABLES WHERE TABLE_NAME = 'last'")
+    return lab
+
+
+def lint(lab: LabFacts, text: str, *words: str) -> Said:
+    return slackwater(lab, "alter", "lint", "--sql", text, "--database", "shop", *words)
+
+
+def position(socket: str) -> Any:
+    return sql(socket, "SELECT @@GLOBAL.gtid_executed AS g" if not sql(
+        socket, "SHOW VARIABLES LIKE 'gtid_binlog_pos'") else "SELECT @@gtid_binlog_pos AS g")
+
+
+def still_read_only(socket: str) -> None:
+    rows = sql(socket, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only',"
+               " 'super_read_only')")
+    assert {row["Value"] for row in rows} == {"ON"}
+
+
+def test_verdicts(shop: LabFacts) -> None:
+    """One file with one statement of each kind; afterwards both servers are as before."""
+    passive = server(shop, "b")
+    before = position(passive), sql(passive, "SHOW CREATE TABLE shop.orders")
+    said = lint(shop, ";".join((
+        "ALTER TABLE orders ADD COLUMN x INT, ADD INDEX (note)",
+        "ALTER TABLE shop.orders MODIFY note VARCHAR(60)",
+        "ALTER TABLE orders ADD COLUMN y INT AFTER id",
+        "ALTER TABLE nobody ADD COLUMN y INT",
+        "ALTER TABLE orders ADD COLUMN",
+        "ALTER TABLE orders ADD UNIQUE (total)",
+        "USE other",
+        "CREATE TEMPORARY TABLE q (a INT)",
+        "UPDATE orders SET note = UUID()",
+        "DROP TRIGGER seen",
+        "UPDATE orders SET nothing = 1",
+        "ALTER TABLE slackwater_lab.load_rows ADD x INT",
+    )))
+    assert said.code == 1, said.errors
+    assert said.report["outcome"] == "refused"
+    got = [(s["verdict"], *sorted({f["rule"] for f in s["findings"]}))
+           for s in said.report["statements"]]
+    assert got == [
+        ("safe", "add-column-last", "index"), ("setting", "column-type"),
+        ("refused", "column-not-last"), ("refused", "server-refuses"),
+        ("refused", "server-refuses"),
+        ("application", "add-unique"), ("refused", "other-database"),
+        ("refused", "temporary-table"),
+        ("refused", "data-before-ddl", "data-statement", "statement-differs"),
+        ("safe", "trigger"), ("refused", "data-before-ddl", "data-statement", "server-refuses"),
+        ("refused", said.report["statements"][-1]["findings"][0]["rule"]),
+    ]
+    assert said.report["statements"][-1]["findings"][0]["rule"] in ("other-database",
+                                                                    "server-refuses")
+    setting = said.report["statements"][1]["findings"][0]
+    assert setting["old_to_new"]["modes"] == ["ALL_NON_LOSSY"]
+    assert setting["new_to_old"]["modes"] == ["ALL_LOSSY", "ALL_NON_LOSSY"]
+    assert (position(passive), sql(passive, "SHOW CREATE TABLE shop.orders")) == before
+    assert left(passive) == []
+    assert left(server(shop, "a")) == []
+    still_read_only(passive)
+
+
+@pytest.mark.one_flavour
+def test_safe_and_refused_files(shop: LabFacts, tmp_path: Path) -> None:
+    assert lint(shop, "ALTER TABLE orders ADD COLUMN x INT").code == 0
+    for text, word in (("", "no statement"), ("-- nothing", "no statement"),
+                       ("ALTER TABLE 'x", "never closed")):
+        said = lint(shop, text)
+        assert said.code == 1
+        assert word in said.report["reasons"][0]
+    big = tmp_path / "big.sql"
+    big.write_text("INSERT INTO orders VALUES (1);\n" * 160_000)
+    said = slackwater(shop, "alter", "lint", str(big), "--database", "shop")
+    assert (said.code, said.report["outcome"]) == (1, "refused")
+    said = slackwater(shop, "alter", "lint", "--sql", "DROP TABLE x", "--database", "nobody")
+    assert "no database 'nobody'" in said.report["reasons"][0]
+    assert slackwater(shop, "alter", "lint", "--database", "shop").code == 64
+
+
+@pytest.mark.one_flavour
+def test_the_ends_of_a_foreign_key(shop: LabFacts) -> None:
+    one = lint(shop, "ALTER TABLE people MODIFY id BIGINT")
+    assert one.code == 1
+    assert "foreign-key-column" in {f["rule"] for f in one.report["statements"][0]["findings"]}
+    both = lint(shop, "ALTER TABLE orders DROP FOREIGN KEY orders_ibfk_1;"
+                "ALTER TABLE people MODIFY id BIGINT;"
+                "ALTER TABLE orders MODIFY person BIGINT,"
+                " ADD CONSTRAINT orders_ibfk_1 FOREIGN KEY (person) REFERENCES people (id)")
+    assert (both.code, both.report["verdict"]) == (0, "setting"), both.report
+
+
+@pytest.mark.one_flavour
+def test_sarif_and_github(shop: LabFacts) -> None:
+    words = ("alter", "lint", "--sql", "ALTER TABLE orders\nADD y INT FIRST", "--database", "shop",
+             "--config", str(shop.config))
+    sarif = json.loads(_run(*words, "--sarif"))
+    result = sarif["runs"][0]["results"][0]
+    assert (sarif["version"], result["ruleId"], result["level"]) == (
+        "2.1.0", "column-not-last", "error")
+    assert _run(*words, "--github").startswith(
+        "::error file=--sql,line=1,title=column-not-last::ADD COLUMN y")
+
+
+def _run(*words: str) -> str:
+    done = subprocess.run(python("slackwater", *words), env=environment(), capture_output=True,
+                          text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    return done.stdout
+
+
+def test_killed(program: Program, place: Path, tmp_path: Path) -> None:
+    """kill -9 half way: the next run removes the scratch schema, and MySQL's super_read_only is on
+    again."""
+    first = next((p for p in installed() if p.vendor == program.vendor), None)
+    if program.name != "mysql-9.7" and first != program:
+        pytest.skip("one of each vendor is enough")
+    shop = up(server=root_of(program), directory=place / "lab")
+    try:
+        _kill_half_way(make_shop(shop), tmp_path)
+    finally:
+        end(shop.directory)
+
+
+def _kill_half_way(shop: LabFacts, tmp_path: Path) -> None:
+    passive = server(shop, "b")
+    many = tmp_path / "many.sql"
+    many.write_text(";\n".join(f"ALTER TABLE orders ADD c{n} INT" for n in range(150)))
+    running = subprocess.Popen(
+        python("slackwater", "alter", "lint", str(many), "--database", "shop", "--config",
+               str(shop.config)), env=environment(), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        eventually(lambda: left(passive), "the scratch schema")
+        eventually(lambda: sql(passive, "SELECT 1 FROM information_schema.COLUMNS WHERE"
+                               " COLUMN_NAME = 'c5'"), "the sixth column")
+    finally:
+        os.kill(running.pid, signal.SIGKILL)
+        running.wait(30)
+    assert left(passive), "it was not killed in time"
+    assert sql(passive, "SELECT @@GLOBAL.read_only AS r") == [{"r": 1}]
+    eventually(lambda: lint(shop, "ALTER TABLE orders ADD z INT").code == 0, "a run that works",
+               limit_s=90)
+    assert left(passive) == []
+    still_read_only(passive)
+    assert sql(server(shop, "b"), "SHOW COLUMNS FROM shop.orders LIKE 'c%'") == []

@@ -1,0 +1,121 @@
+"""The rules, and the differ that feeds them, without a server."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from slackwater.facts.alter_column import Column, column, parse_type
+from slackwater.facts.alter_diff import Kind, is_aligned, table_changes
+from slackwater.facts.alter_link import PairSettings, Settings, Traits
+from slackwater.facts.alter_table import Key, TableDef
+from slackwater.rules.alter import advice
+from slackwater.rules.alter.judge import RULES, conflicts, judge, modes
+from slackwater.rules.alter.verdict import Level
+
+ROW = {"binlog_format": "ROW", "binlog_row_image": "FULL"}
+
+
+def links(variables: dict[str, str] = ROW, *, mariadb: bool = True) -> PairSettings:
+    traits = Traits("x", mariadb, "slave_type_conversions", False)
+    own = Settings.read(variables, traits)
+    return PairSettings(own, own)
+
+
+def col(name: str, full: str = "int(11)", **more: object) -> Column:
+    row = {"COLUMN_NAME": name, "ORDINAL_POSITION": 1, "COLUMN_TYPE": full, "IS_NULLABLE": "YES",
+           "EXTRA": "", "COLUMN_DEFAULT": None, **more}
+    return column(row, mariadb=True)
+
+
+def table(*columns: Column, keys: tuple[Key, ...] = (), text: str = "") -> TableDef:
+    placed = tuple(dataclasses.replace(c, position=n) for n, c in enumerate(columns, 1))
+    return TableDef("t", "InnoDB", "utf8mb4_bin", "", "", False, placed, keys, text=text)
+
+
+@pytest.mark.parametrize(("full", "wanted"), [
+    ("decimal(10,2) unsigned", ("decimal", 10, 2, True)), ("int(11)", ("int", 0, 0, False)),
+    ("bigint unsigned", ("bigint", 0, 0, True)), ("datetime(6)", ("datetime", 6, 0, False)),
+    ("int(10) unsigned zerofill", ("int", 0, 0, True)),
+    ("enum('a','it''s','unsigned')", ("enum", 0, 0, False)),
+])
+def test_types(full: str, wanted: tuple[object, ...]) -> None:
+    got = parse_type(full)
+    assert (got.name, got.size, got.scale, got.unsigned) == wanted
+
+
+def test_members_and_sizes() -> None:
+    assert parse_type("enum('a','it''s',',')").members == ("a", "it''s", ",")
+    many = ",".join(f"'{n}'" for n in range(256))
+    assert parse_type(f"enum({many})").pack_bytes == 2
+    assert parse_type("set('1','2','3','4','5','6','7','8','9')").pack_bytes == 2
+    assert parse_type("mediumint").low_high == (-8388608, 8388607)
+
+
+def kinds(old: TableDef, new: TableDef) -> list[tuple[str, str]]:
+    return [(c.kind, c.name) for c in table_changes(old, new)]
+
+
+def test_differences() -> None:
+    a, b, c, d = (col(n) for n in "abcd")
+    assert kinds(table(a, b), table(a, b, c)) == [(Kind.COLUMN_ADDED, "c")]
+    assert kinds(table(a, b), table(a, c)) == [(Kind.COLUMN_RENAMED, "c")]
+    assert kinds(table(a, b, c), table(a, c)) == [(Kind.COLUMN_DROPPED, "b")]
+    assert kinds(table(a, b, c, d), table(a, d, b, c)) == [(Kind.COLUMN_MOVED, "d")]
+    assert kinds(table(a, b, text="x"), table(a, b, text="y")) == [(Kind.UNKNOWN, "")]
+    # Dropped in the middle and another added last: not a rename, and nothing is in its place.
+    assert sorted(kinds(table(a, b, c), table(a, c, d))) == [
+        (Kind.COLUMN_ADDED, "d"), (Kind.COLUMN_DROPPED, "b")]
+
+
+def test_alignment() -> None:
+    a, b, c, d = (col(n) for n in "abcd")
+    assert is_aligned((a, b), (a, b, c))
+    assert is_aligned((a, b, c), (a, b))
+    assert is_aligned((a, b), (a, d))
+    assert not is_aligned((a, b, c), (a, c))
+    assert not is_aligned((a, b), (a, c, b))
+    assert not is_aligned((a, b), (b, a))
+
+
+def level(old: TableDef, new: TableDef, pair: PairSettings) -> Level:
+    return max(f.level for f in judge(table_changes(old, new), pair))
+
+
+def test_formats_and_images() -> None:
+    old, new = table(col("a"), col("b")), table(col("a"), col("x"), col("b"))
+    assert level(old, new, links()) is Level.REFUSED
+    assert level(old, new, links({"binlog_format": "STATEMENT"})) is Level.SAFE
+    assert level(old, new, links({"binlog_format": "MIXED"})) is Level.REFUSED
+    one = table(col("a", COLUMN_DEFAULT="1"))
+    other = table(col("a", COLUMN_DEFAULT="2"))
+    assert level(one, other, links()) is Level.SAFE
+    assert level(one, other, links({**ROW, "binlog_row_image": "MINIMAL"})) is Level.REFUSED
+    assert level(one, other, links({"binlog_format": "STATEMENT"})) is Level.REFUSED
+
+
+def test_signs_exclude_each_other_on_mysql() -> None:
+    old = table(col("a", "int unsigned"), col("b", "int"))
+    new = table(col("a", "bigint unsigned"), col("b", "bigint"))
+    found = judge(table_changes(old, new), links(mariadb=False))
+    assert "ALL_UNSIGNED" in modes(found, forward=True)
+    assert [f.rule.id for f in conflicts(found, links(mariadb=False))] == ["settings-conflict"] * 2
+    found = judge(table_changes(old, new), links())
+    assert modes(found, forward=True) == {"ALL_NON_LOSSY"}
+    assert conflicts(found, links()) == []
+
+
+def test_rules_have_names_of_their_own() -> None:
+    ids = [r.id for r in (*RULES, *advice.RULES)]
+    assert len(ids) == len(set(ids))
+    assert all(r.title and r.why for r in (*RULES, *advice.RULES))
+
+
+def test_advice() -> None:
+    key = Key("k", False, "BTREE", (("a", 0, False),))
+    longer = Key("l", False, "BTREE", (("a", 0, False), ("b", 0, False)))
+    old = table(col("a"), col("b"), keys=(longer,))
+    new = table(col("a"), col("b"), col("f", "float"), keys=(key, longer))
+    said = {n.rule.id for n in advice.advise(table_changes(old, new))}
+    assert said == {"float-column", "redundant-index"}
