@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_alter
 from slackwater.outside.mysql_session import MysqlError, Session
 
@@ -40,8 +41,9 @@ class Verdict:
     unchecked: tuple[int, ...] = ()
 
 
-async def judge(passive: Session, active: Session, database: str, text: str) -> Verdict:
-    """Judge a file of SQL on the passive server. Leaves nothing behind."""
+async def judge(world: PairWorld, server: str, database: str, text: str) -> Verdict:
+    """Judge a file of SQL on the server that would be altered first. Leaves nothing behind."""
+    passive = await world.session(server)
     if len(text) > LONGEST:
         return Verdict((), (), reasons=(
             f"the file has {len(text):,} characters; {LONGEST:,} is the limit: a change of a "

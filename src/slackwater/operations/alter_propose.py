@@ -68,19 +68,21 @@ async def propose(
             return None, [*reasons, "which database? name it with --database: "
                           + (", ".join(names) or "there is none")]
         database = names[0]
-    verdict = await judge(session, await world.session(old), database, text)
+    gates: list[str] = []
     if seen.change is not None:
-        change, more = _same(seen.change, database, verdict.statements, new)
+        change, more = _same(seen.change, database, statements(text), new)
         if change is None:
             return None, [*reasons, more]
     else:
+        verdict = await judge(world, new, database, text)
+        gates += verdict.gates
         change, found = await _new_change(world, old, new, database, verdict, complies)
         reasons += found
     if change is None:
         return None, reasons
     world.figures.update({
         "change": change.id, "database": database, "statements": len(change.statements),
-        "until_finished": list(verdict.gates),
+        "until_finished": gates,
     })
     return alter.plan(world.name, _asked(world, old, new, limits), change), reasons
 
