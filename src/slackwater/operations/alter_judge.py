@@ -27,8 +27,7 @@ class Verdict:
     conversion setting of the new schema's servers must have while the old schema writes;
     `modes_other`: the other way round. `reasons`: why it is refused; `gates`: what the application
     may not do until the change is finished; `complies`: what it must comply with for the change
-    to be right at all, which a person has to say; `unchecked`: statements (from 0) that the server
-    takes only with foreign_key_checks = 0.
+    to be right at all, which a person has to say.
     """
 
     statements: tuple[str, ...]
@@ -38,7 +37,6 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     complies: tuple[str, ...] = ()
-    unchecked: tuple[int, ...] = ()
 
 
 async def judge(world: PairWorld, server: str, database: str, text: str) -> Verdict:
