@@ -100,7 +100,7 @@ def test_lines_are_taken_apart() -> None:
 
 def test_a_change_is_the_same_after_it_was_written_down() -> None:
     change = Change("x", "altering", 1.5, "db", ("ALTER TABLE t FORCE",), "b", "a", ("c",),
-                    ("ALL_NON_LOSSY",), (), {"a": ""}, {"b": 1}, {}, {"t": OLD}, {}, 1.0, (0,))
+                    ("ALL_NON_LOSSY",), (), {"a": ""}, {"b": 1}, {}, {"t": OLD}, {}, 1.0)
     assert Change.parse(change.text()) == change
     assert change.complete("b") and not change.touched("a")
 

@@ -42,7 +42,6 @@ class Change:
     before: Mapping[str, str] = field(default_factory=dict)
     after: Mapping[str, str] = field(default_factory=dict)
     began: float = 0.0
-    unchecked: tuple[int, ...] = ()  # statements (from 0) that need foreign_key_checks = 0
 
     @property
     def open(self) -> bool:
@@ -72,7 +71,7 @@ class Change:
         """From `text`; a newer slackwater's additions are left out."""
         raw: dict[str, Any] = json.loads(text)
         known = {f.name for f in fields(cls)}
-        tuples = ("statements", "replicas", "modes_first", "modes_other", "unchecked")
+        tuples = ("statements", "replicas", "modes_first", "modes_other")
         values: dict[str, Any] = {
             k: tuple(v) if k in tuples else v for k, v in raw.items() if k in known
         }

@@ -20,8 +20,7 @@ class Verdict:
     the new schema's servers must have while the old schema writes; `modes_other`: the other way
     round. `reasons`: why it is refused; `gates`: what the application may not do until the change
     is finished; `complies`: what it must comply with for the change to be right at all, which a
-    person has to say; `unchecked`: statements (from 0) that the server takes only with
-    foreign_key_checks = 0.
+    person has to say.
     """
 
     statements: tuple[str, ...]
@@ -31,7 +30,6 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     complies: tuple[str, ...] = ()
-    unchecked: tuple[int, ...] = ()
 
 
 def statements(text: str) -> tuple[str, ...]:
@@ -59,7 +57,6 @@ async def judge(world: PairWorld, server: str, database: str, text: str) -> Verd
         tuple(sorted(report.forward)), tuple(sorted(report.back)), tuple(reasons),
         tuple(dict.fromkeys(g for f in report.findings for g in f.until_finished)),
         tuple(_why(f) for f in report.findings if f.level is Level.COMPLY),
-        tuple(n for n, s in enumerate(report.statements) if s.without_foreign_key_checks),
     )
 
 

@@ -130,7 +130,6 @@ async def _new_change(
         state=ALTERING, since=clock.unix(), database=database, statements=verdict.statements,
         first=new, other=old, replicas=world.replicas, modes_first=verdict.modes_first,
         modes_other=verdict.modes_other, before=before, began=clock.unix(),
-        unchecked=verdict.unchecked,
     ), reasons
 
 
