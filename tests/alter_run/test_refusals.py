@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tests.alter_run.scene import DATABASE, alter, columns, conversions, on, state
 from tests.servers.command import slackwater
@@ -48,4 +50,4 @@ def test_servers_that_differ_already_and_nothing_to_finish(shop: LabFacts) -> No
        f" ALTER TABLE {DATABASE}.items ADD COLUMN z INT")
     said = alter(shop, "ALTER TABLE items ADD COLUMN x INT")
     assert said.report["outcome"] == "refused"
-    assert "items: defined differently on b and a already" in said.report["reasons"][0]
+    assert re.search("items.* on b and a", said.report["reasons"][0])
