@@ -120,7 +120,7 @@ def test_the_operator_and_its_host_are_lost_while_a_statement_runs(shop: LabFact
             stderr=subprocess.DEVNULL,
         )
         waiting = ("SELECT COUNT(*) AS n FROM information_schema.PROCESSLIST"
-                   " WHERE INFO LIKE 'ALTER%'")
+                   " WHERE INFO LIKE 'ALTER%' AND STATE LIKE '%metadata lock%'")
         eventually(lambda: on(shop, "b", waiting)[0]["n"], "the ALTER waiting for a reader",
                    limit_s=60)
         running.kill()
