@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pymysql
 import pytest
@@ -46,7 +47,8 @@ def test_there_back_again_and_finished(shop: LabFacts) -> None:
         assert on(shop, "a", NEW_ROWS) == [{"n": 10_000}]
 
         for text in (WIDEN, DROP):
-            assert alter(shop, text).report["outcome"] == "done"
+            said = alter(shop, text).report
+            assert said["outcome"] == "done", said["reasons"]
             refused = alter(shop, "ALTER TABLE items ADD COLUMN other INT")
             assert "another schema change is open" in refused.report["reasons"][0]
             assert slackwater(shop, "alter", "finish").report["outcome"] == "done"
@@ -107,7 +109,9 @@ def test_cut_off_and_mended(shop: LabFacts) -> None:
 
 
 def test_the_operator_and_its_host_are_lost_while_a_statement_runs(shop: LabFacts) -> None:
-    reader = pymysql.connect(unix_socket=str(shop.servers["b"]["socket"]), user="root")
+    host, _, port = str(shop.servers["b"]["address"]).rpartition(":")
+    password = Path(shop.app["password_file"]).read_text().strip()
+    reader = pymysql.connect(host=host, port=int(port), user="app", password=password)
     try:
         with reader.cursor() as cursor:
             cursor.execute("BEGIN")
