@@ -136,7 +136,8 @@ def test_the_operator_and_its_host_are_lost_while_a_statement_runs(shop: LabFact
     eventually(lambda: not on(shop, "b", waiting)[0]["n"], "the lost ALTER ending", limit_s=60)
     found = slackwater(shop, "status").report["alter"]
     assert (found["state"], found["first"]) == ("altering", "b")
-    assert alter(shop, WIDEN).report["outcome"] == "done"
+    said = alter(shop, WIDEN).report
+    assert said["outcome"] == "done", said["reasons"]
     assert state(shop)["state"] == "half done"
     caught_up(shop, "b")
     assert conversions(shop, "a")
