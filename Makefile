@@ -28,12 +28,16 @@ bench: setup  ## slackwater and its gate, beside the method by hand and SYN drop
 	@.venv/bin/python -m bench.switchover
 	@.venv/bin/python bench/hold_waiting.py
 	@.venv/bin/python -m bench.hold
+	@.venv/bin/python -m bench.alter
 
 sweep: setup servers  ## the whole failure sweep (the tests run a part of it)
 	@.venv/bin/python -m tests.sweep
 
 matrixalter: setup servers  ## the linter of schema changes against real pairs: every change, server and format
 	@.venv/bin/python -m tests.alter
+
+altersweep: setup servers  ## schema changes cut off at every step, each server killed (half an hour)
+	@.venv/bin/python -m tests.alter_run.sweep
 
 clean:  ## remove .venv and caches
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

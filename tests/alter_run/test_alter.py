@@ -94,11 +94,8 @@ def test_a_column_that_was_dropped_cannot_be_brought_back_by_statements(shop: La
 
 CUTS = [
     sweep.Case("alter", "AlterPassive", "killed", "again"),
-    sweep.Case("alter", "AlterPassive", "killed", "recover"),
     sweep.Case("alter", "AlterPassive", "b", "recover"),
-    sweep.Case("alter", "KeepConversions", "kill", "recover"),
     sweep.Case("finish", "AlterOther", "killed", "again"),
-    sweep.Case("revert", "RestoreSchema", "b", "again"),
 ]
 
 
