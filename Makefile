@@ -1,7 +1,7 @@
 # slackwater: `make help` lists the targets. `make demo` and `make test` need nothing but this.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check bench sweep matrixalter clean
+.PHONY: help setup servers demo test check bench sweep matrixalter altersweep clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
