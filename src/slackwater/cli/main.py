@@ -18,7 +18,9 @@ from slackwater.cli import (
     inspect,
     lab,
     maintain,
+    member,
     pair,
+    registry,
     snapshot,
     switch,
 )
@@ -41,6 +43,10 @@ app.command("thaw")(freeze.thaw)
 app.add_typer(hooks.app, name="hooks")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(pair.app, name="pair")
+app.command("deregister")(member.deregister)
+app.command("members")(member.members)
+app.command("register")(member.register)
+app.add_typer(registry.app, name="registry")
 app.command("history")(inspect.history)
 app.command("recover")(switch.recover)
 app.command("switchover")(switch.switchover)
