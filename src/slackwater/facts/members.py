@@ -62,7 +62,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A member as it is kept. (boot, seq) order what one member says; (0, 0): it does not order."""
+    """A member as it is kept. (boot, seq) order what one member says; (0, 0): it does not order.
+
+    `lease_s` 0: it does not renew (a start-up script registered it); probes alone say whether it
+    lives.
+    """
 
     member: Member
     lease_s: float = DEFAULT_LEASE_S
@@ -72,8 +76,8 @@ class Record:
     def __post_init__(self) -> None:
         if isinstance(self.lease_s, bool) or not isinstance(self.lease_s, int | float):
             raise ValueError("lease: a number of seconds")
-        if not MIN_LEASE_S <= self.lease_s <= MAX_LEASE_S:
-            raise ValueError(f"lease: {MIN_LEASE_S:g} to {MAX_LEASE_S:g} seconds")
+        if self.lease_s and not MIN_LEASE_S <= self.lease_s <= MAX_LEASE_S:
+            raise ValueError(f"lease: {MIN_LEASE_S:g} to {MAX_LEASE_S:g} seconds, or 0 for none")
         whole("boot", self.boot, 0, MAX_COUNTER)
         whole("seq", self.seq, 0, MAX_COUNTER)
 

@@ -94,8 +94,10 @@ def read(path: Path) -> dict[str, Key]:
 
 
 def _key(name: str, said: dict[str, Any]) -> Key:
-    lists = {k: tuple(said[k]) for k in ("pools", "networks") if k in said}
-    return Key(**{**said, "name": name, **lists})
+    fields: dict[str, Any] = dict(said)
+    for each in ("pools", "networks"):
+        fields[each] = tuple(said.get(each, ()))
+    return Key(name, **fields)
 
 
 def _write(path: Path, known: dict[str, Key]) -> None:

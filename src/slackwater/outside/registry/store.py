@@ -41,8 +41,11 @@ class Store(Protocol):
     async def renew(self, record: Record) -> None:
         """It was heard again, unchanged. Cheap; may do nothing where ages are not kept."""
 
-    async def remove(self, pool: str, member: str) -> None:
-        """Forget it. One that is not there is no error."""
+    async def remove(self, pool: str, member: str, *, silent_s: float = 0.0) -> None:
+        """Forget it, unless another registry heard it less than `silent_s` ago (0: whatever).
+
+        One that is not there is no error.
+        """
 
     async def put_shares(self, pool: str, shares: Shares) -> bool:
         """Keep them if the pool's revision is one below theirs; whether they were kept."""

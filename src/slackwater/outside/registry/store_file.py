@@ -67,16 +67,18 @@ class FileStore:
     async def put(self, record: Record) -> None:
         """On disk before the return."""
         old = self._records.get(record.member.key)
-        if why := why_stale(old, record):
+        if old != record and (why := why_stale(old, record)):
             raise Stale(why)
         self._records[record.member.key] = record
         await self._write()
 
     async def renew(self, record: Record) -> None:
         """Only remembered: a later write has its seq."""
+        if record.member.key not in self._records:
+            await self.put(record)
         self._records[record.member.key] = record
 
-    async def remove(self, pool: str, member: str) -> None:
+    async def remove(self, pool: str, member: str, *, silent_s: float = 0.0) -> None:
         """On disk before the return."""
         if self._records.pop((pool, member), None) is not None:
             await self._write()

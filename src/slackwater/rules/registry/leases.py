@@ -13,6 +13,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+DEAD_PROBES, DEAD_OVER_S = 3, 30.0
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -22,8 +24,8 @@ class Limits:
     freeze_above: float = 0.3  # more of a pool than this late at once: freeze
     per_pass: float = 0.15  # at most so much of a pool is removed in one pass (but one may)
     fall: int = 2  # probes in a row that fail: it gets nothing new
-    dead_probes: int = 3  # in a freeze: dead after so many failed probes …
-    dead_over_s: float = 30.0  # … over so long
+    dead_probes: int = DEAD_PROBES  # in a freeze: dead after so many failed probes …
+    dead_over_s: float = DEAD_OVER_S  # … over so long
     min_members: int = 1  # never fewer than these are left
 
 
@@ -41,6 +43,9 @@ class Standing:
 
     @property
     def late(self) -> bool:
+        """Silent for longer than its lease; without a lease: dead by probes."""
+        if not self.lease_s:
+            return self.fails >= DEAD_PROBES and self.failing_s >= DEAD_OVER_S
         return self.age_s > self.lease_s
 
 

@@ -26,7 +26,7 @@ def lease_s(asked: float, members: int) -> float:
     """The lease that is granted: longer than asked where there are many members, so that all
     renewals together (three in a lease) stay below RENEWALS_PER_S. Balancers' own checks find
     the dead in seconds whatever the lease."""
-    return max(asked, 3.0 * members / RENEWALS_PER_S)
+    return max(asked, 3.0 * members / RENEWALS_PER_S) if asked else 0.0
 
 
 def renew_after_s(lease: float) -> float:

@@ -50,8 +50,9 @@ class Registration(_Model):
         Literal["up", "drain"], Field(description="`drain`: nothing new; what it has goes on.")
     ] = "up"
     lease: Annotated[
-        float, Field(ge=members.MIN_LEASE_S, le=members.MAX_LEASE_S, allow_inf_nan=False,
-                     description="Seconds without a renewal after which it is suspected.")
+        float, Field(ge=0, le=members.MAX_LEASE_S, allow_inf_nan=False,
+                     description="Seconds without a renewal after which it is suspected; 3 at "
+                                 "least. 0: never renewed, only probes say that it lives.")
     ] = members.DEFAULT_LEASE_S
     boot: Annotated[Counter, Field(description="Goes up with each start of the member.")] = 0
     seq: Annotated[Counter, Field(description="Goes up with each request since.")] = 0

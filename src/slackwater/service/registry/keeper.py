@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from slackwater import clock
 from slackwater.facts.members import PoolView, Shares
@@ -25,8 +25,7 @@ class Keeper:
     """One for a registry. `views` is what balancers shall have; `revision` numbers it."""
 
     def __init__(
-        self, roster: Roster, limits: Mapping[str, Limits], *, probe_s: float,
-        forget: Callable[[Key, float], None] | None = None,
+        self, roster: Roster, limits: Mapping[str, Limits], *, probe_s: float
     ) -> None:
         self.roster, self._limits, self._probe_s = roster, limits, probe_s
         self.appliers: list[Applier] = []
@@ -109,7 +108,9 @@ class Keeper:
                 changed = self._view(pool, verdict) or changed
             self.verdicts[pool] = verdict
         for key in remove:
-            await roster.remove(key)
+            entry = roster.entry(key)
+            if entry is not None:
+                await roster.remove(key, silent_s=entry.record.lease_s)
         if changed:
             self.revision += 1
         self.judged = revision

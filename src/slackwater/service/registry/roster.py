@@ -124,10 +124,13 @@ class Roster:
         self._keep_last_good()
         return Answer(self.revision, stored)
 
-    async def remove(self, key: Key) -> Answer:
-        """Forget a member; one that is not there is no error."""
+    async def remove(self, key: Key, *, silent_s: float = 0.0) -> Answer:
+        """Forget a member; one that is not there is no error.
+
+        `silent_s`: because it was not heard for so long; others may have heard it since.
+        """
         self._drop(key)
-        stored = await self._tell(key, self.store.remove(*key), None)
+        stored = await self._tell(key, self.store.remove(*key, silent_s=silent_s), None)
         self._keep_last_good()
         return Answer(self.revision, stored)
 
