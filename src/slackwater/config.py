@@ -184,6 +184,15 @@ class LimitsTable(_Table):
         return self
 
 
+class RegistryTable(_Table):
+    """The registry of servers behind load balancers, for `slackwater pool`."""
+
+    urls: Annotated[tuple[str, ...], Field(min_length=1)]  # one for each balancer's host
+    key_file: File
+    key: str | None = None  # the key's name; without it, that of the file
+    ca: File | None = None
+
+
 class StateTable(_Table):
     """Where journals and locks are."""
 
@@ -199,8 +208,20 @@ class Config(_Table):
     pairs: dict[Name, PairTable] = {}
     limits: LimitsTable = LimitsTable()
     state: StateTable = StateTable()
+    registry: RegistryTable | None = None
     lab: Annotated[bool, Field(strict=True)] = False
     _path: Path = PrivateAttr(default=Path())
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _registry_alone(cls, said: Any) -> Any:
+        """A file that knows a registry and no database is whole: nobody logs in anywhere."""
+        if isinstance(said, dict) and "registry" in said and not said.keys() & {
+            "servers", "accounts", "pairs", "balancers"
+        }:
+            nobody = {"slackwater": {"password_env": "SLACKWATER_PASSWORD"}}
+            return {**said, "servers": {}, "accounts": nobody}
+        return said
 
     @pydantic.model_validator(mode="after")
     def _names_fit(self) -> Config:
@@ -334,6 +355,7 @@ def _keys_beside(where: list[str]) -> list[str]:
         "servers": ServerTable, "balancers": BalancerTable,
         "accounts": AccountTable if len(where) > 2 else Accounts,
         "pairs": PairTable, "limits": LimitsTable, "state": StateTable,
+        "registry": RegistryTable,
     }
     table = Config if len(where) == 1 else tables.get(where[0], Config)
     return list(table.model_fields)

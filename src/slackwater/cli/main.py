@@ -20,6 +20,7 @@ from slackwater.cli import (
     maintain,
     member,
     pair,
+    pool,
     registry,
     snapshot,
     switch,
@@ -45,6 +46,7 @@ app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(pair.app, name="pair")
 app.command("deregister")(member.deregister)
 app.command("members")(member.members)
+app.add_typer(pool.app, name="pool")
 app.command("register")(member.register)
 app.add_typer(registry.app, name="registry")
 app.command("history")(inspect.history)

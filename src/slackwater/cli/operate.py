@@ -19,12 +19,13 @@ from slackwater.cli.interrupts import Interrupts, interruptible
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
-from slackwater.operations import hold, hold_clients, restart, snapshot, switchover, upgrade
+from slackwater.operations import hold, hold_clients, pool, restart, snapshot, switchover, upgrade
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
-from slackwater.operations.servers_world import ServersWorld
+from slackwater.operations.pool_world import PoolWorld
 from slackwater.operations.snapshot import SnapshotWorld
+from slackwater.operations.world import World
 from slackwater.plan import journal
 from slackwater.plan.faults import VARIABLE, Faults
 from slackwater.plan.journal import Journal, JournalError, Past
@@ -33,7 +34,7 @@ from slackwater.plan.runner import Runner
 from slackwater.plan.step import Outcome, Plan
 from slackwater.rules.agreement import agreement
 
-AnyWorld = TypeVar("AnyWorld", bound=ServersWorld)
+AnyWorld = TypeVar("AnyWorld", bound=World)
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,13 @@ def _snapshot_of(settings: Config, planned: dict[str, Any]) -> SnapshotWorld:
     return SnapshotWorld(settings, snapshot.Asked.read(planned["arguments"]).server)
 
 
+def _pool_of(settings: Config, planned: dict[str, Any]) -> PoolWorld:
+    return PoolWorld(settings, pool.Asked.read(planned["arguments"]).pool)
+
+
 KINDS: dict[str, Kind[Any]] = {
     "switchover": Kind(switchover.plan_again, _pair_of, switchover.resume, _agreed),
+    "pool": Kind(pool.plan_again, _pool_of, pool.resume, pool.settled),
     "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
     "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),
     "upgrade": Kind(upgrade.plan_again, _held, hold_clients.resume, hold.settled),
@@ -275,7 +281,7 @@ def only_one(settings: Config, pair: str) -> Iterator[None]:
 
 def _called(name: str) -> str:
     kind, _, server = name.partition(".")
-    return f"server {server}" if kind == "server" and server else f"pair {name}"
+    return f"{kind} {server}" if kind in ("server", "pool") and server else f"pair {name}"
 
 
 def unfinished(settings: Config, pair: str | None) -> list[Past]:

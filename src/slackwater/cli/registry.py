@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from slackwater.config import host_port
 from slackwater.errors import Refused, UsageError
-from slackwater.outside.registry import keys
+from slackwater.facts.server import ServerAddress
+from slackwater.outside.mysql_session import Session
+from slackwater.outside.registry import keys, units
+from slackwater.outside.registry import sql as sql_text
+from slackwater.outside.secrets import read_password
 from slackwater.service.registry import serve as serving
 from slackwater.service.registry import settings as registry_settings
 
@@ -42,6 +48,84 @@ def serve(file: FileOption = None) -> None:
       slackwater registry serve --config /etc/slackwater/registry.toml
     """
     asyncio.run(serving.serve(registry_settings.load(registry_settings.find(file))))
+
+
+@app.command("sql")
+def sql(
+    server: Annotated[
+        list[str] | None,
+        typer.Option("--server", help="Account that registers itself, such as web@10.0.0.%."),
+    ] = None,
+    registry: Annotated[
+        list[str] | None, typer.Option("--registry", help="The registry's own account.")
+    ] = None,
+    database: Annotated[str, typer.Option("--database")] = "slackwater_registry",
+    install: Annotated[
+        bool, typer.Option("--install", help="Do it, as the account of --user, instead of print.")
+    ] = False,
+    at: Annotated[str, typer.Option("--address", help="HOST:PORT, with --install.")] = "",
+    socket: Annotated[str, typer.Option("--socket", help="Or the server's unix socket.")] = "",
+    user: Annotated[str, typer.Option("--user", help="An administrator's account.")] = "root",
+    option_file: Annotated[
+        Path | None, typer.Option("--option-file", help="A MySQL option file with its password.")
+    ] = None,
+) -> None:
+    """Print the tables, procedures and grants for members kept in MySQL or MariaDB.
+
+    The accounts of --server and --registry have to be there. Safe to repeat. Example:
+
+      slackwater registry sql --server 'web@10.0.0.%' --registry 'registry@10.0.0.5' | mysql
+    """
+    try:
+        statements = [*sql_text.schema(database),
+                      *sql_text.grants(database, servers=server or (), registry=registry or ())]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not install:
+        print(sql_text.script(statements), end="")
+        return
+    if not at and not socket:
+        raise UsageError("say where to install it", hint="--address HOST:PORT, or --socket PATH")
+    host, port = host_port(at) if at else ("", 3306)
+    password = read_password(option_file=option_file) if option_file else ""
+    where = ServerAddress(name="registry", user=user, password=password, host=host, port=port,
+                          socket=socket)
+    asyncio.run(_install(where, statements))
+    print(f"Installed {database} on {where.where}.")
+
+
+async def _install(at: ServerAddress, statements: list[str]) -> None:
+    async with await Session.open(at) as session:
+        for statement in statements:
+            await session.run(statement, limit_s=30)
+
+
+@app.command("unit")
+def unit(
+    what: Annotated[
+        str, typer.Argument(help=f"One of: {', '.join(units.KINDS)}.")
+    ],
+    service: Annotated[
+        str, typer.Option("--service", help="The balancer's, or the member's server's, service.")
+    ] = "apache2.service",
+    command: Annotated[
+        str, typer.Option("--command", help="For `member`: the options of `slackwater register`.")
+    ] = "--pool web --port 80 --registry https://lb1:8440 --key-file /etc/slackwater/web1.key",
+) -> None:
+    """Print a file for systemd or sudo; its first line says where it goes.
+
+    serve: the registry, as a user of its own. sudoers: the one privileged command, a reload.
+    path: the same without sudo. member: `slackwater register` beside a web server.
+
+    Example:
+
+      slackwater registry unit sudoers --service nginx.service
+    """
+    program = shutil.which("slackwater") or "/usr/bin/slackwater"
+    try:
+        print(units.text(what, service=service, command=command, program=program), end="")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 @key_app.command("new")

@@ -152,6 +152,20 @@ class PoolView:
     targets: tuple[Target, ...]
 
 
+def why_stale(old: Record | None, new: Record) -> str:
+    """Why `new` must not replace `old`; "" when it may.
+
+    A member numbers its starts (boot) and what it says since (seq), so a renewal that was on its
+    way for long cannot undo a drain. Who does not number (boot 0: a start-up script) is taken at
+    its word: its requests are fresh and signed.
+    """
+    if old is None or new.boot == 0 or old.boot == 0:
+        return ""
+    if (new.boot, new.seq) > (old.boot, old.seq):
+        return ""
+    return f"it is older than what is known (boot {old.boot}, seq {old.seq})"
+
+
 def pool_name(text: object) -> str:
     """The text, when it can name a pool. Raises ValueError."""
     if not isinstance(text, str) or not _POOL.fullmatch(text):

@@ -54,6 +54,10 @@ class Apache:
         self._pools = [p for p in pools if p.mode == "http"]
         self._loaded = ""
 
+    def has_members(self) -> bool:
+        """Whether the file in place has any."""
+        return self._files.differs(render(self._pools, []))
+
     async def at_once(self, views: Sequence[PoolView]) -> bool:
         """Nothing but a reload changes Apache for good."""
         return render(self._pools, views) == self._loaded

@@ -26,6 +26,9 @@ class Balancer(Protocol):
 
     name: str
 
+    def has_members(self) -> bool:
+        """Whether the file in place, written by an earlier registry, has members."""
+
     async def at_once(self, views: Sequence[PoolView]) -> bool:
         """Do what can be done without a reload; whether all is in effect now."""
 
@@ -49,6 +52,14 @@ class Files:
     check: tuple[str, ...]
     reload: tuple[str, ...]
     pid_file: Path | None = None
+
+    def differs(self, empty: str) -> bool:
+        """Whether the file in place is one of ours, and not this one."""
+        try:
+            text = self.file.read_text()
+        except (OSError, UnicodeDecodeError):
+            return False
+        return text.splitlines()[:1] == empty.splitlines()[:1] and text != empty
 
     async def place(self, where: str, text: str) -> bool:
         """Check a candidate, then put it in place in one go. False: it was so already.

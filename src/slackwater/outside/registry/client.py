@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,9 @@ def secret_of(path: Path) -> str:
         text = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the key in {path}: {error}") from error
-    if mode & 0o077:
+    # systemd's credentials are for the service alone, by an access list that looks like a group's.
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    if mode & 0o077 and not (credentials and path.parent == Path(credentials)):
         raise ConfigError(f"the key in {path} may be read by others", hint=f"chmod 600 {path}")
     if not text:
         raise ConfigError(f"{path} is empty", hint="`slackwater registry key new NAME` makes one")

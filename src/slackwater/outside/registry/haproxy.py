@@ -120,6 +120,10 @@ class HAProxy:
         self._done: dict[str, PoolView] = {}  # what the process has been told, by pool
         self._reload = False
 
+    def has_members(self) -> bool:
+        """Whether the file in place has any."""
+        return self._files.differs(render(self._pools, []))
+
     async def at_once(self, views: Sequence[PoolView]) -> bool:
         """Tell the process; False when it lacks a backend, which only a reload gives it."""
         whole = True

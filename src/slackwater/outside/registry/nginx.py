@@ -63,6 +63,10 @@ class Nginx:
         if not files.check:
             self._files = Files(files.file, check(self._around), files.reload, files.pid_file)
 
+    def has_members(self) -> bool:
+        """Whether the file in place has any."""
+        return self._files.differs(render(self._pools, []))
+
     async def at_once(self, views: Sequence[PoolView]) -> bool:
         """Only a reload changes nginx."""
         return render(self._pools, views) == self._loaded

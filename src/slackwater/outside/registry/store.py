@@ -36,7 +36,7 @@ class Store(Protocol):
         """Everything that is there now."""
 
     async def put(self, record: Record) -> None:
-        """Keep it; it is safe when this returns. Raises Stale (see rules/registry/order.py)."""
+        """Keep it; it is safe when this returns. Raises Stale (see facts.members.why_stale)."""
 
     async def renew(self, record: Record) -> None:
         """It was heard again, unchanged. Cheap; may do nothing where ages are not kept."""

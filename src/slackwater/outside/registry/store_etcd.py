@@ -12,11 +12,10 @@ import math
 from collections.abc import Sequence
 
 from slackwater.errors import OutsideError
-from slackwater.facts.members import Record, Shares
+from slackwater.facts.members import Record, Shares, why_stale
 from slackwater.outside.registry import etcd
 from slackwater.outside.registry.etcd import Etcd, KeyValue
 from slackwater.outside.registry.store import Image, Stale
-from slackwater.rules.registry.order import why_stale
 
 _TRIES = 4  # of a change that others change at the same time
 

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from slackwater.errors import OutsideError
-from slackwater.facts.members import Record, Shares
+from slackwater.facts.members import Record, Shares, why_stale
 from slackwater.outside.registry.store import Image, Stale
-from slackwater.rules.registry.order import why_stale
 
 _FORM = 1
 

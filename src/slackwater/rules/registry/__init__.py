@@ -1,1 +1,1 @@
-"""What the registry decides: leases, order, colours, pace."""
+"""What the registry decides: leases, colours, pace."""

@@ -105,30 +105,54 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 SIGNED: dict[str, Any] = {"security": [{"signature": []}]}
 
 
-def make(roster: Roster, keeper: Keeper, *, allow_loopback: bool) -> FastAPI:
-    """The application. In front of it stands the gate, which proves who asks."""
-    app = FastAPI(title="slackwater registry", version=__version__, docs_url=None, redoc_url=None,
-                  description="Servers join and leave their load balancer by themselves.")
-    _describe(app)
+class _Api:
+    """The routes' common part: whom they are for, and when they answer."""
 
-    def allowed(request: Request, pool: str, member: str) -> Caller:
+    def __init__(self, roster: Roster, keeper: Keeper, *, allow_loopback: bool) -> None:
+        self.roster, self.keeper, self.allow_loopback = roster, keeper, allow_loopback
+
+    def caller(self, request: Request, pool: str, member: str = "") -> Caller:
+        """Who asks, if the key is for this pool and member. Raises HTTPException."""
         caller: Caller = request.scope["caller"]
-        if why := caller.key.why_not(pool, member):
+        key = caller.key
+        why = key.why_not(pool, member) if member else (
+            f"the key {key.name} is not for the pool {pool}"
+            if key.pools and pool not in key.pools else "")
+        if why:
             raise HTTPException(403, why)
-        if pool not in roster.pools:
+        if pool not in self.roster.pools:
             raise HTTPException(404, f"there is no pool {pool}")
         return caller
 
-    async def answer(answer: Answer, record: Record | None, key: tuple[str, str],
-                     wait: str | None, timeout: float) -> Registered:
+    async def answer(
+        self, answer: Answer, record: Record | None, key: tuple[str, str], wait: str | None,
+        timeout: float,
+    ) -> Registered:
+        """What a member is told, now or when it is in effect."""
         applied = False
         if wait:
-            applied = await keeper.wait_applied(key, answer.revision, timeout)
+            applied = await self.keeper.wait_applied(key, answer.revision, timeout)
         said = Registered(revision=answer.revision, applied=applied, stored=answer.stored)
         if record is not None:
             said.address, said.lease = record.member.address, record.lease_s
             said.renew_after = pace.renew_after_s(record.lease_s)
         return said
+
+
+def make(roster: Roster, keeper: Keeper, *, allow_loopback: bool) -> FastAPI:
+    """The application. In front of it stands the gate, which proves who asks."""
+    app = FastAPI(title="slackwater registry", version=__version__, docs_url=None, redoc_url=None,
+                  description="Servers join and leave their load balancer by themselves.")
+    _describe(app)
+    api = _Api(roster, keeper, allow_loopback=allow_loopback)
+    _routes_of_members(app, api)
+    _routes_of_shares(app, api)
+    _routes_to_look(app, api)
+    return app
+
+
+def _routes_of_members(app: FastAPI, api: _Api) -> None:
+    roster = api.roster
 
     @app.put("/v1/pools/{pool}/members/{member}", responses=REFUSALS, openapi_extra=SIGNED)
     async def register(
@@ -136,19 +160,19 @@ def make(roster: Roster, keeper: Keeper, *, allow_loopback: bool) -> FastAPI:
         wait: Wait = None, timeout: Timeout = 5.0,
     ) -> Registered:
         """Register a member, renew its lease, or change it: always the same request."""
-        caller = allowed(request, pool, member)
+        caller = api.caller(request, pool, member)
         try:
             record = _record(pool, member, said, caller, roster.count,
-                             allow_loopback=allow_loopback)
-            if why := unfit(record, roster.known_pools[pool]):
-                raise HTTPException(403, why)
+                             allow_loopback=api.allow_loopback)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
+        if why := unfit(record, roster.known_pools[pool]):
+            raise HTTPException(403, why)
         try:
             done = await roster.put(record)
         except (Stale, ValueError) as error:
             raise HTTPException(409, str(error)) from None
-        return await answer(done, record, record.member.key, wait, timeout)
+        return await api.answer(done, record, record.member.key, wait, timeout)
 
     @app.delete("/v1/pools/{pool}/members/{member}", responses=REFUSALS, openapi_extra=SIGNED)
     async def deregister(
@@ -156,26 +180,13 @@ def make(roster: Roster, keeper: Keeper, *, allow_loopback: bool) -> FastAPI:
         wait: Wait = None, timeout: Timeout = 5.0,
     ) -> Registered:
         """Forget a member. One that is not known is forgotten already."""
-        allowed(request, pool, member)
+        api.caller(request, pool, member)
         done = await roster.remove((pool, member))
-        return await answer(done, None, (pool, member), wait, timeout)
+        return await api.answer(done, None, (pool, member), wait, timeout)
 
-    @app.get("/v1/pools", responses=REFUSALS, openapi_extra=SIGNED)
-    async def pools(request: Request) -> dict[str, Any]:
-        """Every pool that the key is for."""
-        key = request.scope["caller"].key
-        return {"pools": [pool_report(roster, keeper, p) for p in sorted(roster.pools)
-                          if not key.pools or p in key.pools], **health(roster, keeper)}
 
-    @app.get("/v1/pools/{pool}", responses=REFUSALS, openapi_extra=SIGNED)
-    async def one_pool(request: Request, pool: PoolName) -> dict[str, Any]:
-        """The members of a pool, their states, and what its balancers have."""
-        key = request.scope["caller"].key
-        if key.pools and pool not in key.pools:
-            raise HTTPException(403, f"the key {key.name} is not for the pool {pool}")
-        if pool not in roster.pools:
-            raise HTTPException(404, f"there is no pool {pool}")
-        return pool_report(roster, keeper, pool) | health(roster, keeper)
+def _routes_of_shares(app: FastAPI, api: _Api) -> None:
+    roster, keeper = api.roster, api.keeper
 
     @app.put("/v1/pools/{pool}/shares", responses=REFUSALS, openapi_extra=SIGNED)
     async def divide(
@@ -183,11 +194,9 @@ def make(roster: Roster, keeper: Keeper, *, allow_loopback: bool) -> FastAPI:
         wait: Wait = None, timeout: Timeout = 5.0,
     ) -> Divided:
         """Divide a pool's traffic among the colours of its members. For keys of administrators."""
-        caller: Caller = request.scope["caller"]
-        if caller.key.role != "admin" or caller.key.why_not(pool, ""):
+        caller = api.caller(request, pool)
+        if caller.key.role != "admin":
             raise HTTPException(403, f"the key {caller.key.name} is not for this")
-        if pool not in roster.pools:
-            raise HTTPException(404, f"there is no pool {pool}")
         try:
             shares = Shares(tuple(sorted(said.shares.items())), said.revision)
         except ValueError as error:
@@ -202,14 +211,29 @@ def make(roster: Roster, keeper: Keeper, *, allow_loopback: bool) -> FastAPI:
         applied = bool(wait) and await keeper.wait_applied((pool, ""), roster.revision, timeout)
         return Divided(revision=shares.revision, applied=applied)
 
+
+def _routes_to_look(app: FastAPI, api: _Api) -> None:
+    roster, keeper = api.roster, api.keeper
+
+    @app.get("/v1/pools", responses=REFUSALS, openapi_extra=SIGNED)
+    async def pools(request: Request) -> dict[str, Any]:
+        """Every pool that the key is for."""
+        key = request.scope["caller"].key
+        return {"pools": [pool_report(roster, keeper, p) for p in sorted(roster.pools)
+                          if not key.pools or p in key.pools], **health(roster, keeper)}
+
+    @app.get("/v1/pools/{pool}", responses=REFUSALS, openapi_extra=SIGNED)
+    async def one_pool(request: Request, pool: PoolName) -> dict[str, Any]:
+        """The members of a pool, their states, and what its balancers have."""
+        api.caller(request, pool)
+        return pool_report(roster, keeper, pool) | health(roster, keeper)
+
     @app.get("/v1/health")
     async def healthy() -> dict[str, Any]:
         """Whether the registry runs, with its store and its balancers; for anybody."""
         full = health(roster, keeper)
         return {"ok": True, "store": bool(not full["store"]["away"]), "time": int(clock.unix()),
                 "balancers": all(not b["trouble"] for b in full["balancers"])}
-
-    return app
 
 
 def _record(

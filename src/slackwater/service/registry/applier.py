@@ -31,6 +31,7 @@ class Applier:
         self.applied = self.settled = 0
         self.trouble = ""
         self.reloads = 0
+        self.not_before = 0.0  # on clock.mono(): the balancer is left as it is until then
         self._told = asyncio.Event()
         self._first = self._last = 0.0
         self._reloaded = -1e9
@@ -46,6 +47,9 @@ class Applier:
 
     async def run(self) -> None:
         """For ever."""
+        while (left_s := self.not_before - clock.mono()) > 0:
+            self.trouble = "left as it is while members come back, as none was known at the start"
+            await asyncio.sleep(left_s)
         while True:
             try:
                 async with asyncio.timeout(STILL_EVERY_S):

@@ -15,12 +15,11 @@ from typing import Any
 
 from slackwater import clock
 from slackwater.errors import OutsideError
-from slackwater.facts.members import Record, Shares, lies_in
+from slackwater.facts.members import Record, Shares, lies_in, why_stale
 from slackwater.facts.pools import Pool
 from slackwater.outside.registry.store import Image, Stale, Store
 from slackwater.outside.registry.store_file import FileStore
 from slackwater.rules.registry.leases import Standing
-from slackwater.rules.registry.order import why_stale
 
 STORE_LIMIT_S = 3.0
 GRACE_LEASES = 3.0
@@ -102,6 +101,21 @@ class Roster:
             self._away(error)
             image = await self._last_good.load() if self._last_good else Image()
         self._take(image, first=True)
+        if self._last_good is not None and not self.away:
+            await self._take_wiped(self._last_good)
+
+    async def _take_wiped(self, last_good: FileStore) -> None:
+        """A store that lost most of what was known while we were down was wiped: each member is
+        kept until its lease and its probes say otherwise."""
+        known = await last_good.load()
+        for pool, entries in self.pools.items():
+            before = [r for r in known.records if r.member.pool == pool and not r.member.draining]
+            gone = [r for r in before if r.member.id not in entries]
+            if len(gone) > max(1, math.ceil(VANISHED * len(before))):
+                self.faults.append(f"{len(gone)} members of {pool} vanished from the store")
+                for record in gone:
+                    if not unfit(record, self.known_pools[pool]):
+                        self._set(record, clock.mono(), admitted=True)
 
     async def put(self, record: Record) -> Answer:
         """Register or renew. Raises Stale, ValueError."""

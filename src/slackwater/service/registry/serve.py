@@ -12,8 +12,10 @@ from typing import Any
 
 import uvicorn
 
+from slackwater import clock
 from slackwater.config import host_port
 from slackwater.errors import ConfigError
+from slackwater.facts.members import DEFAULT_LEASE_S
 from slackwater.facts.server import ServerAddress
 from slackwater.outside.registry import apache, haproxy, nginx
 from slackwater.outside.registry.balancer import Balancer, Files
@@ -78,11 +80,15 @@ class Registry:
     async def run(self) -> None:
         """Serve until `stop`. Members and balancers stay as they are when it ends."""
         await self.roster.start()
+        for applier in self.keeper.appliers:
+            # Nothing is known, but the balancer has members: what was known is lost, and they come
+            # back with their next renewal. Till then they keep their traffic.
+            if not self.roster.count and applier.balancer.has_members():
+                applier.not_before = clock.mono() + DEFAULT_LEASE_S
+            applier.tell()
         serving = asyncio.ensure_future(self._serve())
         tasks = [asyncio.ensure_future(c) for c in (
             self.roster.follow(), self.keeper.run(), *(a.run() for a in self.keeper.appliers))]
-        for applier in self.keeper.appliers:
-            applier.tell()
         try:
             # One that ends is a fault of ours: better to be restarted than to be half there.
             done, _ = await asyncio.wait([serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
