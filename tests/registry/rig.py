@@ -157,7 +157,8 @@ class Balancer:
         eventually(lambda: listens(self.port), f"{self.kind} listens: {self.said()}")
 
     def said(self) -> str:
-        return self.log.read_text(errors="replace")[-1500:] if self.log.exists() else ""
+        files = [self.log, self.directory / "error.log"]
+        return "\n".join(f.read_text(errors="replace")[-1500:] for f in files if f.exists())
 
     def stop(self) -> None:
         if self.process is not None:

@@ -45,13 +45,15 @@ class Files:
 
     `check` has `{file}` where the candidate's path goes. `reload` is the only thing that needs a
     privilege; it has no argument from anywhere but the configuration.
-    `pid_file`: its main process; with it a reload counts when new workers are there.
+    `pid_file`: its main process; with it a reload counts when new workers are there, and where
+    old ones say so in their title (`leaving`), when they no longer take connections.
     """
 
     file: Path
     check: tuple[str, ...]
     reload: tuple[str, ...]
     pid_file: Path | None = None
+    leaving: str = ""
 
     def differs(self, empty: str) -> bool:
         """Whether the file in place is one of ours, and not this one."""
@@ -87,6 +89,14 @@ class Files:
             raise OutsideError(where, f"cannot write {self.file}: {error}", sent=False) from error
         return True
 
+    def _leaves(self, pid: int) -> bool:
+        if not self.leaving:
+            return True
+        try:
+            return self.leaving in Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        except OSError:
+            return True
+
     async def load(self, where: str) -> None:
         """Reload, and wait for it to be in effect. Raises OutsideError."""
         before = _workers(self.pid_file)
@@ -100,7 +110,7 @@ class Files:
         until = clock.mono() + EFFECT_LIMIT_S
         while before is not None and clock.mono() < until:
             now = _workers(self.pid_file)
-            if now and not now <= before:
+            if now and not now <= before and all(self._leaves(pid) for pid, _ in before & now):
                 return
             await asyncio.sleep(0.01)
         if before is not None:

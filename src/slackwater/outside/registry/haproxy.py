@@ -18,7 +18,9 @@ from slackwater.outside.haproxy_runtime import Runtime
 from slackwater.outside.registry.balancer import Files, header, only
 
 RELOAD = ("sudo", "-n", "/usr/bin/systemctl", "reload", "haproxy.service")
-PARAMETERS = "check inter 2s fall 2 rise 1"
+# Two refused connections are enough to be left out until the next check passes.
+PARAMETERS = ("check inter 2s fall 2 rise 1 "
+              "observe layer4 error-limit 2 on-error mark-down")
 _COMMANDS_A_LINE = 40  # a line has to fit HAProxy's buffer (16 KiB)
 _MAINT, _DRAIN = 0x01 | 0x04, 0x08 | 0x10  # bits of srv_admin_state
 
@@ -36,7 +38,8 @@ def render(pools: Sequence[Pool], views: Sequence[PoolView]) -> str:
     lines = header("HAProxy")
     for pool, view in only(pools, views):
         lines += ["", f"backend {pool.name}", f"    mode {pool.mode}", "    balance roundrobin",
-                  "    option redispatch", "    retries 3",
+                  # Each retry goes to another member, at once: not a second later to the same.
+                  "    option redispatch 1", "    retries 5",
                   "    timeout connect 2s", "    timeout queue 10s",
                   f"    timeout server {pool.timeout_s}s"]
         if pool.mode == "http":

@@ -11,6 +11,7 @@ which then goes on with what it has.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from slackwater.errors import OutsideError
@@ -56,12 +57,12 @@ class Nginx:
     def __init__(self, name: str, files: Files, pools: Sequence[Pool]) -> None:
         self.name = name
         self.where = f"balancer {name} ({files.file})"
-        self._files = files
         self._pools = [p for p in pools if p.mode == "http"]
         self._loaded = ""
         self._around = files.file.with_name(f".{files.file.name}.around")
-        if not files.check:
-            self._files = Files(files.file, check(self._around), files.reload, files.pid_file)
+        # nginx starts new workers first, and tells the old ones a tenth of a second later.
+        self._files = replace(files, check=files.check or check(self._around),
+                              leaving="shutting down")
 
     def has_members(self) -> bool:
         """Whether the file in place has any."""
