@@ -119,13 +119,14 @@ class KeyRing:
         self._path = path
         self._seen: tuple[int, int] | None = None
         self._keys: dict[str, Key] = {}
-        self._next_look = 0.0
+        self._looked = float("-inf")
         self.trouble = ""
 
     def find(self, name: str, now: float) -> Key | None:
         """The key of that name. A file that cannot be read leaves the known keys in force."""
-        if now >= self._next_look:
-            self._next_look = now + 1.0
+        # A name that is not known may have been made just now.
+        if now >= self._looked + (1.0 if name in self._keys else 0.05):
+            self._looked = now
             self._refresh()
         return self._keys.get(name)
 

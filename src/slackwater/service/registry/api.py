@@ -99,7 +99,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         400: "It breaks the grammar.", 401: "Not signed, badly signed, late, or a repetition.",
         403: "The key is not for this.", 404: "There is no such pool.",
         408: "Too slow.", 409: "Older than what is known, or another member has the address.",
-        413: "Too large.", 422: "It breaks the grammar.", 503: "The store cannot be reached.",
+        413: "Too large.", 422: "It breaks the grammar.", 431: "Headers too large.",
+        503: "The store cannot be reached.",
     }.items()
 }
 SIGNED: dict[str, Any] = {"security": [{"signature": []}]}

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from slackwater import clock
 
-REQUEST_LIMIT_S = 10.0  # a connection must have made a request by then, and again
+REQUEST_LIMIT_S = 6.0  # a connection must have made a request by then, and again
 CONNECTIONS_OF_ONE = 64
 CONNECTIONS = 4000
 STRIKES = 20  # refusals that an address has to spare …

@@ -21,6 +21,7 @@ from slackwater.outside.registry.keys import Key, KeyRing
 
 SKEW_S = 30
 MAX_BODY = 4096
+MAX_HEAD = 8192
 BODY_LIMIT_S = 5.0
 OPEN_PATHS = {"/v1/health", "/openapi.json"}
 
@@ -83,16 +84,18 @@ class Gate:
             return
         address = (scope.get("client") or ("", 0))[0]
         try:
-            body = await _body(scope, receive)
-            scope["caller"] = self._known(scope, body, address)
+            said = _headers(scope)
+            body = await _body(receive)
+            scope["caller"] = self._known(scope, said, body, address)
         except Refusal as refusal:
             self._strikes(address)
             await _refuse(send, refusal)
             return
         await self._app(scope, _again(body, receive), send)
 
-    def _known(self, scope: Scope, body: bytes, address: str) -> Caller:
-        said = _headers(scope)
+    def _known(
+        self, scope: Scope, said: dict[str, str], body: bytes, address: str
+    ) -> Caller:
         name, time = said.get(signing.KEY, ""), said.get(signing.TIME, "")
         nonce, signature = said.get(signing.NONCE, ""), said.get(signing.SIGNATURE, "")
         if not (name and _TIME.fullmatch(time) and _NONCE.fullmatch(nonce)
@@ -122,6 +125,8 @@ class Gate:
 
 def _headers(scope: Scope) -> dict[str, str]:
     found: dict[str, str] = {}
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD:
+        raise Refusal(431, f"at most {MAX_HEAD} bytes of headers")
     for name, value in scope["headers"]:
         word = name.decode("latin-1")
         if word.startswith("x-sw-"):
@@ -138,7 +143,7 @@ def _plain(address: str) -> str:
         raise Refusal(403, "the caller has no usable address") from None
 
 
-async def _body(scope: Scope, receive: Receive) -> bytes:
+async def _body(receive: Receive) -> bytes:
     parts, size = [], 0
     try:
         async with asyncio.timeout(BODY_LIMIT_S):

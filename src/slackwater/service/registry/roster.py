@@ -58,10 +58,12 @@ class Answer:
 
 
 class Roster:
-    """The members of all pools. `last_good` is a file for stores on other machines."""
+    """The members of all pools. For stores on other machines two files stand in while they are
+    away, also through a restart: `last_good`, all that is known, and `untold`, what they lack."""
 
     def __init__(
-        self, store: Store, pools: Mapping[str, Pool], *, last_good: FileStore | None = None
+        self, store: Store, pools: Mapping[str, Pool], *, last_good: FileStore | None = None,
+        untold: FileStore | None = None,
     ) -> None:
         self.store, self.known_pools = store, pools
         self.pools: dict[str, dict[str, Entry]] = {name: {} for name in pools}
@@ -73,7 +75,7 @@ class Roster:
         self.away = ""  # why the store cannot be reached, or ""
         self.pending: dict[Key, Record | None] = {}
         self.newcomers: Callable[[Key], None] = lambda key: None  # told of who has to be probed
-        self._last_good = last_good
+        self._last_good, self._untold = last_good, untold
         self._disturbed = clock.mono()  # the start, or when the store was last away
         self._writes: set[asyncio.Task[Any]] = set()
 
@@ -100,6 +102,11 @@ class Roster:
         except (OutsideError, TimeoutError) as error:
             self._away(error)
             image = await self._last_good.load() if self._last_good else Image()
+        if self._untold is not None:
+            for record in (await self._untold.load()).records:
+                if record.member.pool in self.pools:
+                    self.pending[record.member.key] = record
+                    self._set(record, clock.mono(), admitted=True)
         self._take(image, first=True)
         if self._last_good is not None and not self.away:
             await self._take_wiped(self._last_good)
@@ -307,8 +314,11 @@ class Roster:
     async def _write_last_good(self, file: FileStore) -> None:
         await asyncio.sleep(0.5)  # many changes come together
         records = [e.record for entries in self.pools.values() for e in entries.values()]
+        untold = [r for r in self.pending.values() if r is not None]
         try:
             await file.replace_all(records, self.shares)
+            if self._untold is not None:
+                await self._untold.replace_all(untold, {})
         except OutsideError as error:
             self.faults.append(str(error))
 

@@ -44,9 +44,9 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         store = store_of(settings.store, settings)
-        last_good = None if isinstance(store, FileStore) else (
-            FileStore(settings.directory / "last-good.json"))
-        self.roster = Roster(store, settings.known_pools(), last_good=last_good)
+        files = [None, None] if isinstance(store, FileStore) else [
+            FileStore(settings.directory / name) for name in ("last-good.json", "untold.json")]
+        self.roster = Roster(store, settings.known_pools(), last_good=files[0], untold=files[1])
         rules = {pool: settings.rules(pool) for pool in settings.pools}
         self.keeper = Keeper(self.roster, rules, probe_s=settings.limits.probe)
         limits = settings.limits
@@ -80,6 +80,8 @@ class Registry:
     async def run(self) -> None:
         """Serve until `stop`. Members and balancers stay as they are when it ends."""
         await self.roster.start()
+        # Before any balancer is told anything: or the first thing would be that nobody is there.
+        await self.keeper.judge(every=True)
         for applier in self.keeper.appliers:
             # Nothing is known, but the balancer has members: what was known is lost, and they come
             # back with their next renewal. Till then they keep their traffic.
