@@ -54,7 +54,7 @@ class Apache:
         self._pools = [p for p in pools if p.mode == "http"]
         self._loaded = ""
 
-    def has_members(self) -> bool:
+    async def has_members(self) -> bool:
         """Whether the file in place has any."""
         return self._files.differs(render(self._pools, []))
 

@@ -26,8 +26,8 @@ class Balancer(Protocol):
 
     name: str
 
-    def has_members(self) -> bool:
-        """Whether the file in place, written by an earlier registry, has members."""
+    async def has_members(self) -> bool:
+        """Whether it has members now, from an earlier registry."""
 
     async def at_once(self, views: Sequence[PoolView]) -> bool:
         """Do what can be done without a reload; whether all is in effect now."""

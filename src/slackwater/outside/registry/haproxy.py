@@ -8,6 +8,7 @@ parameter is said. What the process has is read before it is changed, not rememb
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -123,9 +124,15 @@ class HAProxy:
         self._done: dict[str, PoolView] = {}  # what the process has been told, by pool
         self._reload = False
 
-    def has_members(self) -> bool:
-        """Whether the file in place has any."""
-        return self._files.differs(render(self._pools, []))
+    async def has_members(self) -> bool:
+        """Whether the file in place has any, or the process, which is told first."""
+        if self._files.differs(render(self._pools, [])):
+            return True
+        with contextlib.suppress(OutsideError, ValueError):
+            for pool in self._pools:
+                if parse_state(await self._runtime.send(f"show servers state {pool.name}")):
+                    return True
+        return False
 
     async def at_once(self, views: Sequence[PoolView]) -> bool:
         """Tell the process; False when it lacks a backend, which only a reload gives it."""

@@ -64,7 +64,7 @@ class Nginx:
         self._files = replace(files, check=files.check or check(self._around),
                               leaving="shutting down")
 
-    def has_members(self) -> bool:
+    async def has_members(self) -> bool:
         """Whether the file in place has any."""
         return self._files.differs(render(self._pools, []))
 

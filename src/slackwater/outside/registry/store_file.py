@@ -1,6 +1,6 @@
 """Members in a file on this machine: nothing else has to be installed.
 
-Written beside, synced, and renamed, with a copy of the one before; a sum in it shows a file that
+Written beside, synced, and renamed, and then a copy the same way; a sum in it shows a file that
 was damaged, and then the copy is read. Renewals are not written: after a start nobody expires
 before three leases have passed. Changes that come while one is being written go into one next
 write together.
@@ -61,7 +61,7 @@ class FileStore:
 
     @property
     def _copy(self) -> Path:
-        return self.path.with_name(self.path.name + ".before")
+        return self.path.with_name(self.path.name + ".copy")
 
     async def put(self, record: Record) -> None:
         """On disk before the return."""
@@ -158,21 +158,10 @@ def _read(path: Path) -> tuple[dict[tuple[str, str], Record], dict[str, Shares]]
 
 def _replace(path: Path, copy: Path, text: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_name(f".{path.name}.new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileNotFoundError):
-            copy.unlink(missing_ok=True)
-            os.link(path, copy)
-        new.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            new.unlink()
-        raise
+    _replace_one(path, text)
+    # After it, so that one of both is whole at any time; when it fails the file is there still.
+    with contextlib.suppress(OSError):
+        _replace_one(copy, text)
     directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
@@ -180,7 +169,22 @@ def _replace(path: Path, copy: Path, text: bytes) -> None:
         os.close(directory)
 
 
+def _replace_one(path: Path, text: bytes) -> None:
+    new = path.with_name(f".{path.name}.new")
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
+
+
 def _keep_aside(path: Path) -> None:
-    """A damaged file is evidence; and must not become the copy at the next write."""
+    """A damaged file is evidence."""
     with contextlib.suppress(OSError):
         path.replace(path.with_name(path.name + ".damaged"))

@@ -85,7 +85,8 @@ class Registry:
         for applier in self.keeper.appliers:
             # Nothing is known, but the balancer has members: what was known is lost, and they come
             # back with their next renewal. Till then they keep their traffic.
-            if not self.roster.count and applier.balancer.has_members():
+            lost = not self.roster.count or self.roster.faults
+            if lost and await applier.balancer.has_members():
                 applier.not_before = clock.mono() + DEFAULT_LEASE_S
             applier.tell()
         serving = asyncio.ensure_future(self._serve())
