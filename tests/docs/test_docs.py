@@ -35,6 +35,7 @@ def test_every_configuration_key_is_documented() -> None:
         "servers.NAME": config.ServerTable, "accounts.slackwater": config.AccountTable,
         "balancers.NAME": config.BalancerTable, "pairs.NAME": config.PairTable,
         "limits": config.LimitsTable, "state": config.StateTable,
+        "registry": config.RegistryTable,
     }
     keys = [f"{table}.{key}" for table, model in tables.items() for key in model.model_fields]
     assert [key for key in keys if f"`{key}`" not in text] == []

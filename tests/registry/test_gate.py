@@ -218,12 +218,12 @@ def test_garbage_from_one_address_does_not_hinder_another(scene: Scene) -> None:
     def garbage() -> None:
         nonlocal sent
         while not stop.is_set():
-            with contextlib.suppress(OSError):
-                with socket.create_connection(("127.0.0.1", scene.registry.port), timeout=5,
-                                              source_address=("127.0.0.2", 0)) as link:
-                    link.sendall(b"PUT /v1/pools/web/members/w1 HTTP/1.1\r\nHost: x\r\n"
-                                 b"Content-Length: 0\r\n\r\n")
-                    link.recv(100)
+            with contextlib.suppress(OSError), socket.create_connection(
+                ("127.0.0.1", scene.registry.port), timeout=5, source_address=("127.0.0.2", 0),
+            ) as link:
+                link.sendall(b"PUT /v1/pools/web/members/w1 HTTP/1.1\r\nHost: x\r\n"
+                             b"Content-Length: 0\r\n\r\n")
+                link.recv(100)
             sent += 1
 
     threads = [threading.Thread(target=garbage) for _ in range(4)]
