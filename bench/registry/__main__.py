@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import random
 import shutil
 import statistics
 import tempfile
@@ -56,7 +57,7 @@ def _churn(members: int, rate: float, seconds: float) -> None:
 
 
 def _effect(times: int) -> None:
-    """A member drains and comes back; the answer of `wait=applied` says when it is in effect."""
+    """A member drains and comes back, up to three seconds apart; the answer of `wait=applied` says when it is in effect."""
     print("| balancer | median, ms | worst, ms |\n|---|---|---|")
     for kind in KINDS:
         with _room() as room, balancers(room, [kind]) as made, backends(["a", "b"]) as two:
@@ -78,6 +79,7 @@ async def _toggle(access: object, two: dict[str, Backend], times: int) -> list[f
             await client.ask("PUT", f"/v1/pools/web/members/{name}?wait=applied&timeout=20",
                              {"port": server.port})
         for number in range(times):
+            await asyncio.sleep(random.uniform(0.0, 3.0))
             state = "up" if number % 2 else "drain"
             begun = time.monotonic()
             answer = await client.ask("PUT", "/v1/pools/web/members/a?wait=applied&timeout=20",

@@ -51,7 +51,8 @@ async def _one(store: Store, members: int, rate: float, seconds: float) -> list[
     roster = Roster(store, pools)
     await roster.start()
     keeper = Keeper(roster, dict.fromkeys(pools, Limits()), probe_s=2.0)
-    records, slots = _records(members), asyncio.Semaphore(20)
+    records, slots = _records(members), asyncio.Semaphore(8)
+    following = asyncio.ensure_future(roster.follow())
 
     async def put(record: Record) -> None:
         async with slots:
@@ -59,6 +60,8 @@ async def _one(store: Store, members: int, rate: float, seconds: float) -> list[
 
     begun = time.monotonic()
     await asyncio.gather(*(put(r) for r in records))
+    while roster.away or roster.pending:  # a store that was slow is told what it lacks
+        await asyncio.sleep(0.05)
     registered = members / (time.monotonic() - begun)
     for entries in roster.pools.values():
         for entry in entries.values():
@@ -78,7 +81,9 @@ async def _one(store: Store, members: int, rate: float, seconds: float) -> list[
     begun = time.monotonic()
     await again.start()
     started_ms = (time.monotonic() - begun) * 1000
-    assert again.count == members
+    assert again.count == members, f"{again.count} came back: {again.away or again.faults}"
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
     await store.close()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     p99 = statistics.quantiles(taken, n=100)[98]

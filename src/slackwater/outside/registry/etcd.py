@@ -15,6 +15,7 @@ import httpx
 
 from slackwater.errors import OutsideError
 
+PAGE = 1000
 TRY_LIMIT_S = 1.5  # of one member of the cluster, before the next one is asked
 
 
@@ -46,16 +47,23 @@ class Etcd:
 
     async def range(self, key: str, *, prefix: bool = False, limit: int = 0
                     ) -> tuple[int, list[KeyValue]]:
-        """The store's revision, and the key, or all keys that begin with it."""
+        """The store's revision, and the key, or all keys that begin with it, as of then.
+
+        In pages, so that none takes long, however many there are.
+        """
         said: dict[str, Any] = {"key": _code(key)}
         if prefix:
-            said["range_end"] = _code(_end(key))
-        if limit:
-            said["limit"] = limit
-        found = await self._ask("kv/range", said)
-        pairs = [KeyValue(_plain(kv["key"]), _plain(kv.get("value", "")), int(kv["mod_revision"]))
-                 for kv in found.get("kvs", [])]
-        return int(found["header"]["revision"]), pairs
+            said |= {"range_end": _code(_end(key)), "limit": limit or PAGE}
+        pairs: list[KeyValue] = []
+        revision = 0
+        while True:
+            found = await self._ask("kv/range", said)
+            revision = revision or int(found["header"]["revision"])
+            pairs += [KeyValue(_plain(kv["key"]), _plain(kv.get("value", "")),
+                               int(kv["mod_revision"])) for kv in found.get("kvs", [])]
+            if limit or not found.get("more") or not pairs:
+                return revision, pairs
+            said |= {"key": _code(pairs[-1].key + "\0"), "revision": str(revision)}
 
     async def txn(self, compare: Sequence[dict[str, Any]], success: Sequence[dict[str, Any]]
                   ) -> bool:

@@ -57,7 +57,7 @@ WantedBy=multi-user.target
 # ---- /etc/systemd/system/slackwater-reload.service
 [Unit]
 Description=Reload {service} for the registry
-# It comes at most every two seconds; systemd's own limit would stop it for good.
+# It comes at most every second or two; systemd's own limit would stop it for good.
 StartLimitIntervalSec=0
 
 [Service]

@@ -13,7 +13,7 @@ class Pace:
 
     quiet_s: float = 0.25
     longest_s: float = 5.0
-    gap_s: float = 2.0
+    gap_s: float = 1.5
 
     def wait_s(self, first: float, last: float, reloaded: float, now: float) -> float:
         """Seconds from now to the reload. `first`, `last`: the oldest and newest change that

@@ -94,7 +94,7 @@ class LimitsTable(_Table):
     probe: Seconds = 2.0  # how often each member is asked
     quiet: Seconds = 0.25  # a reload waits for so long without a change …
     longest: Seconds = 5.0  # … but not longer than this
-    between_reloads: Seconds = 2.0
+    between_reloads: Seconds = 1.5
     freeze_above: Share = 0.3
     per_pass: Share = 0.15
     dead_over: Seconds = 30.0
