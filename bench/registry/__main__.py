@@ -57,7 +57,10 @@ def _churn(members: int, rate: float, seconds: float) -> None:
 
 
 def _effect(times: int) -> None:
-    """A member drains and comes back, up to three seconds apart; the answer of `wait=applied` says when it is in effect."""
+    """A member drains and comes back, up to three seconds apart.
+
+    The answer of `wait=applied` says when it is in effect.
+    """
     print("| balancer | median, ms | worst, ms |\n|---|---|---|")
     for kind in KINDS:
         with _room() as room, balancers(room, [kind]) as made, backends(["a", "b"]) as two:
