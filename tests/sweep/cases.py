@@ -140,6 +140,7 @@ def quick(seed: int) -> list[Case]:
               "FenceForGood", "FenceWrites", "WaitForReplay", "WaitForReplay", "WaitForReplay")
     found += [c for name, step in zip(WORLD, places, strict=True)
               for c in world() if (c.name, c.step) == (name, step)]
+    found += [c for c in world() if c.title == "kill old TakeLocks"]  # before anything is noted
     found += [c for c in disk() if c.step in ("", "PromoteNew")][:2]
     found += recoveries()[1:2] + randomly(2, seed)
     return found + [c for c in network() if c.step == "FenceForGood"]

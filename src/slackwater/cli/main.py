@@ -9,52 +9,40 @@ from typing import Annotated
 import typer
 
 from slackwater import __version__
-from slackwater.cli import (
-    balancer,
-    demo,
-    doctor,
-    freeze,
-    hooks,
-    inspect,
-    lab,
-    maintain,
-    member,
-    pair,
-    pool,
-    registry,
-    snapshot,
-    switch,
-)
+from slackwater.cli.lazy import lazy
 from slackwater.errors import EXIT_STUCK, EXIT_USAGE, SlackwaterError
-from slackwater.outside.mysql_session import guard_standard_descriptors
+from slackwater.outside.standard_descriptors import guard_standard_descriptors
+
+COMMANDS = {
+    "demo": "slackwater.cli.demo:demo",
+    "check": "slackwater.cli.inspect:check",
+    "status": "slackwater.cli.inspect:status",
+    "switchover": "slackwater.cli.switch:switchover",
+    "recover": "slackwater.cli.recover:recover",
+    "history": "slackwater.cli.inspect:history",
+    "pair": "slackwater.cli.pair:app",
+    "hold": "slackwater.cli.maintain:hold",
+    "restart": "slackwater.cli.maintain:restart",
+    "upgrade": "slackwater.cli.maintain:upgrade",
+    "snapshot": "slackwater.cli.snapshot:app",
+    "freeze": "slackwater.cli.freeze:freeze",
+    "thaw": "slackwater.cli.freeze:thaw",
+    "hooks": "slackwater.cli.hooks:app",
+    "doctor": "slackwater.cli.doctor:app",
+    "registry": "slackwater.cli.registry:app",
+    "register": "slackwater.cli.member:register",
+    "deregister": "slackwater.cli.member:deregister",
+    "members": "slackwater.cli.member:members",
+    "pool": "slackwater.cli.pool:app",
+    "balancer": "slackwater.cli.balancer:app",
+    "lab": "slackwater.cli.lab:app",
+}
 
 app = typer.Typer(
-    help="Zero-downtime maintenance for MySQL and MariaDB.",
+    cls=lazy(COMMANDS), help="Zero-downtime maintenance for MySQL and MariaDB.",
     no_args_is_help=True, add_completion=False, rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command("demo")(demo.demo)
-app.add_typer(balancer.app, name="balancer")
-app.add_typer(doctor.app, name="doctor")
-app.add_typer(lab.app, name="lab")
-app.command("check")(inspect.check)
-app.command("status")(inspect.status)
-app.command("freeze")(freeze.freeze)
-app.command("thaw")(freeze.thaw)
-app.add_typer(hooks.app, name="hooks")
-app.add_typer(snapshot.app, name="snapshot")
-app.add_typer(pair.app, name="pair")
-app.command("deregister")(member.deregister)
-app.command("members")(member.members)
-app.add_typer(pool.app, name="pool")
-app.command("register")(member.register)
-app.add_typer(registry.app, name="registry")
-app.command("history")(inspect.history)
-app.command("recover")(switch.recover)
-app.command("switchover")(switch.switchover)
-app.command("hold")(maintain.hold)
-app.command("restart")(maintain.restart)
-app.command("upgrade")(maintain.upgrade)
 
 
 def _version(asked: bool) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
@@ -15,16 +15,12 @@ from typing import IO, Any, Generic, TypeVar
 import typer
 
 from slackwater import clock, config
+from slackwater.cli.figures import figures_text
 from slackwater.cli.interrupts import Interrupts, interruptible
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
-from slackwater.operations import hold, hold_clients, pool, restart, snapshot, switchover, upgrade
-from slackwater.operations.hold_world import HoldWorld
-from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
-from slackwater.operations.pool_world import PoolWorld
-from slackwater.operations.snapshot import SnapshotWorld
 from slackwater.operations.world import World
 from slackwater.plan import journal
 from slackwater.plan.faults import VARIABLE, Faults
@@ -32,24 +28,8 @@ from slackwater.plan.journal import Journal, JournalError, Past
 from slackwater.plan.report import Report
 from slackwater.plan.runner import Runner
 from slackwater.plan.step import Outcome, Plan
-from slackwater.rules.agreement import agreement
 
 AnyWorld = TypeVar("AnyWorld", bound=World)
-
-
-@dataclass(frozen=True)
-class Kind(Generic[AnyWorld]):
-    """How an operation of this kind is taken up again from its journal's first event.
-
-    `resume` comes before it is recovered: it claims what it works on (raises Refused, or
-    ConfigError where the file has changed). `settled` is asked when it could not be finished:
-    somebody may have seen to it since; it returns the outcome that holds then, and why.
-    """
-
-    plan_again: Callable[[dict[str, Any]], Plan[AnyWorld]]
-    world: Callable[[Config, dict[str, Any]], AnyWorld]
-    resume: Callable[[AnyWorld, Past], Coroutine[Any, Any, None]]
-    settled: Callable[[AnyWorld, Plan[AnyWorld]], Awaitable[tuple[Outcome, str] | None]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +87,7 @@ def walk(
     """Run one operation to its end. Raises Refused when it could not even be recorded."""
 
     async def whole() -> Report:
-        faults = _faults(settings)
+        injected = faults(settings)
         with interruptible() as interrupts, only_one(settings, world.name):
             async with closing(world):
                 if left := unfinished(settings, world.name):
@@ -119,7 +99,7 @@ def walk(
                 proposal = await interrupts.look(propose(world))
                 presenter = Presenter(as_json=as_json)
                 report = await _walk(
-                    operation, settings, world, proposal, faults, presenter, interrupts
+                    operation, settings, world, proposal, injected, presenter, interrupts
                 )
                 presenter.finish()
         return report
@@ -129,7 +109,7 @@ def walk(
 
 async def _walk(
     operation: str, settings: Config, world: AnyWorld, proposal: Proposal[AnyWorld],
-    faults: Faults, presenter: Presenter, interrupts: Interrupts,
+    injected: Faults, presenter: Presenter, interrupts: Interrupts,
 ) -> Report:
     plan = proposal.plan
     begun = clock.unix()
@@ -149,7 +129,7 @@ async def _walk(
             record.write_if_possible("ended", **report.as_json())
             return report
         world.journal, world.tell = record, presenter.tell
-        runner = Runner(plan, world, record, tell=presenter.tell, faults=faults)
+        runner = Runner(plan, world, record, tell=presenter.tell, faults=injected)
 
         async def guard() -> list[str]:
             return proposal.reasons
@@ -158,80 +138,6 @@ async def _walk(
         return await runner.run(guard)
     finally:
         record.close()
-
-
-def kind_of(past: Past) -> Kind[Any]:
-    """How an operation is recovered. Raises UsageError for one that nobody knows."""
-    operation = past.planned.get("operation")
-    if operation not in KINDS:
-        raise UsageError(f"this slackwater does not know the operation in {past.path}")
-    return KINDS[operation]
-
-
-async def recover_one(settings: Config, past: Past, presenter: Presenter) -> Report:
-    """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn."""
-    kind = kind_of(past)
-    plan = kind.plan_again(past.planned["arguments"])
-    async with closing(kind.world(settings, past.planned)) as world:
-        with interruptible() as interrupts, only_one(settings, world.name):
-            record = Journal.reopen(past.path)
-            try:
-                world.notes.update(past.notes)
-                world.journal, world.tell = record, presenter.tell
-                await interrupts.look(world.connect())
-                await interrupts.look(kind.resume(world, past))
-                runner = Runner(plan, world, record, tell=presenter.tell, faults=_faults(settings))
-                interrupts.hand_over(runner)
-                report = await runner.recover(past)
-                stuck = report.outcome is Outcome.STUCK
-                # It may need neither: somebody may have seen to it since.
-                if stuck and (ended := await kind.settled(world, plan)):
-                    report.outcome, why = ended
-                    report.reasons.append(f"nothing is left to do: {why}")
-                    report.left = []
-                    record.write_if_possible("ended", **report.as_json())
-                return report
-            finally:
-                record.close()
-
-
-async def _agreed(
-    world: PairWorld, plan: Plan[PairWorld]
-) -> tuple[Outcome, str] | None:
-    """Of a switchover: everyone agrees who is active, and nobody is held."""
-    seen = await look(world, knock=False)
-    active = agreement(seen).active
-    held = any(b.state.holding or b.state.hold for b in seen.balancers.values())
-    if active is None or held:
-        return None
-    outcome = Outcome.DONE if active == plan.arguments["new"] else Outcome.UNDONE
-    return outcome, f"everyone agrees that {active} is active"
-
-
-def _pair_of(settings: Config, planned: dict[str, Any]) -> PairWorld:
-    return PairWorld(settings, planned["pair"])
-
-
-def _held(settings: Config, planned: dict[str, Any]) -> HoldWorld:
-    return HoldWorld(settings, hold.Asked.read(planned["arguments"]).scope)
-
-
-def _snapshot_of(settings: Config, planned: dict[str, Any]) -> SnapshotWorld:
-    return SnapshotWorld(settings, snapshot.Asked.read(planned["arguments"]).server)
-
-
-def _pool_of(settings: Config, planned: dict[str, Any]) -> PoolWorld:
-    return PoolWorld(settings, pool.Asked.read(planned["arguments"]).pool)
-
-
-KINDS: dict[str, Kind[Any]] = {
-    "switchover": Kind(switchover.plan_again, _pair_of, switchover.resume, _agreed),
-    "pool": Kind(pool.plan_again, _pool_of, pool.resume, pool.settled),
-    "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
-    "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),
-    "upgrade": Kind(upgrade.plan_again, _held, hold_clients.resume, hold.settled),
-    "snapshot": Kind(snapshot.plan_again, _snapshot_of, snapshot.resume, snapshot.settled),
-}
 
 
 @contextlib.asynccontextmanager
@@ -309,45 +215,6 @@ def say(text: str) -> None:
         os.close(null)
 
 
-def figures_text(report: Report) -> str:
-    """The few figures that people ask for first."""
-    figures = report.figures
-    if "exit_code" in figures or "gate" in figures:
-        return held_text(figures)
-    if "hold_ms" not in figures:
-        return ""
-    closed = figures.get("sessions_closed", 0)
-    text = f"\n  clients were held for {figures['hold_ms']:.1f} ms; {closed} idle session(s) closed"
-    if figures.get("sessions_cut"):
-        text += f"\n  cut at the end of the grace: {', '.join(figures['sessions_cut'])}"
-    return text
-
-
-def held_text(figures: dict[str, Any]) -> str:
-    """What people ask first of held maintenance."""
-    lines = []
-    if gate := figures.get("gate"):
-        seen = f"{gate['held']} client(s) waited, the longest {gate['longest_ms']:.0f} ms"
-        lines.append(f"the ports were held for {gate['shut_ms']:.0f} ms ({gate['way']}); "
-                     + (seen if gate["way"] != "drop" else "nobody can count dropped packets"))
-    if early := figures.get("let_go_early"):
-        lines.append(early)
-    if closed := figures.get("sessions_closed"):
-        lines.append(f"{closed} session(s) were closed between transactions")
-    if "command_ms" in figures:
-        lines.append(f"the command took {figures['command_ms'] / 1000:.1f} s; "
-                     f"its output is in {figures['output']}")
-    for name, seen in figures.get("versions", {}).items():
-        was, now = seen["before"], seen["after"]
-        lines.append(f"{name} runs {now}" + ("" if was == now else f"; it was {was}"))
-    for name, on in figures.get("read_only_put_back", {}).items():
-        lines.append(f"{name}: read_only was put back to {'on' if on else 'off'}, as before")
-    for name, changed in figures.get("settings_changed", {}).items():
-        said = ", ".join(f"{k}: {was} -> {now}" for k, (was, now) in changed.items())
-        lines.append(f"{name}: settings are not what they were: {said}")
-    return "".join(f"\n  {line}" for line in lines)
-
-
 def print_plan(operation: str, proposal: Proposal[Any], *, as_json: bool) -> int:
     """Print a plan and why it would be refused; returns the exit code."""
     if as_json:
@@ -366,7 +233,8 @@ def print_plan(operation: str, proposal: Proposal[Any], *, as_json: bool) -> int
     return EXIT_REFUSED if proposal.reasons else 0
 
 
-def _faults(settings: Config) -> Faults:
+def faults(settings: Config) -> Faults:
+    """What a test wants to go wrong, in a lab only. Raises UsageError elsewhere."""
     text = os.environ.get(VARIABLE, "")
     if text and not settings.lab:
         raise UsageError(f"{VARIABLE} is set, but {settings.path} is not a lab's configuration",

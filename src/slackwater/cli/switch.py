@@ -1,37 +1,23 @@
-"""`slackwater switchover` and `slackwater recover`."""
+"""`slackwater switchover`."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import Callable
 from typing import Annotated
 
 import pydantic
 import typer
 
-from slackwater import clock, config
 from slackwater.cli.operate import (
     Proposal,
-    figures_text,
-    kind_of,
     operate,
-    recover_one,
-    refused,
-    say,
-    unfinished,
 )
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
-from slackwater.cli.present import Presenter, report_text
 from slackwater.config import Config, LimitsTable
-from slackwater.errors import Refused, UsageError
+from slackwater.errors import UsageError
 from slackwater.operations import switchover as operation
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
-from slackwater.plan.journal import Past
-from slackwater.plan.recovery import recovery
-from slackwater.plan.report import Report
-from slackwater.plan.step import Outcome
 from slackwater.rules import guardrails
 
 
@@ -107,72 +93,3 @@ def _limits(world: PairWorld, hold: float | None, grace: float | None) -> Limits
     except pydantic.ValidationError as error:
         why = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         raise UsageError(f"--hold and --grace: {why}") from error
-
-
-def recover(
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Print what would be done; touch nothing.")
-    ] = False,
-    file: ConfigOption = None,
-    pair: PairOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Finish or undo what a crash left, from the journal and from looking.
-
-    Safe to run twice, or with nothing to do. Of all pairs, or of one with --pair.
-    """
-    settings = config.load(config.find(file))
-    left = unfinished(settings, settings.pair(pair)[0] if pair else None)
-    if plan:
-        _print_recovery(left, as_json=as_json)
-        return
-    if not left:
-        now = clock.text(clock.unix())
-        say(json.dumps({
-            "operation": "recover", "outcome": "done", "steps": [], "started": now, "ended": now,
-            "recovered": [],
-        }) if as_json else "Nothing to recover.")
-        return
-    presenter = Presenter(as_json=as_json)
-    reports = [_recover(settings, past, presenter) for past in left]
-    presenter.finish()
-    worst = max(reports, key=_code)
-    if as_json:
-        told = worst.as_json() | {"operation": "recover",
-                                  "recovered": [r.as_json() for r in reports]}
-        say(json.dumps(told, default=str))
-    else:
-        for report in reports:
-            say(f"{report.title}: {report_text(report)}{figures_text(report)}")
-    raise typer.Exit(_code(worst))
-
-
-def _print_recovery(left: list[Past], *, as_json: bool) -> None:
-    """What the journals say; the world is looked at when it is done."""
-    plans = []
-    for past in left:
-        plan = kind_of(past).plan_again(past.planned["arguments"])
-        found = recovery(plan, past)
-        steps = [{"act": act, "name": s.name, "summary": s.summary} for act, s in found.steps(plan)]
-        plans.append({"id": past.id, "title": plan.title, "way": found.way.value, "steps": steps})
-        if not as_json:
-            say(f"{plan.title} ({past.id}): {found.way.value}")
-            for act, step in found.steps(plan):
-                say(f"  {act}: {step.summary}")
-    if as_json:
-        say(json.dumps({"operation": "recover", "plans": plans}))
-    elif not plans:
-        say("Nothing to recover.")
-
-
-def _recover(settings: Config, past: Past, presenter: Presenter) -> Report:
-    begun = clock.unix()
-    try:
-        return asyncio.run(recover_one(settings, past, presenter))
-    except Refused as error:  # the others may still have their turn
-        return refused(past.planned["operation"], error, begun, title=past.planned["title"])
-
-
-def _code(report: Report) -> int:
-    """Undone is what a recovery is for."""
-    return 0 if report.outcome is Outcome.UNDONE else report.exit_code

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from slackwater import clock
-from slackwater.errors import Refused, StepFailed
+from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.operations import canary, pair_lock
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
@@ -14,7 +14,7 @@ from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S
 from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
 
-BEGAN = "began"  # noted once the locks are ours and the roles are what the plan says
+BEGAN = "began"  # noted once the locks are ours and the roles as planned, or a server is lost
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,23 @@ class TakeLocks(Step[PairWorld]):
     new: str
 
     async def do(self, world: PairWorld) -> None:
+        try:
+            await self._claim(world)
+        except OutsideError:
+            world.note(BEGAN, True)  # it accepted writes when the plan was made: see undo
+            raise
+        world.note(BEGAN, True)
+        # MySQL 5.7 shows open transactions live only with an instrument that is off by default.
+        world.note("watching", await mysql_server.watch_transactions(await world.session(self.old)))
+        old = world.servers[self.old]
+        old.lock = await old.fresh()
+        # It must outlive rehearsal and grace; FenceWrites shortens this to the rest of the hold.
+        await mysql_server.prepare_lock(
+            old.lock, wait_timeout_s=SESSION_WAIT_TIMEOUT_S, lock_wait_timeout_s=1
+        )
+        await pair_lock.mark(world, old.lock, "lock")
+
+    async def _claim(self, world: PairWorld) -> None:
         for name in (self.old, self.new):
             if not await pair_lock.take(world, name):
                 raise Refused("cannot begin", [
@@ -39,16 +56,6 @@ class TakeLocks(Step[PairWorld]):
                 f"{self.old} is no longer the one server that accepts writes: others were at work "
                 "since the plan was made"
             ])
-        world.note(BEGAN, True)
-        # MySQL 5.7 shows open transactions live only with an instrument that is off by default.
-        world.note("watching", await mysql_server.watch_transactions(await world.session(self.old)))
-        old = world.servers[self.old]
-        old.lock = await old.fresh()
-        # It must outlive rehearsal and grace; FenceWrites shortens this to the rest of the hold.
-        await mysql_server.prepare_lock(
-            old.lock, wait_timeout_s=SESSION_WAIT_TIMEOUT_S, lock_wait_timeout_s=1
-        )
-        await pair_lock.mark(world, old.lock, "lock")
 
     async def verify(self, world: PairWorld) -> Seen:
         owned = [await pair_lock.owned(world, name) for name in (self.old, self.new)]

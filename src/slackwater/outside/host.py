@@ -9,9 +9,12 @@ import secrets
 import shlex
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slackwater.errors import OutsideError
-from slackwater.outside.ssh import Ssh
+
+if TYPE_CHECKING:
+    from slackwater.outside.ssh import Ssh
 
 # $1: the file to make anew. Whole and on disk, or not at all; owner and mode stay as they were.
 _REPLACE = """set -eu
@@ -39,7 +42,7 @@ class Host:
 
     def __init__(self, ssh: str | None = None) -> None:
         self.where = ssh or "this machine"
-        self._ssh = Ssh(ssh) if ssh else None
+        self._ssh = _ssh(ssh) if ssh else None
 
     async def read(self, path: Path) -> str:
         """A file's text. Raises OutsideError."""
@@ -153,3 +156,9 @@ def _write_beside(beside: Path, text: str, *, like: Path) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _ssh(destination: str) -> Ssh:
+    from slackwater.outside.ssh import Ssh  # a tenth of a second that most commands need not wait
+
+    return Ssh(destination)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
 import socket
 import ssl
 import struct
@@ -18,6 +17,7 @@ from asyncmy.connection import Connection as _DriverConnection
 from slackwater.errors import OutsideError
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.server import ServerAddress
+from slackwater.outside.standard_descriptors import guard_standard_descriptors
 
 Row = dict[str, Any]
 
@@ -289,24 +289,6 @@ def _head(sql: str) -> str:
     if "PASSWORD" in line.upper():
         return line.split("PASSWORD")[0].split("password")[0][:40] + "…"
     return line if len(line) <= 80 else line[:79] + "…"
-
-
-def guard_standard_descriptors() -> None:
-    """Open /dev/null on each of 0, 1, 2 that is closed.
-
-    A connection that became one of them would take whatever the process, or a child, prints.
-    Done at every `Session.open`; a program does it first of all, before its event loop, whose
-    own sockets would take their places too.
-    """
-    for number in (0, 1, 2):
-        try:
-            os.fstat(number)
-        except OSError:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
-            os.set_inheritable(number, True)
 
 
 def _abort(connection: Any) -> None:

@@ -1,0 +1,46 @@
+"""The figures of an operation's report that people ask for first, as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slackwater.plan.report import Report
+
+
+def figures_text(report: Report) -> str:
+    """The few figures that people ask for first."""
+    figures = report.figures
+    if "exit_code" in figures or "gate" in figures:
+        return held_text(figures)
+    if "hold_ms" not in figures:
+        return ""
+    closed = figures.get("sessions_closed", 0)
+    text = f"\n  clients were held for {figures['hold_ms']:.1f} ms; {closed} idle session(s) closed"
+    if figures.get("sessions_cut"):
+        text += f"\n  cut at the end of the grace: {', '.join(figures['sessions_cut'])}"
+    return text
+
+
+def held_text(figures: dict[str, Any]) -> str:
+    """What people ask first of held maintenance."""
+    lines = []
+    if gate := figures.get("gate"):
+        seen = f"{gate['held']} client(s) waited, the longest {gate['longest_ms']:.0f} ms"
+        lines.append(f"the ports were held for {gate['shut_ms']:.0f} ms ({gate['way']}); "
+                     + (seen if gate["way"] != "drop" else "nobody can count dropped packets"))
+    if early := figures.get("let_go_early"):
+        lines.append(early)
+    if closed := figures.get("sessions_closed"):
+        lines.append(f"{closed} session(s) were closed between transactions")
+    if "command_ms" in figures:
+        lines.append(f"the command took {figures['command_ms'] / 1000:.1f} s; "
+                     f"its output is in {figures['output']}")
+    for name, seen in figures.get("versions", {}).items():
+        was, now = seen["before"], seen["after"]
+        lines.append(f"{name} runs {now}" + ("" if was == now else f"; it was {was}"))
+    for name, on in figures.get("read_only_put_back", {}).items():
+        lines.append(f"{name}: read_only was put back to {'on' if on else 'off'}, as before")
+    for name, changed in figures.get("settings_changed", {}).items():
+        said = ", ".join(f"{k}: {was} -> {now}" for k, (was, now) in changed.items())
+        lines.append(f"{name}: settings are not what they were: {said}")
+    return "".join(f"\n  {line}" for line in lines)

@@ -1,0 +1,120 @@
+"""`slackwater recover`: finish or undo what a crash left."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated
+
+import typer
+
+from slackwater import clock, config
+from slackwater.cli.figures import figures_text
+from slackwater.cli.interrupts import interruptible
+from slackwater.cli.kinds import kind_of
+from slackwater.cli.operate import closing, faults, only_one, refused, say, unfinished
+from slackwater.cli.options import ConfigOption, JsonOption, PairOption
+from slackwater.cli.present import Presenter, report_text
+from slackwater.config import Config
+from slackwater.errors import Refused
+from slackwater.plan.journal import Journal, Past
+from slackwater.plan.recovery import recovery
+from slackwater.plan.report import Report
+from slackwater.plan.runner import Runner
+from slackwater.plan.step import Outcome
+
+
+def recover(
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what would be done; touch nothing.")
+    ] = False,
+    file: ConfigOption = None,
+    pair: PairOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Finish or undo what a crash left, from the journal and from looking.
+
+    Safe to run twice, or with nothing to do. Of all pairs, or of one with --pair.
+    """
+    settings = config.load(config.find(file))
+    left = unfinished(settings, settings.pair(pair)[0] if pair else None)
+    if plan:
+        _print_recovery(left, as_json=as_json)
+        return
+    if not left:
+        now = clock.text(clock.unix())
+        say(json.dumps({
+            "operation": "recover", "outcome": "done", "steps": [], "started": now, "ended": now,
+            "recovered": [],
+        }) if as_json else "Nothing to recover.")
+        return
+    presenter = Presenter(as_json=as_json)
+    reports = [_recover(settings, past, presenter) for past in left]
+    presenter.finish()
+    worst = max(reports, key=_code)
+    if as_json:
+        told = worst.as_json() | {"operation": "recover",
+                                  "recovered": [r.as_json() for r in reports]}
+        say(json.dumps(told, default=str))
+    else:
+        for report in reports:
+            say(f"{report.title}: {report_text(report)}{figures_text(report)}")
+    raise typer.Exit(_code(worst))
+
+
+def _print_recovery(left: list[Past], *, as_json: bool) -> None:
+    """What the journals say; the world is looked at when it is done."""
+    plans = []
+    for past in left:
+        plan = kind_of(past).plan_again(past.planned["arguments"])
+        found = recovery(plan, past)
+        steps = [{"act": act, "name": s.name, "summary": s.summary} for act, s in found.steps(plan)]
+        plans.append({"id": past.id, "title": plan.title, "way": found.way.value, "steps": steps})
+        if not as_json:
+            say(f"{plan.title} ({past.id}): {found.way.value}")
+            for act, step in found.steps(plan):
+                say(f"  {act}: {step.summary}")
+    if as_json:
+        say(json.dumps({"operation": "recover", "plans": plans}))
+    elif not plans:
+        say("Nothing to recover.")
+
+
+def _recover(settings: Config, past: Past, presenter: Presenter) -> Report:
+    begun = clock.unix()
+    try:
+        return asyncio.run(recover_one(settings, past, presenter))
+    except Refused as error:  # the others may still have their turn
+        return refused(past.planned["operation"], error, begun, title=past.planned["title"])
+
+
+def _code(report: Report) -> int:
+    """Undone is what a recovery is for."""
+    return 0 if report.outcome is Outcome.UNDONE else report.exit_code
+
+
+async def recover_one(settings: Config, past: Past, presenter: Presenter) -> Report:
+    """Finish or undo one unfinished operation. Raises Refused if it cannot be its turn."""
+    kind = kind_of(past)
+    plan = kind.plan_again(past.planned["arguments"])
+    async with closing(kind.world(settings, past.planned)) as world:
+        with interruptible() as interrupts, only_one(settings, world.name):
+            record = Journal.reopen(past.path)
+            try:
+                world.notes.update(past.notes)
+                world.journal, world.tell = record, presenter.tell
+                await interrupts.look(world.connect())
+                await interrupts.look(kind.resume(world, past))
+                runner = Runner(plan, world, record, tell=presenter.tell, faults=faults(settings))
+                interrupts.hand_over(runner)
+                report = await runner.recover(past)
+                stuck = report.outcome is Outcome.STUCK
+                # It may need neither: somebody may have seen to it since.
+                if stuck and (ended := await kind.settled(world, plan)):
+                    report.outcome, why = ended
+                    report.reasons.append(f"nothing is left to do: {why}")
+                    report.left = []
+                    record.write_if_possible("ended", **report.as_json())
+                return report
+            finally:
+                record.close()
