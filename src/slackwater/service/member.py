@@ -15,7 +15,7 @@ from typing import Any
 from slackwater import clock
 from slackwater.errors import OutsideError, Refused, SlackwaterError, StepFailed
 from slackwater.facts.members import DEFAULT_LEASE_S, DEFAULT_WEIGHT
-from slackwater.outside import tcp_table
+from slackwater.outside import sent_sockets
 from slackwater.outside.registry import probe
 from slackwater.outside.registry.address import own_address
 from slackwater.outside.registry.client import Access, Client, Refusal
@@ -192,7 +192,7 @@ async def _leave(
 
     async def left() -> int:
         nonlocal looks
-        connected = len(tcp_table.peers(wish.port))
+        connected = len(sent_sockets.peers(wish.port))
         looks = 0 if connected else looks + 1
         return connected
 
