@@ -16,6 +16,7 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from slackwater.errors import ConfigError
+from slackwater.facts.config_files import DEFAULT_FILES
 from slackwater.facts.destination import Destination
 from slackwater.outside.secrets import read_password
 
@@ -32,7 +33,6 @@ EXAMPLES = {
     "config_file": 'config_file = "/etc/haproxy/slackwater.cfg"',
     "balancers": 'balancers = ["lb1"]',
 }
-DEFAULT_FILES = (Path("slackwater.toml"), Path("/etc/slackwater/slackwater.toml"))
 
 
 def host_port(text: str) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from slackwater.facts.doctor.finding import Finding, Sure
 from slackwater.facts.doctor.host import HostSeen
 from slackwater.facts.doctor.server import Sample
 from slackwater.facts.server import ServerAddress
-from slackwater.operations.doctor import Asked, complete
+from slackwater.operations.doctor_servers import Asked, complete
 from slackwater.outside import mysql_doctor, processes
 from slackwater.outside.mysql_session import Session
 from slackwater.outside.processes import Known

@@ -115,7 +115,7 @@ def same(first: HostSeen, second: HostSeen) -> HostSeen:
         closed = now.closed_by_peer and then.closed_by_peer
         lasting[inode] = replace(now, closed_by_peer=closed)
     return HostSeen(
-        second.host, lasting,
-        second.processes, held, tuple(dict.fromkeys(first.blind + second.blind)),
-        second.looked_at, second.descriptors, first.took_ms + second.took_ms,
+        second.host, lasting, second.processes, held,
+        tuple(dict.fromkeys(first.blind + second.blind)), first.looked_at, first.descriptors,
+        first.took_ms + second.took_ms,
     )

@@ -29,6 +29,14 @@ def findings(seen: HostSeen) -> list[Finding]:
     return sorted(found, key=lambda f: -f.sure)
 
 
+def doubtful(seen: HostSeen) -> bool:
+    """Whether a second look could refute a finding: what was caught between fork and exec, or
+    between the server's goodbye and the client's."""
+    shared = len({h.inode for h in seen.held}) < len(seen.held)
+    return (shared or any(h.number <= 2 for h in seen.held)
+            or any(c.closed_by_peer for c in seen.connections.values()))
+
+
 def _standard(seen: HostSeen, connection: Connection, holders: list[Held]) -> Finding:
     evidence, hit = [], []
     for held in sorted(holders, key=lambda h: (h.pid, h.number)):
