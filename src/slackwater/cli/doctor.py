@@ -50,6 +50,11 @@ ServerOption = Annotated[
     list[str] | None,
     typer.Option("--server", help="Only this server of slackwater.toml (may be repeated)."),
 ]
+KnockOption = Annotated[
+    bool,
+    typer.Option("--knock/--no-knock", help="Connect once to each unknown address of our own"
+                 " network that has clients here, to see whether a MySQL server greets."),
+]
 SinceOption = Annotated[
     float, typer.Option("--since", min=1, help="How old a server's trace may be, in seconds.")
 ]
@@ -66,6 +71,7 @@ def diagnose(
     server: ServerOption = None,
     since: SinceOption = 3600.0,
     sample: SampleOption = 1.0,
+    knock: KnockOption = True,
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and tell each loss when it happens.")
     ] = False,
@@ -85,7 +91,7 @@ def diagnose(
         return
     known, servers = ground(file, port, server)
     if not (servers or watch or capture):
-        found = doctor.of_host(doctor.look_at_host(known, pid))
+        found = doctor.of_host(doctor.look_at_host(known, pid, knock=knock))
         show(found, as_json=as_json)
         raise typer.Exit(int(found.worst))
     import asyncio
@@ -96,18 +102,19 @@ def diagnose(
     if watch:
         worst = asyncio.run(_watch(known, pid, servers, asked, seconds, as_json=as_json))
         raise typer.Exit(int(worst))
-    found = asyncio.run(_once(known, pid, servers, asked, (seconds or CAPTURE_S) * capture))
+    found = asyncio.run(_once(
+        known, pid, servers, asked, (seconds or CAPTURE_S) * capture, knock=knock))
     show(found, as_json=as_json)
     raise typer.Exit(int(found.worst))
 
 
 async def _once(
     known: Known, pids: list[int] | None, servers: list[ServerAddress], asked: Asked,
-    capture_s: float,
+    capture_s: float, *, knock: bool,
 ) -> Diagnosis:
     from slackwater.operations import doctor_servers
 
-    parts = [await doctor_servers.all_of(known, pids, servers, asked)]
+    parts = [await doctor_servers.all_of(known, pids, servers, asked, knock=knock)]
     if capture_s:
         from slackwater.operations import doctor_capture
 

@@ -73,10 +73,12 @@ async def of_server(at: ServerAddress, asked: Asked) -> Diagnosis:
 
 
 async def all_of(
-    known: Known, pids: Collection[int] | None, servers: Collection[ServerAddress], asked: Asked
+    known: Known, pids: Collection[int] | None, servers: Collection[ServerAddress], asked: Asked,
+    *, knock: bool = True,
 ) -> Diagnosis:
     """This host and these servers, side by side."""
     async with asyncio.TaskGroup() as group:
-        host = group.create_task(asyncio.to_thread(look_at_host, known, pids))
+        host = group.create_task(asyncio.to_thread(
+            look_at_host, known, pids, knock=knock))
         others = [group.create_task(of_server(at, asked)) for at in servers]
     return together([of_host(host.result()), *(task.result() for task in others)])

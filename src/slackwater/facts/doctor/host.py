@@ -72,6 +72,20 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Stranger:
+    """An address that clients of this host are connected with, and that could be a database's.
+    `pid` is one of them: it says which network the address is of."""
+
+    address: str
+    port: int
+    pid: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else (
+            f"{self.address}:{self.port}")
+
+
+@dataclass(frozen=True)
 class HostSeen:
     """One look. `blind` says in words what could not be seen."""
 
@@ -83,6 +97,7 @@ class HostSeen:
     looked_at: int = 0  # processes
     descriptors: int = 0
     took_ms: float = 0.0
+    strangers: tuple[Stranger, ...] = ()
 
     def holders(self, inode: int) -> list[Held]:
         """Who has this connection."""

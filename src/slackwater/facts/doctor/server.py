@@ -23,6 +23,8 @@ VARIABLES = (
     "require_secure_transport", "skip_name_resolve", "socket", "sql_error_log_filename",
     "version", "version_comment", "wait_timeout",
 )  # fmt: skip
+# The account that does not exist, with which the doctor looks who listens (outside/knock.py).
+KNOCKER = "slackwater-knock"
 # Errors that tell of a connection, in MySQL 8's summaries.
 ERRORS = (1040, 1045, 1129, 1130, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1317, 1835, 1927, 3024,
           3159, 3169, 4031)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from slackwater.facts.doctor.error_log import Kind, Line
 from slackwater.facts.doctor.finding import Cause, Finding, Sure
-from slackwater.facts.doctor.server import ErrorCount, HostCount, ServerSeen
+from slackwater.facts.doctor.server import KNOCKER, ErrorCount, HostCount, ServerSeen
 from slackwater.rules.doctor import causes
 
 Rule = Callable[[ServerSeen], Iterator[Finding]]
@@ -184,7 +184,7 @@ def _logins(seen: ServerSeen) -> Iterator[Finding]:
         limit = f"connect_timeout = {seen.variables.get('connect_timeout')} s"
         yield _finding(seen, causes.SLOW_LOGIN, Sure.LIKELY,
                        [*_errors(early), *_lines(slow), limit])
-    lines = seen.log.of(Kind.DENIED)
+    lines = [line for line in seen.log.of(Kind.DENIED) if KNOCKER not in line.text]
     errors = seen.errors(1045, 1130) + seen.errors(1045, 1130, logged_in=False)
     counted = seen.recent("access_denied_errors")
     if lines or errors or counted:
