@@ -16,8 +16,8 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from slackwater.errors import ConfigError
-from slackwater.facts.config_files import DEFAULT_FILES
 from slackwater.facts.destination import Destination
+from slackwater.outside.config_files import DEFAULT_FILES
 from slackwater.outside.secrets import read_password
 
 # What to write for a key that is missing.

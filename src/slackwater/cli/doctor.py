@@ -18,10 +18,10 @@ from slackwater.cli.doctor_page import as_json as diagnosis_json
 from slackwater.cli.doctor_page import event_page, explanation, explanation_json, page
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.errors import UsageError
-from slackwater.facts.config_files import DEFAULT_FILES
 from slackwater.facts.doctor.finding import Sure
 from slackwater.operations import doctor
 from slackwater.operations.doctor import Diagnosis
+from slackwater.outside.config_files import DEFAULT_FILES
 from slackwater.outside.processes import PORTS, Known
 
 if TYPE_CHECKING:

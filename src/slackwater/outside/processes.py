@@ -42,6 +42,7 @@ _SOCKET_NAME = re.compile(r"(mysql|maria|percona)[^/]*\.sock(et)?$|/mysqlx?\.soc
 _PID_NAMESPACE = "pid:[4026531836]"  # that of the host itself, the same on every kernel
 _COMMAND_MAX = 300
 _PARENTS = 6
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def _blind(hidden: int) -> list[str]:
     return said
 
 
-def _is_server(pid: int) -> bool:
+def is_server(pid: int) -> bool:
+    """Whether this process is a database server."""
     name = _read(pid, "comm").strip()
     if not name.startswith("ld-"):
         return name in SERVER_NAMES
@@ -147,14 +149,14 @@ def _listening(
     listens = {s.inode for s in found.tcp.values() if s.state == LISTEN}
     listens |= {s.inode for s in found.unix.values() if s.state == LISTEN}
     if owned is None:
-        theirs = {inode for pid in every if _is_server(pid)
+        theirs = {inode for pid in every if is_server(pid)
                   for _, inode in (_descriptors(pid, listens) or (0, []))[1]}
     else:
         by_pid: dict[int, set[int]] = {}
         for pid, _, inode in owned:
             if inode in listens:
                 by_pid.setdefault(pid, set()).add(inode)
-        theirs = {inode for pid, mine in by_pid.items() if _is_server(pid) for inode in mine}
+        theirs = {inode for pid, mine in by_pid.items() if is_server(pid) for inode in mine}
     return Known(frozenset(found.tcp[i].local[1] for i in theirs if i in found.tcp),
                  frozenset(found.unix[i].name for i in theirs if i in found.unix))
 
@@ -246,7 +248,7 @@ def _cloexec(pid: int, number: int) -> bool | None:
 def process(pid: int, ancestors: dict[int, tuple[int, str]] | None = None) -> Process:
     """Who this is; with empty fields for what may not be read, or is gone. `ancestors`: parents
     and names that were read before."""
-    parent, stack = _stat(pid)
+    parent, stack, age_s = _stat(pid)
     words = _read(pid, "cmdline").rstrip("\0").split("\0")
     command = shown(words)[:_COMMAND_MAX]
     program = user = ""
@@ -255,7 +257,8 @@ def process(pid: int, ancestors: dict[int, tuple[int, str]] | None = None) -> Pr
     with contextlib.suppress(OSError, KeyError):
         user = pwd.getpwuid(os.stat(f"/proc/{pid}").st_uid).pw_name
     return Process(pid, _read(pid, "comm").strip(), command, program, stack, user, parent,
-                   tuple(_parents(parent, {} if ancestors is None else ancestors)))
+                   tuple(_parents(parent, {} if ancestors is None else ancestors)), age_s,
+                   _inner(pid))
 
 
 def _parents(pid: int, seen: dict[int, tuple[int, str]]) -> Iterable[str]:
@@ -271,10 +274,23 @@ def _parents(pid: int, seen: dict[int, tuple[int, str]]) -> Iterable[str]:
         pid = parent
 
 
-def _stat(pid: int) -> tuple[int, int]:
-    """(parent, where its stack began: 0 where that may not be known)."""
+def _stat(pid: int) -> tuple[int, int, float | None]:
+    """(parent, where its stack began: 0 where that may not be known, seconds since its fork)."""
     fields = _read(pid, "stat").rpartition(")")[2].split()
-    return (int(fields[1]), int(fields[25])) if len(fields) > 25 else (0, 0)
+    if len(fields) <= 25:
+        return 0, 0, None
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / _TICKS
+    return int(fields[1]), int(fields[25]), age
+
+
+def _inner(pid: int) -> int:
+    try:
+        if os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid"):
+            return pid
+    except OSError:
+        return 0
+    found = re.search(r"^NSpid:.*\s(\d+)$", _read(pid, "status"), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _read(pid: int, name: str) -> str:

@@ -33,11 +33,14 @@ class Connection:
     timer: str = "none"
     timer_ms: int = 0
     retransmits: int = 0
+    session: str = ""  # "session 7 of server a (…)", where a server was asked and knew
+    opened_by: int = 0  # the pid that logged in, where it is known
 
     def __str__(self) -> str:
+        which = f"socket {self.inode}" + (f", {self.session}" if self.session else "")
         if self.kind == "unix":
-            return f"unix:{self.remote} (socket {self.inode})"
-        return f"{self.local} -> {self.remote} (socket {self.inode})"
+            return f"unix:{self.remote} ({which})"
+        return f"{self.local} -> {self.remote} ({which})"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Process:
     user: str = ""
     parent: int = 0
     parents: tuple[str, ...] = ()
+    age_s: float | None = None  # since it was forked
+    inner_pid: int = 0  # its own idea of its pid: another one inside of a container
 
     def __str__(self) -> str:
         return f"{self.name} (pid {self.pid})"

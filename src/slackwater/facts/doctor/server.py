@@ -70,6 +70,18 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class ServerSession:
+    """A session as its server tells it: `host` is address:port, or "localhost" by unix socket;
+    `pid` what the client told of itself (0: nothing); `peer` the client's end, an inode."""
+
+    id: int
+    user: str
+    host: str
+    pid: int = 0
+    peer: int = 0
+
+
+@dataclass(frozen=True)
 class ServerSeen:
     """All that was asked of one server. `blind`: what it would not tell, in words."""
 
@@ -85,6 +97,8 @@ class ServerSeen:
     kernel: tuple[str, ...] = ()  # what the kernel says of killing this server
     blind: tuple[str, ...] = ()
     error_summary: bool = False  # whether errors are counted by account
+    sessions: tuple[ServerSession, ...] = ()
+    is_here: bool = False  # on this host
 
     @property
     def uptime_s(self) -> int:
