@@ -46,15 +46,16 @@ async def complete(
     await mysql_doctor.ask(session, told, limit_s=asked.limit_s)
     log = await asyncio.to_thread(
         server_log.read, told.variables, told.log, asked.since_s, blind, where)
-    kernel: tuple[str, ...] = ()
+    kernel, cgroup = tuple[str, ...](), ""
     here = _is_here(told.variables)
     if here:
         kernel = server_log.kernel_kills(asked.since_s, blind)
+        cgroup = server_log.cgroup_kills(server_sessions.pid_of(told.variables))
     sessions = await server_sessions.sessions(
         session, told.variables, is_here=here, limit_s=asked.limit_s)
     return ServerSeen(
         where, str(session.flavour), *samples, told.variables, asked.since_s, tuple(told.kills),
-        tuple(told.hosts), log, kernel, tuple(blind), told.error_summary, sessions, here)
+        tuple(told.hosts), log, kernel, cgroup, tuple(blind), told.error_summary, sessions, here)
 
 
 def _is_here(variables: Mapping[str, str]) -> bool:

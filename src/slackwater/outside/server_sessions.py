@@ -46,7 +46,7 @@ async def sessions(
     found = {int(r["Id"]): ServerSession(int(r["Id"]), r["User"] or "", r["Host"] or "",
                                          pids.get(int(r["Id"]), 0)) for r in rows}
     if is_here and any(":" not in one.host for one in found.values()):
-        pid = _pid(variables)
+        pid = pid_of(variables)
         descriptors = await _numbers(session, _DESCRIPTORS, limit_s)
         if not descriptors:
             threads = await _numbers(session, _THREADS, limit_s)
@@ -67,7 +67,7 @@ async def _numbers(session: Session, sql: str, limit_s: float) -> dict[int, int]
     return {int(r["ID"]): int(r["IT"]) for r in rows if str(r["IT"]).isdigit()}
 
 
-def _pid(variables: Mapping[str, str]) -> int:
+def pid_of(variables: Mapping[str, str]) -> int:
     """The server's process by its own file; 0 where that cannot be read."""
     path = Path(variables.get("datadir", ""), variables.get("pid_file", ""))
     try:

@@ -11,8 +11,8 @@ STATUS = (
     "Aborted_clients", "Aborted_connects", "Aborted_connects_preauth", "Access_denied_errors",
     "Com_kill", "Connection_errors_accept", "Connection_errors_internal",
     "Connection_errors_max_connections", "Connection_errors_peer_address",
-    "Connections", "Max_statement_time_exceeded", "Max_used_connections", "Threads_connected",
-    "Uptime",
+    "Connections", "Max_statement_time_exceeded", "Max_used_connections", "Ssl_accepts",
+    "Ssl_finished_accepts", "Threads_connected", "Uptime",
 )  # fmt: skip
 VARIABLES = (
     "connect_timeout", "datadir", "have_ssl", "host_cache_size", "hostname",
@@ -21,6 +21,7 @@ VARIABLES = (
     "log_warnings", "max_allowed_packet", "max_connect_errors", "max_connections",
     "net_read_timeout", "net_write_timeout", "performance_schema", "pid_file", "port",
     "require_secure_transport", "skip_name_resolve", "socket", "sql_error_log_filename",
+    "tls_version",
     "version", "version_comment", "wait_timeout",
 )  # fmt: skip
 # The account that does not exist, with which the doctor looks who listens (outside/knock.py).
@@ -94,7 +95,8 @@ class ServerSeen:
     kills: tuple[KillCount, ...] = ()
     hosts: tuple[HostCount, ...] = ()
     log: LogSeen = field(default_factory=LogSeen)
-    kernel: tuple[str, ...] = ()  # what the kernel says of killing this server
+    kernel: tuple[str, ...] = ()  # what the kernel says of killing database servers of this host
+    cgroup: str = ""  # what its cgroup counts of such kills, if any: without a time
     blind: tuple[str, ...] = ()
     error_summary: bool = False  # whether errors are counted by account
     sessions: tuple[ServerSession, ...] = ()
