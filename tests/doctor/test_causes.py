@@ -17,7 +17,7 @@ from tests.doctor.doctor import causes, evidence, finding
 from tests.doctor.memory_group import memory_group
 from tests.doctor.test_server import app, ask, named
 from tests.servers.fixtures import sql
-from tests.servers.patience import PATIENCE
+from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.lab.instance import Instance
 from slackwater.outside import server_programs as programs
@@ -85,16 +85,16 @@ def test_each_client_in_its_own_words(it: Instance) -> None:
     for language in LANGUAGES:
         for how, cause in (("kill", "killed"), ("idle", "idle-timeout"), ("big", "packet-too-big"),
                            ("warn", "stray-output")):
+            sql(it.socket, f"SET GLOBAL wait_timeout = {1 if how == 'idle' else 28800}")
             with client(language, "closed" if how == "warn" else "open", "", it.port) as one:
                 if how == "kill":
                     sql(it.socket, "KILL %s", one.session_id)
-                elif how == "idle":
-                    sql(it.socket, "SET GLOBAL wait_timeout = 1")
                 elif how == "warn":
                     assert one.say("warn") == "warned"
+                if how in ("kill", "idle"):
+                    eventually(lambda: not sql(it.socket, "SELECT 1 FROM information_schema"
+                               ".PROCESSLIST WHERE ID = %s", one.session_id), "it is gone")
                 said = one.say("big" if how == "big" else "query")
-                if how == "idle":
-                    sql(it.socket, "SET GLOBAL wait_timeout = 28800")
                 assert said.startswith("error"), (language, how, said)
                 found = explain(said)
                 assert found and cause in [c.id for c in found.causes], (language, how, said)
