@@ -7,11 +7,12 @@ import contextlib
 import os
 import ssl
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pymysql
 import pytest
-from tests.doctor.clients import LANGUAGES, client
+from tests.doctor.clients import LANGUAGES, Client, client
 from tests.doctor.conftest import options
 from tests.doctor.doctor import causes, evidence, finding
 from tests.doctor.memory_group import memory_group
@@ -82,19 +83,31 @@ def test_a_client_of_a_version_that_does_not_agree(it: Instance) -> None:
 
 def test_each_client_in_its_own_words(it: Instance) -> None:
     """What Perl, PHP, Python and C say when their session was ended: explained with its cause."""
-    for language in LANGUAGES:
-        for how, cause in (("kill", "killed"), ("idle", "idle-timeout"), ("big", "packet-too-big"),
-                           ("warn", "stray-output")):
-            sql(it.socket, f"SET GLOBAL wait_timeout = {1 if how == 'idle' else 28800}")
-            with client(language, "closed" if how == "warn" else "open", "", it.port) as one:
-                if how == "kill":
-                    sql(it.socket, "KILL %s", one.session_id)
-                elif how == "warn":
-                    assert one.say("warn") == "warned"
-                if how in ("kill", "idle"):
-                    eventually(lambda: not sql(it.socket, "SELECT 1 FROM information_schema"
-                               ".PROCESSLIST WHERE ID = %s", one.session_id), "it is gone")
-                said = one.say("big" if how == "big" else "query")
-                assert said.startswith("error"), (language, how, said)
-                found = explain(said)
-                assert found and cause in [c.id for c in found.causes], (language, how, said)
+    def lost(one: Client, word: str, cause: str) -> None:
+        said = one.say(word)
+        assert said.startswith("error"), said
+        found = explain(said)
+        assert found and cause in [c.id for c in found.causes], said
+
+    def gone(one: Client) -> bool:
+        return not sql(it.socket, "SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = %s",
+                       one.session_id)
+
+    with contextlib.ExitStack() as idle:
+        sql(it.socket, "SET GLOBAL wait_timeout = 1")
+        resting = [idle.enter_context(client(language, "open", "", it.port))
+                   for language in LANGUAGES]
+        sql(it.socket, "SET GLOBAL wait_timeout = 28800")
+        for language in LANGUAGES:
+            with client(language, "open", "", it.port) as one:
+                sql(it.socket, "KILL %s", one.session_id)
+                eventually(lambda: gone(one), "it was killed")
+                lost(one, "query", "killed")
+            with client(language, "open", "", it.port) as one:
+                lost(one, "big", "packet-too-big")
+            with client(language, "closed", "", it.port) as one:
+                assert one.say("warn") == "warned"
+                lost(one, "query", "stray-output")
+        for one in resting:
+            eventually(partial(gone, one), "the server closed it")
+            lost(one, "query", "idle-timeout")
