@@ -183,7 +183,7 @@ DNS = Cause(
 TLS_OR_PLUGIN = Cause(
     "tls-or-plugin", "Client and server do not agree on TLS or on how to log in",
     "require_secure_transport, TLS versions, or an authentication plugin that one side lacks (3159,"
-    " 2026, 2059, 2061, 1251). Pairs known for it: a client of MySQL 9 has no mysql_native_password,"
+    " 2026, 2059, 2061, 1251). Known pairs: a client of MySQL 9 has no mysql_native_password,"
     " which MariaDB and MySQL 5.7 give to accounts; one older than MySQL 5.7.23 or Connector/C 3.0"
     " has no caching_sha2_password, which MySQL 8 and newer give.",
     "Update the client's library, or give the account a plugin that it knows.",
