@@ -261,7 +261,9 @@ def _limits(seen: ServerSeen) -> Iterator[Finding]:
 
 def _memory(seen: ServerSeen) -> Iterator[Finding]:
     if seen.kernel and seen.young and not seen.log.source:
-        yield _finding(seen, causes.OOM_KILL, Sure.LIKELY, list(seen.kernel))
+        # There may be others on this host: without the log nobody knows whose end that was.
+        yield _finding(seen, causes.OOM_KILL, Sure.NOTE, [
+            *seen.kernel, "which server that was, its log would tell, which could not be read"])
 
 
 def _blindness(seen: ServerSeen) -> Iterator[Finding]:
