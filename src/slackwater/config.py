@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from slackwater.errors import ConfigError
 from slackwater.facts.destination import Destination
+from slackwater.outside.config_files import DEFAULT_FILES
 from slackwater.outside.secrets import read_password
 
 # What to write for a key that is missing.
@@ -33,7 +34,6 @@ EXAMPLES = {
     "config_file": 'config_file = "/etc/haproxy/slackwater.cfg"',
     "balancers": 'balancers = ["lb1"]',
 }
-DEFAULT_FILES = (Path("slackwater.toml"), Path("/etc/slackwater/slackwater.toml"))
 
 
 def host_port(text: str) -> tuple[str, int]:
