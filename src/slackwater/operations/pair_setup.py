@@ -18,6 +18,8 @@ from slackwater.plan.step import Outcome, Plan, Seen, Step
 from slackwater.rules.setup.data import Means, Target
 
 OPERATION = "pair-setup"
+AGAIN = ("the same `slackwater pair setup` again looks at what is there, and finishes it; "
+         "`slackwater recover` only undoes")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def plan(asked: Asked) -> Plan[Any]:
     others = ", ".join(t.name for t in asked.targets)
     ring = f", and {asked.source} from {asked.back}" if asked.back else ""
     title = f"set {asked.group} up: {others} replicate(s) from {asked.source}{ring}"
-    return Plan(OPERATION, title, tuple(steps), asked.arguments())
+    return Plan(OPERATION, title, tuple(steps), asked.arguments(), AGAIN)
 
 
 def plan_again(arguments: dict[str, Any]) -> Plan[Any]:
@@ -150,6 +152,7 @@ class SetRoles(Step[SetupWorld]):
     targets: tuple[str, ...]
     limit_s: ClassVar[float] = 40.0
     no_undo: ClassVar[str] = "the roles are those that were asked for"
+    stays: ClassVar[bool] = True
 
     async def do(self, world: SetupWorld) -> None:
         for name in self.targets:

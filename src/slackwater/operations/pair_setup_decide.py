@@ -17,12 +17,14 @@ from slackwater.rules.setup.settings import Fault, How
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for on the command line."""
+    """What was asked for on the command line. `again`: whose data is copied anew in any case; they
+    are in `overwrite` too."""
 
     active: str | None = None
     overwrite: tuple[str, ...] = ()
     method: str = ""
     bytes_a_second: int = 0
+    again: tuple[str, ...] = ()
 
 
 @dataclass
@@ -112,7 +114,8 @@ async def _data(
     first = seen[source]
     for name in others:
         why_not = {CLONE: await copy_clone.why_not(world, source, name), DUMP: _no_dump(first)}
-        found = data.decide(seen[name], first, Ways(why_not), wish.overwrite, wish.method)
+        found = data.decide(seen[name], first, Ways(why_not), wish.overwrite, wish.method,
+                            again=name in wish.again)
         if isinstance(found, Target):
             choice.targets.append(found)
         else:

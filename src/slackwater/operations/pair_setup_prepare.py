@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from slackwater.config import Config, host_port
 from slackwater.errors import StepFailed
 from slackwater.facts.setup import ServerSetup, settings_text
-from slackwater.operations.pair_setup import LockServers
+from slackwater.operations.pair_setup import AGAIN, LockServers
 from slackwater.operations.pair_setup_accounts import make_replication_account, replication_hosts
 from slackwater.operations.pair_setup_look import SetupWorld
 from slackwater.outside import mysql_setup, option_file, secrets
@@ -92,7 +92,7 @@ def plan(asked: Asked) -> Plan[Any]:
         if change.now:
             steps.append(SetNow(change.server, change.now))
     title = f"prepare {', '.join(names)} for replication: accounts and settings"
-    return Plan(OPERATION, title, tuple(steps), asked.arguments())
+    return Plan(OPERATION, title, tuple(steps), asked.arguments(), AGAIN)
 
 
 def plan_again(arguments: dict[str, Any]) -> Plan[Any]:
@@ -128,6 +128,7 @@ class MakeAccounts(Step[SetupWorld]):
     server: str
     limit_s: ClassVar[float] = 60.0
     no_undo: ClassVar[str] = "an account that can do no more than replicate does no harm"
+    stays: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
