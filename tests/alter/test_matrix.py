@@ -11,14 +11,14 @@ from slackwater.outside.server_programs import Program, installed
 from slackwater.rules.alter.verdict import Level
 
 pytestmark = pytest.mark.servers
-# Every eleventh change, so that each family is there.
-STEP = 11
+# So few that it takes seconds on a quiet machine, and still some of each family.
+STEP = 23
 SCENES = [("mariadb-10.11", "ROW", "FULL"), ("mariadb-10.11", "ROW", "MINIMAL"),
-          ("mariadb-11.8", "MIXED", "FULL"), ("mysql-9.7", "ROW", "FULL"),
-          ("mariadb-10.11", "STATEMENT", "FULL")]
+          ("mariadb-11.8", "MIXED", "FULL"), ("mysql-9.7", "ROW", "FULL")]
 
 
-@pytest.mark.parametrize(("name", "form", "image"), SCENES, ids="-".join)
+@pytest.mark.parametrize(("name", "form", "image"), SCENES,
+                         ids=["-".join(s) for s in SCENES])
 def test_no_verdict_is_too_good(name: str, form: str, image: str, place: Path) -> None:
     program = _installed(name)
     offset = SCENES.index((name, form, image))

@@ -234,7 +234,8 @@ def fail_over(
         flipped = watch.flipped_at
     seen = _count(scene, kind, load, report, errors, called, flipped, watch.used)
     if rejoin and report.get("outcome") == "done":
-        seen.rejoin, _, _ = scene.slackwater("pair", "rejoin")
+        seen.rejoin, _, errors = scene.slackwater("pair", "rejoin")
+        seen.rejoin.setdefault("reasons", [errors[-800:]])
         if seen.rejoin.get("outcome") == "done":
             seen.equal = equal(scene)
     return seen

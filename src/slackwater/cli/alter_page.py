@@ -127,8 +127,11 @@ def _side(side: Side) -> str:
 
 def _cost(cost: Cost) -> str:
     if not cost.seconds[1]:
-        how = f"{cost.algorithm} {cost.lock}".strip()
-        return f"the server does it at once{f' ({how})' if how else ''}"
+        how = f" ({cost.algorithm}{f', LOCK={cost.lock}' if cost.lock else ''})"
+        how = how if cost.algorithm else ""
+        if not cost.rows and cost.algorithm != "INSTANT":
+            return f"no rows are known of that it would take time for{how}"
+        return f"the server does it at once{how}"
     low, high = cost.seconds
     how = f"{cost.algorithm or 'COPY'}, LOCK={cost.lock or 'SHARED'}"
     stall = "replication stands still meanwhile" if cost.stalls else "replication goes on"

@@ -27,6 +27,7 @@ from slackwater.cli.present import report_text
 from slackwater.cli.rejoin_look import look, proposal
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused
+from slackwater.facts.server import ServerFacts
 from slackwater.operations import rejoin as operation
 from slackwater.operations.pair_setup_decide import Choice, Wish, decide
 from slackwater.operations.pair_setup_look import SetupWorld
@@ -57,7 +58,7 @@ async def _only_plan(
     settings: Config, name: str, catch_up_s: float, *, as_json: bool
 ) -> int:
     async with closing(PairWorld(settings, name)) as world:
-        asked = await _asked(world, catch_up_s)
+        asked, _ = await _asked(world, catch_up_s)
     choice = await _choice(settings, asked)
     plans = [operation.close_plan(name, asked), choice.prepare, choice.main,
              operation.plan(name, asked)]
@@ -74,11 +75,13 @@ async def _only_plan(
     return EXIT_REFUSED if choice.reasons else 0
 
 
-async def _asked(world: PairWorld, catch_up_s: float) -> operation.Asked:
+async def _asked(
+    world: PairWorld, catch_up_s: float
+) -> tuple[operation.Asked, dict[str, ServerFacts]]:
     found = await look(world, catch_up_s)
     if isinstance(found, list):
         raise Refused("cannot copy the data of the old server anew", found)
-    return found[0]
+    return found
 
 
 async def _choice(settings: Config, asked: operation.Asked) -> Choice:
@@ -104,9 +107,9 @@ def _run(
     seen: list[operation.Asked] = []
 
     async def close(world: PairWorld) -> Proposal[PairWorld]:
-        asked = await _asked(world, catch_up_s)
+        asked, looked = await _asked(world, catch_up_s)
         seen.append(asked)
-        against = (await _choice(settings, asked)).reasons
+        against = (await _choice(settings, asked)).reasons if asked.old in looked else []
         return Proposal(operation.close_plan(name, asked), against)
 
     async def join(world: PairWorld) -> Proposal[PairWorld]:

@@ -12,7 +12,7 @@ from slackwater.facts.alter_column import Column, column
 
 Row = Mapping[str, Any]
 # What is no part of a definition: the counter, and where the rows are kept.
-_COUNTER = re.compile(r"\sAUTO_INCREMENT=\d+|/\*!\d+ TABLESPACE `[^`]*` \*/\s?", re.IGNORECASE)
+COUNTER = re.compile(r"\sAUTO_INCREMENT=\d+|/\*!\d+ TABLESPACE `[^`]*` \*/\s?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def tables(rows: SchemaRows, *, mariadb: bool) -> dict[str, TableDef]:
                         str(r["ACTION_STATEMENT"]))
                 for r in rows.triggers if r["EVENT_OBJECT_TABLE"] == name),
             partitions=_partitions(rows.partitions, name),
-            text=" ".join(_COUNTER.sub("", rows.texts.get(name, "")).split()),
+            text=" ".join(COUNTER.sub("", rows.texts.get(name, "")).split()),
         )
     return found
 

@@ -28,7 +28,7 @@ from slackwater.facts.alter_script import (
 from slackwater.facts.alter_table import TableSize
 from slackwater.operations.lint_scratch import Scratch, scratch
 from slackwater.outside import mysql_schema
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql_session import MysqlError, Session
 from slackwater.rules.alter import advice, statements
 from slackwater.rules.alter.cost import Cost, cost
 from slackwater.rules.alter.judge import conflicts, judge, modes
@@ -121,11 +121,23 @@ async def lint(
         what(t) is What.DDL for t in script[at + 1 :])) for at, s in enumerate(script)]
     if any(not d.findings or d.kind is What.DATA for d in done):
         async with scratch(session, notes) as place:
-            await mysql_schema.clone(session, database, sorted(named | near))
+            await _clone(session, database, sorted(named | near), script)
             for each in done:
                 await _run(place, each, database, links, sizes)
             _put_back(done, links)
     return _report(database, session.at.name, links, done)
+
+
+async def _clone(
+    session: Session, database: str, tables: list[str], script: Sequence[Statement]
+) -> None:
+    try:
+        # Triggers only for those who change some: to make one takes more than other privileges.
+        await mysql_schema.clone(session, database, tables,
+                                 triggers=any("TRIGGER" in s.words for s in script))
+    except MysqlError as error:
+        raise Refused("cannot lint", [f"the tables cannot be copied without their rows: {error}"],
+                      hint="docs/howto/lint.md lists the grants that it takes") from error
 
 
 def _put_back(done: list[Linted], links: PairSettings) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from slackwater.config import Config
 from slackwater.errors import Refused
 from slackwater.facts.alter_link import PairSettings, Settings
-from slackwater.facts.alter_script import Statement
+from slackwater.facts.alter_script import Statement, names
 from slackwater.operations.lint import LintReport, lint
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_schema, mysql_server
@@ -59,10 +59,24 @@ async def lint_pair(
                          other=await settings_of(await world.session(active)))
     session = await world.servers[passive].fresh()
     try:
-        return await lint(session, script, await database_of(session, database), links,
-                          notes_file(world.config, passive))
+        schema = await database_of(session, database)
+        await _same_on_both(session, await world.session(active), schema, script)
+        return await lint(session, script, schema, links, notes_file(world.config, passive))
     finally:
         await session.close()
+
+
+async def _same_on_both(
+    passive: Session, active: Session, schema: str, script: list[Statement]
+) -> None:
+    """A change that is half done would be judged by the wrong old definition."""
+    wanted = {n.lower() for s in script for n in names(s)}
+    tables = [t for t in await mysql_schema.table_names(passive, schema) if t.lower() in wanted]
+    one, other = [await mysql_schema.texts(s, schema, tables) for s in (passive, active)]
+    if differ := [t for t in tables if one[t] != other[t]]:
+        raise Refused("cannot lint", [f"table {t} is not the same on {passive.at.name} and "
+                                      f"{active.at.name}" for t in differ],
+                      hint="finish or revert the change that is under way first")
 
 
 def notes_file(config: Config, server: str) -> Path:

@@ -16,7 +16,7 @@ from slackwater.errors import OutsideError, Refused
 from slackwater.outside import mysql_schema, state_file
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_schema import PREFIX
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql_session import MysqlError, Session
 
 _LOCK = "slackwater lint"
 
@@ -36,7 +36,10 @@ async def scratch(session: Session, notes: Path | None) -> AsyncIterator[Scratch
     for a server that nobody else uses. Raises Refused when another linter is at work there."""
     if not int(await session.value("SELECT GET_LOCK(%s, 5)", _LOCK, limit_s=10) or 0):
         raise Refused(f"cannot lint on {session.at.name}", ["another linter is at work there"])
-    sql_mode = await mysql_schema.privately(session)
+    try:
+        sql_mode = await mysql_schema.privately(session)
+    except MysqlError as error:
+        raise _not_allowed(session, error) from error
     was_on = await _super_read_only(session) or _noted(notes)
     name = f"{PREFIX}{session.connection_id}"
     if was_on and notes is not None:
@@ -45,12 +48,21 @@ async def scratch(session: Session, notes: Path | None) -> AsyncIterator[Scratch
     try:
         if was_on:
             await session.run("SET GLOBAL super_read_only = 0")
-        for left in await mysql_schema.left_behind(session):
-            await mysql_schema.drop_scratch(session, left)
-        await mysql_schema.create_scratch(session, name)
+        try:
+            for left in await mysql_schema.left_behind(session):
+                await mysql_schema.drop_scratch(session, left)
+            await mysql_schema.create_scratch(session, name)
+        except MysqlError as error:
+            name = ""
+            raise _not_allowed(session, error) from error
         yield Scratch(session, name, sql_mode)
     finally:
         await _clean_up(session, name, was_on=was_on, notes=notes)
+
+
+def _not_allowed(session: Session, error: MysqlError) -> Refused:
+    return Refused(f"cannot lint on {session.at.name}", [str(error)],
+                   hint="docs/howto/lint.md lists the grants that it takes")
 
 
 async def _super_read_only(session: Session) -> bool:
@@ -73,7 +85,8 @@ async def _clean_up(session: Session, name: str, *, was_on: bool, notes: Path | 
             await mysql_schema.privately(link)
             await link.value("SELECT GET_LOCK(%s, 2)", name, limit_s=5)
         try:
-            await mysql_schema.drop_scratch(link, name)
+            if name:
+                await mysql_schema.drop_scratch(link, name)
         finally:
             if was_on:
                 await link.run("SET GLOBAL super_read_only = 1")

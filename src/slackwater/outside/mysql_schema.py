@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from slackwater.facts.alter_table import SchemaRows, TableDef, TableSize, tables
+from slackwater.facts.alter_table import COUNTER, SchemaRows, TableDef, TableSize, tables
 from slackwater.outside.mysql_session import MysqlError, Row, Session
 
 PREFIX = "slackwater_lint_"
@@ -41,6 +41,23 @@ async def table_names(session: Session, schema: str, *, limit_s: float = 10.0) -
         "SELECT TABLE_NAME AS N FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND"
         " TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY 1", schema, limit_s=limit_s)
     return [str(r["N"]) for r in rows]
+
+
+async def texts(
+    session: Session, schema: str, names: Sequence[str], *, limit_s: float = STATEMENT_LIMIT_S
+) -> dict[str, str]:
+    """SHOW CREATE TABLE of tables, without their counters; "" for one that is not there."""
+    found = {}
+    for name in names:
+        try:
+            rows = await session.rows(f"SHOW CREATE TABLE {quoted(schema)}.{quoted(name)}",
+                                      limit_s=limit_s)
+        except MysqlError as error:
+            if error.code not in _NO_SUCH_TABLE:
+                raise
+            rows = []
+        found[name] = COUNTER.sub("", str(rows[0].get("Create Table", ""))) if rows else ""
+    return found
 
 
 async def relatives(
@@ -166,28 +183,33 @@ async def drop_scratch(session: Session, name: str, *, limit_s: float = 30.0) ->
 
 
 async def clone(
-    session: Session, schema: str, names: Sequence[str], *, limit_s: float = STATEMENT_LIMIT_S
+    session: Session, schema: str, names: Sequence[str], *, triggers: bool = True,
+    limit_s: float = STATEMENT_LIMIT_S,
 ) -> None:
     """Empty copies of tables, with their foreign keys and triggers, in the session's schema."""
     if not names:
         return
     asked = ";".join(f"SHOW CREATE TABLE {quoted(schema)}.{quoted(n)}" for n in names)
-    texts = [str(rows[0]["Create Table"]) for rows in await session.many(asked, limit_s=limit_s)]
-    wanted = {n.lower() for n in names}
+    answers = await session.many(asked, limit_s=limit_s)
+    texts = [str(rows[0]["Create Table"]) for rows in answers]
+    made = await _triggers(session, schema, {n.lower() for n in names}, limit_s) if triggers else []
+    await session.run("SET SESSION foreign_key_checks = 0, SESSION sql_mode = ''", limit_s=limit_s)
+    for text in texts:
+        await session.run(_PLACED.sub("", text), limit_s=limit_s)
+    for row in made:
+        await session.run(
+            f"CREATE TRIGGER {quoted(row['TRIGGER_NAME'])} {row['ACTION_TIMING']}"
+            f" {row['EVENT_MANIPULATION']} ON {quoted(row['EVENT_OBJECT_TABLE'])} FOR EACH ROW "
+            f"{row['ACTION_STATEMENT']}", limit_s=limit_s)
+
+
+async def _triggers(session: Session, schema: str, wanted: set[str], limit_s: float) -> list[Row]:
     found = await session.rows(
         "SELECT TRIGGER_NAME, ACTION_TIMING, EVENT_MANIPULATION, EVENT_OBJECT_TABLE,"
         " ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s"
         " ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER",
         schema, limit_s=limit_s)
-    triggers = [r for r in found if str(r["EVENT_OBJECT_TABLE"]).lower() in wanted]
-    await session.run("SET SESSION foreign_key_checks = 0, SESSION sql_mode = ''", limit_s=limit_s)
-    for text in texts:
-        await session.run(_PLACED.sub("", text), limit_s=limit_s)
-    for row in triggers:
-        await session.run(
-            f"CREATE TRIGGER {quoted(row['TRIGGER_NAME'])} {row['ACTION_TIMING']}"
-            f" {row['EVENT_MANIPULATION']} ON {quoted(row['EVENT_OBJECT_TABLE'])} FOR EACH ROW "
-            f"{row['ACTION_STATEMENT']}", limit_s=limit_s)
+    return [r for r in found if str(r["EVENT_OBJECT_TABLE"]).lower() in wanted]
 
 
 async def try_statement(

@@ -25,6 +25,7 @@ class Cost:
     algorithm: str
     lock: str
     stalls: bool  # replication on the passive waits for it
+    rows: int  # of the table, as the server estimates them
     seconds: tuple[float, float]
     disk: int  # bytes needed on each server while it runs
 
@@ -38,14 +39,14 @@ def cost(
     """For one statement on one table."""
     kind = _work(algorithm, changes)
     if kind == "" or not size.rows:
-        return Cost(algorithm, lock, False, (0.0, 0.0), 0)
+        return Cost(algorithm, lock, False, size.rows, (0.0, 0.0), 0)
     low, high = (us * size.rows / 1e6 for us in _US_A_ROW[kind])
     indexes = sum(_index_bytes(c.new, c, size) for c in changes if c.kind is Kind.KEY_ADDED)
     whole = size.data + size.indexes
     disk = indexes * 2 if kind == "index" else whole + indexes  # sorting takes as much again
     stalls = lock in ("SHARED", "EXCLUSIVE") or (
         kind == "copy" and not (lock == "NONE" and traits.copies_without_lock))
-    return Cost(algorithm, lock, stalls, (round(low, 1), round(high, 1)), disk)
+    return Cost(algorithm, lock, stalls, size.rows, (round(low, 1), round(high, 1)), disk)
 
 
 def _work(algorithm: str, changes: Sequence[Change]) -> str:

@@ -62,11 +62,14 @@ def conflicts(findings: list[Finding], links: PairSettings) -> list[Finding]:
     found = []
     for forward in (True, False):
         sides = [(f, f.forward if forward else f.back) for f in findings]
-        unsigned = any(UNSIGNED in side.modes for _, side in sides)
+        link = links.forward if forward else links.back
+        asked = any(UNSIGNED in side.modes for _, side in sides)
+        unsigned = asked or UNSIGNED in link.replica.conversions
         for item, side in sides:
             if unsigned and side.signed:
-                why = Side(Level.REFUSED, "ALL_UNSIGNED, which another clause needs, would make "
-                                          "its negative values large ones")
+                who = "which another clause needs" if asked else "which is set already"
+                why = Side(Level.REFUSED, f"ALL_UNSIGNED, {who}, would make its negative values "
+                                          "large ones")
                 found.append(Finding(statements.TOGETHER, item.table, item.what,
                                      why if forward else item.forward,
                                      item.back if forward else why))
