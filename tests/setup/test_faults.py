@@ -8,7 +8,7 @@ import pytest
 from tests.outside.real_sshd import sshd
 from tests.servers.patience import eventually
 from tests.setup.scene import Scene, scene
-from tests.setup.test_setup import named, verified
+from tests.setup.stories import named, verified
 
 pytestmark = pytest.mark.servers
 

@@ -12,6 +12,7 @@ from slackwater.operations.copy_data import CopyData
 from slackwater.operations.pair_setup_follow import Detach, Follow
 from slackwater.operations.pair_setup_look import SetupWorld
 from slackwater.operations.pair_setup_prove import ProveReplication
+from slackwater.operations.pair_setup_semi import Semi
 from slackwater.outside import mysql_server
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan, Seen, Step
@@ -34,6 +35,7 @@ class Asked:
     back_follows: bool  # the source replicates from it already
     tls: bool
     bytes_a_second: int = 0
+    semi: Semi | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Plain values that rebuild the plan after a crash."""
@@ -43,7 +45,8 @@ class Asked:
     def read(cls, arguments: Mapping[str, Any]) -> Asked:
         """From a journal."""
         targets = tuple(Target(**{**t, "means": Means(t["means"])}) for t in arguments["targets"])
-        return cls(**{**arguments, "targets": targets})
+        semi = arguments.get("semi")
+        return cls(**{**arguments, "targets": targets, "semi": semi and Semi.read(semi)})
 
 
 def plan(asked: Asked) -> Plan[Any]:
@@ -64,6 +67,8 @@ def plan(asked: Asked) -> Plan[Any]:
         steps.append(Follow(asked.source, asked.back, asked.tls, ring=True))
     steps += [SetRoles(asked.source, tuple(t.name for t in asked.targets)),
               ProveReplication(asked.source, tuple(t.name for t in asked.targets), asked.back)]
+    if asked.semi is not None:
+        steps += asked.semi.steps()
     others = ", ".join(t.name for t in asked.targets)
     ring = f", and {asked.source} from {asked.back}" if asked.back else ""
     title = f"set {asked.group} up: {others} replicate(s) from {asked.source}{ring}"

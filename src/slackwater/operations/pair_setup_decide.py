@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slackwater.facts.setup import ServerSetup
-from slackwater.operations import copy_clone, pair_setup, pair_setup_prepare, restart
+from slackwater.operations import (
+    copy_clone,
+    pair_setup,
+    pair_setup_prepare,
+    pair_setup_semi,
+    restart,
+)
 from slackwater.operations.copy_data import CLONE, DUMP
 from slackwater.operations.pair_setup_look import SetupWorld, look, one
 from slackwater.plan.step import Plan
@@ -128,6 +134,7 @@ async def _data(
         back_follows=bool(back) and data.follows(first, seen[back]),
         tls=tls or (account is not None and account.require_tls),
         bytes_a_second=wish.bytes_a_second,
+        semi=await pair_setup_semi.wanted(world, world.group, seen, source),
     )
     choice.main = pair_setup.plan(asked)
     choice.title = choice.main.title
