@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from slackwater.errors import Refused, StepFailed
+from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.operations import pair_lock
 from slackwater.operations.copy_data import CopyData
 from slackwater.operations.pair_setup_follow import Detach, Follow
@@ -100,7 +101,8 @@ class LockServers(Step[SetupWorld]):
 
     async def undo(self, world: SetupWorld) -> None:
         for name in (self.source, *self.targets):
-            await pair_lock.release(world, name)
+            with contextlib.suppress(OutsideError):  # gone, and its lock with it
+                await pair_lock.release(world, name)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ class CloseTarget(Step[SetupWorld]):
         session = await world.session(self.target)
         if not await mysql_server.is_writable(session):
             return []
-        ours = {world.servers[self.target].at.user, world.config.accounts.slackwater.user}
+        # Who has not logged in yet will find a server that takes no writes.
+        ours = {world.servers[self.target].at.user, world.config.accounts.slackwater.user,
+                "unauthenticated user"}
         there = [s.who() for s in await mysql_server.client_sessions(
             session, world.own_ids(self.target)) if s.user not in ours]
         return [f"clients are connected to {self.target}, which takes writes now and will not any "
