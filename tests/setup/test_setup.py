@@ -50,5 +50,5 @@ def test_killed_at_any_step_the_same_command_ends_verified(place: Path) -> None:
         assert "everything is as it was" not in undone.stdout + undone.stderr
         assert killed_at(made, random.choice(("Follow.b", "Follow.a", "ProveReplication")))
         assert made.setup()["outcome"] == "done"
-        equal(made)
         verified(made)
+        equal(made)

@@ -52,8 +52,9 @@ def file_settings(session: Session, timeout_ms: int) -> dict[str, str]:
     speaks = setup_dialect(session.flavour)
     loose = "loose_" if speaks.semi_sync_plugins else ""
     source, replica = (loose + prefix for prefix in speaks.semi_sync)
-    return {source + "enabled": "ON", source + "wait_point": "AFTER_SYNC",
-            source + "timeout": str(timeout_ms), replica + "enabled": "ON"}
+    found = {source + "enabled": "ON", source + "wait_point": "AFTER_SYNC",
+             source + "timeout": str(timeout_ms)}
+    return found if speaks.semi_sync_cuts else found | {replica + "enabled": "ON"}
 
 
 async def set_waiting(session: Session, timeout_ms: int, *, limit_s: float = 5.0) -> None:
