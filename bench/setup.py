@@ -4,8 +4,8 @@ A source with `--gb` of data in four tables, an empty target, and `--rate` write
 and updates) on the source: first alone, then through the whole `pair setup`, as an operator would
 type it, until its row went each way. For each server and way of copying one line: MiB copied, time
 and rate of the copy, how long the lock for the snapshot lasted, and the writes' p50, p99 and
-longest (ms), alone and meanwhile. At the end every acknowledged write is looked for on the target, and
-`pair compare` says whether the copies are equal.
+longest (ms), alone and meanwhile. At the end every acknowledged write is looked for on the target,
+and `pair compare` says whether the copies are equal.
 
     python -m bench.setup [--gb 0.1] [--rate 150] [--alone 10] [--method dump|clone] [NAME …]
 """
