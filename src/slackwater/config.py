@@ -206,6 +206,10 @@ class PairTable(_Table):
     servers: Annotated[tuple[Name, ...], Field(min_length=2, max_length=2)]
     balancers: Annotated[tuple[Name, ...], Field(min_length=1)]
     replicas: tuple[Name, ...] = ()
+    # Whether a commit waits until the other server has it, and for how long at most: `pair setup`
+    # sets that up. Beyond it commits wait for nobody until the other has caught up.
+    semi_sync: Annotated[bool, Field(strict=True)] = False
+    semi_sync_timeout: Seconds = 10.0
 
 
 class SourceTable(_Table):
@@ -213,17 +217,21 @@ class SourceTable(_Table):
 
     server: Name
     replicas: Annotated[tuple[Name, ...], Field(min_length=1)]
+    semi_sync: Annotated[bool, Field(strict=True)] = False  # as of a pair; any replica will do
+    semi_sync_timeout: Seconds = 10.0
 
 
 @dataclass(frozen=True)
 class Group:
     """Servers that belong together: a pair (`ring`: each of `heads` is a replica of the other), or
-    one source (the only head); `replicas` follow whichever head takes writes."""
+    one source (the only head); `replicas` follow whichever head takes writes. `semi_sync_ms`: how
+    long a commit waits for another server's word; 0: it does not."""
 
     name: str
     heads: tuple[str, ...]
     replicas: tuple[str, ...]
     balancers: tuple[str, ...] = ()
+    semi_sync_ms: int = 0
 
     @property
     def ring(self) -> bool:
@@ -232,6 +240,10 @@ class Group:
     @property
     def servers(self) -> tuple[str, ...]:
         return (*self.heads, *self.replicas)
+
+
+def _semi_sync_ms(table: PairTable | SourceTable) -> int:
+    return round(table.semi_sync_timeout * 1000) if table.semi_sync else 0
 
 
 AFTER_GRACE_S = 0.5  # for fence, catching up and promotion
@@ -338,12 +350,12 @@ class Config(_Table):
             name = names[0]
         if name in self.sources:
             source = self.sources[name]
-            return Group(name, (source.server,), source.replicas)
+            return Group(name, (source.server,), source.replicas, (), _semi_sync_ms(source))
         if name is None and self.sources and self.pairs:
             raise ConfigError(f"{self.path}: there is more than one; name one with --pair",
                               hint=f"in the file: {', '.join(names)}")
         found, pair = self.pair(name)
-        return Group(found, pair.servers, pair.replicas, pair.balancers)
+        return Group(found, pair.servers, pair.replicas, pair.balancers, _semi_sync_ms(pair))
 
     def admin_password(self) -> str:
         """The password of the account that sets servers up; "" for one known by its socket.

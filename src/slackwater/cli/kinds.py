@@ -89,6 +89,7 @@ KINDS: dict[str, Kind[Any]] = {
     "pair-setup": Kind(pair_setup.plan_again, _setup_of, pair_setup.resume, pair_setup.settled),
     "failover": Kind(failover.plan_again, _pair_of, failover.resume, _agreed),
     "rejoin": Kind(rejoin.plan_again, _pair_of, rejoin.resume, _agreed),
+    rejoin.CLOSE: Kind(rejoin.close_again, _pair_of, rejoin.resume, _agreed),
     alter.ALTER: Kind(alter.plan_again, _pair_of, alter.resume, alter.settled),
     alter.FINISH: Kind(alter.finish_again, _pair_of, alter.resume, alter.settled),
     alter.REVERT: Kind(alter.revert_again, _pair_of, alter.resume, alter.settled),

@@ -73,7 +73,10 @@ def _print_recovery(left: list[Past], *, as_json: bool) -> None:
         if not as_json:
             say(f"{plan.title} ({past.id}): {found.way.value}")
             for act, step in found.steps(plan):
-                say(f"  {act}: {step.summary}")
+                why = f" ({step.no_undo})" if act == "keep" else ""
+                say(f"  {act}: {step.summary}{why}")
+            if plan.onward:
+                say(f"  next: {plan.onward}")
     if as_json:
         say(json.dumps({"operation": "recover", "plans": plans}))
     elif not plans:

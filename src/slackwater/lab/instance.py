@@ -136,6 +136,9 @@ class Instance:
         if self.alive:
             return
         self.socket.unlink(missing_ok=True)  # a killed server leaves its socket file
+        # MySQL leaves this too, and will not start while the number in it is some process's: one
+        # that others killed is a zombie of ours until we look after it.
+        self.socket.with_name("sock.lock").unlink(missing_ok=True)
         self.process = spawn(self.command(), mark=self.mark, output=self.directory / "output.log")
         self._note()
 
