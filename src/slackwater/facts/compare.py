@@ -9,6 +9,8 @@ from typing import Any
 
 # The values of a key, each as text that `outside.compare_sql.literal` takes.
 KeyValues = tuple[str, ...]
+# Rows behind a key, up to another one; None is an open end.
+Bounds = tuple[KeyValues | None, KeyValues | None]
 
 
 class Hash(enum.StrEnum):

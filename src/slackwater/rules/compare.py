@@ -11,6 +11,7 @@ from slackwater.facts.tables import Table
 FIRST_CHUNK = 1000
 SMALLEST_CHUNK = 50
 LARGEST_CHUNK = 50_000  # its rows' digests are fetched when it is not the same
+PARTS, PART_ROWS = 8, 500  # a chunk is read in so many parts, or in fewer of so many rows
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ def next_rows(rows: int, took_s: float, aim_s: float) -> int:
     """
     wanted = rows * aim_s / max(took_s, 1e-4)
     return int(min(max(wanted, SMALLEST_CHUNK), rows * 2, LARGEST_CHUNK))
+
+
+def part_sizes(rows: int) -> list[int]:
+    """Rows of each part of a chunk. More parts: less to read again when a chunk is not the same,
+    and more round trips."""
+    count = max(1, min(PARTS, rows // PART_ROWS))
+    return [rows * (n + 1) // count - rows * n // count for n in range(count)]
 
 
 def rest_s(took_s: float, pace: Pace) -> float:
