@@ -82,8 +82,8 @@ class Rows:
     async def _prove(
         self, key: KeyValues, settled: Settled, seen: set[tuple[str, ...]]
     ) -> None:
-        both = await (self._locked(key) if self._lockable else self._stable(key))
-        if both is None and self._lockable and not self.meeting.may_lock:
+        both = await self._locked(key) if self._locks else None
+        if both is None and not self._locks:  # not here, or, as was found just now, not for us
             both = await self._stable(key)
         shown = compare_sql.shown(self.ours.table, key)
         if both is None:
