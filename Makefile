@@ -1,7 +1,7 @@
 # slackwater: `make help` lists the targets. `make demo` and `make test` need nothing but this.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check bench sweep matrix matrixalter clean
+.PHONY: help setup servers demo test check bench sweep matrix matrixalter matrixcompare clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ matrix: setup servers  ## `pair setup` of each topology on every server, with TL
 
 matrixalter: setup servers  ## the linter of schema changes against real pairs: every change, server and format
 	@.venv/bin/python -m tests.alter
+
+matrixcompare: setup servers  ## `pair compare` and the heartbeat on every server (the tests run three)
+	@SLACKWATER_TEST_SERVERS=all .venv/bin/pytest -q tests/compare tests/heartbeat
 
 clean:  ## remove .venv and caches
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ from slackwater.outside.mysql_compare import Reader
 from slackwater.rules.compare import FIRST_CHUNK, SMALLEST_CHUNK, next_rows, part_sizes, rest_s
 
 Look = TypeVar("Look")
+Other = TypeVar("Other")
 PROVEN_MOST = 100  # rows of a table that are proven one by one
 
 
@@ -118,17 +119,12 @@ class Walk:
     async def _chunk(self, read: Read) -> Read | None:
         """Compare a chunk, and read the next one on the reference meanwhile; None: there is
         none."""
-        following, looks = await asyncio.gather(
-            self._following(read), _all(self._there(c, read) for c in self.copies),
-            return_exceptions=True)
-        for each in (following, looks):
-            if isinstance(each, BaseException):
-                raise each
-        assert not isinstance(following, BaseException) and not isinstance(looks, BaseException)
+        following, looks = await _both(
+            self._following(read), _all(self._there(c, read) for c in self.copies))
         settled = []
         for copy, there in zip(self.copies, looks, strict=True):
-            each = zip(read.parts, read.digests, there, strict=True)
-            unequal = [part for part, ours, theirs in each if ours != theirs]
+            parts = zip(read.parts, read.digests, there, strict=True)
+            unequal = [part for part, ours, theirs in parts if ours != theirs]
             settled.append(await copy.rows.settle(unequal, prove=_left(copy.result)))
         # Only now, so that a chunk that is done again after a lost connection counts once.
         for copy, found in zip(self.copies, settled, strict=True):
@@ -177,6 +173,17 @@ async def _all(looks: Iterable[Coroutine[Any, Any, Look]]) -> list[Look]:
         if isinstance(each, BaseException):
             raise each
     return found  # type: ignore[return-value]
+
+
+async def _both(
+    one: Coroutine[Any, Any, Look], other: Coroutine[Any, Any, Other]
+) -> tuple[Look, Other]:
+    """The same for two of different kinds."""
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    for each in (first, second):
+        if isinstance(each, BaseException):
+            raise each
+    return first, second  # type: ignore[return-value]
 
 
 def _count(result: TableResult, more: int) -> None:
