@@ -17,6 +17,7 @@ from tests.servers.patience import PATIENCE, eventually
 from tests.setup.scene import Scene, scene
 from tests.sweep.pair import environment
 
+from slackwater.cli.pair_compare import comparison_json, comparison_text
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.instance import installed
 from slackwater.operations.compare_sides import CannotTell
@@ -69,6 +70,10 @@ def test_a_table_that_a_filter_leaves_out_is_told_and_is_no_difference(two: LabF
         told = {r.table: r.filtered for r in found.results}
         assert told["shop.many"] == "" and "shop.pk2" in told["shop.pk2"]
         assert any("gnore_Table = shop.pk2" in line for line in found.filters), found.filters
+        text = comparison_text(found)
+        assert comparison_json(found, "lab", 0.0)["outcome"] == "done"
+        assert "left out by replication, so not compared" in text
+        assert "Equal: a and b; 1 tables" in text
         # The rest is compared as ever.
         spoil(two, "UPDATE shop.many SET v = 'wrong' WHERE id = 9")
         assert compared(two, "shop.pk2", "shop.many").equal is False

@@ -183,7 +183,7 @@ async def _both(
     for each in (first, second):
         if isinstance(each, BaseException):
             raise each
-    return first, second  # type: ignore[return-value]
+    return first, second
 
 
 def _count(result: TableResult, more: int) -> None:
