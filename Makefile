@@ -1,7 +1,7 @@
 # slackwater: `make help` lists the targets. `make demo` and `make test` need nothing but this.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check bench sweep matrix matrixalter altersweep clean
+.PHONY: help setup servers demo test check bench sweep matrix matrixalter altersweep matrixcompare clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ matrixalter: setup servers  ## the linter of schema changes against real pairs: 
 
 altersweep: setup servers  ## schema changes cut off at every step, each server killed (half an hour)
 	@.venv/bin/python -m tests.alter_run.sweep
+
+matrixcompare: setup servers  ## `pair compare` and the heartbeat on every server (the tests run three)
+	@SLACKWATER_TEST_SERVERS=all .venv/bin/pytest -q tests/compare tests/heartbeat
 
 clean:  ## remove .venv and caches
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

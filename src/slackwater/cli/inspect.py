@@ -222,7 +222,8 @@ def _servers_table(seen: PairSeen, lags: Lags) -> Table:
     table = Table(title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("server", "writes", "follows", "lag", "threads", "open trx", "oldest",
                    "version"):
-        table.add_column(column, no_wrap=True)
+        # On a narrow terminal the version gives way, not the lag.
+        table.add_column(column, no_wrap=column != "version")
     for name in (*seen.pair, *seen.replicas):
         if name not in seen.servers:
             table.add_row(name, Text("unreachable", style="red"))

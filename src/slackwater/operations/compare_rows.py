@@ -11,17 +11,17 @@ free again. In between nobody could change it, so a faithful copy has the same v
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from slackwater.errors import OutsideError
-from slackwater.facts.compare import How, KeyValues, Proof, RowDifference
+from slackwater.facts.compare import Bounds, How, KeyValues, Proof, RowDifference
 from slackwater.operations.compare_sides import Meeting, Side
 from slackwater.outside import compare_sql, mysql_compare
 from slackwater.outside.mysql_compare import Reader
 from slackwater.outside.mysql_session import Session
 
 PAUSES_S = (0.0, 0.05, 0.1)  # before each look at rows that were not the same
-PARTS, PART_ROWS = 16, 500  # a larger chunk is looked at in parts before its rows are
 MANY = 2000  # rows for which two looks have to do
 HOLD_S = 0.1  # how long a locked row may wait for the other server
 HOLD_TRIES = 10
@@ -46,36 +46,14 @@ class Rows:
         self.meeting, self.other, self.ours, self.theirs = meeting, other, ours, theirs
         self._lockable = ours.table.lockable
 
-    async def settle(
-        self, after: KeyValues | None, to: KeyValues | None, rows: int, *, prove: int
-    ) -> Settled:
-        """Look at the rows of a chunk until each is the same or proven not to be. At most `prove`
-        of them are proven. `rows`: about how many there are. Raises CannotTell, Interrupted,
-        OutsideError."""
+    async def settle(self, parts: Sequence[Bounds], *, prove: int) -> Settled:
+        """Look at the rows of those parts of a chunk until each is the same or proven not to be.
+        At most `prove` of them are proven. Raises CannotTell, Interrupted, OutsideError."""
         settled = Settled()
-        for part in await self._unequal_parts(after, to, rows):
+        for part in parts:
             self.meeting.go_on()
             await self._settle_part(*part, prove - len(settled.differences), settled)
         return settled
-
-    async def _unequal_parts(
-        self, after: KeyValues | None, to: KeyValues | None, rows: int
-    ) -> list[tuple[KeyValues | None, KeyValues | None]]:
-        """The parts of a chunk that are not the same at another look: most often one, or none."""
-        if rows <= PART_ROWS:
-            return [(after, to)]
-        bounds: list[tuple[KeyValues | None, KeyValues | None]] = []
-        begin = after
-        while True:
-            end = await self.ours.end_of_chunk(begin, max(PART_ROWS, rows // PARTS), to)
-            bounds.append((begin, to if end is None else end))
-            if end is None or end == to:
-                break
-            begin = end
-        mine = await self.ours.chunks(bounds)
-        await self._reach()
-        theirs = await self.theirs.chunks(bounds)
-        return [b for b, m, t in zip(bounds, mine, theirs, strict=True) if m != t]
 
     async def _settle_part(
         self, after: KeyValues | None, to: KeyValues | None, prove: int, settled: Settled
@@ -104,8 +82,8 @@ class Rows:
     async def _prove(
         self, key: KeyValues, settled: Settled, seen: set[tuple[str, ...]]
     ) -> None:
-        both = await (self._locked(key) if self._lockable else self._stable(key))
-        if both is None and self._lockable and not self.meeting.may_lock:
+        both = await self._locked(key) if self._locks else None
+        if both is None and not self._locks:  # not here, or, as was found just now, not for us
             both = await self._stable(key)
         shown = compare_sql.shown(self.ours.table, key)
         if both is None:
