@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.maintain import alone
-from tests.servers.fixtures import end, root_of
+from tests.servers.fixtures import end, root_of, sql
 from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.lab.instance import Instance, Program, installed
@@ -30,6 +30,7 @@ from slackwater.lab.up import up
 
 RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "150"))  # requests a second
 PACKAGE = "mariadb-server-core"
+CROWD_FITS = 24  # max_connections of the scene `crowd`
 MOST_S = 60 * PATIENCE  # a load ends with its scene, long before
 
 
@@ -112,6 +113,14 @@ def no_nft(program: Program, place: Path) -> dict[str, Any]:
     return _on_one(program, place, "restart", "s", before=("env", "PATH=/usr/bin"))
 
 
+def crowd(program: Program, place: Path) -> dict[str, Any]:
+    """More clients wait than the server has connections for, and each takes its time."""
+    server = _server(program, place)
+    sql(server.socket, f"SET GLOBAL max_connections = {CROWD_FITS}")
+    words = ("hold", "--port", str(server.port))
+    return _on_one(program, place, *words, "--", "sleep", "2", connect_limit_s=60.0)
+
+
 def package(program: Program, place: Path) -> dict[str, Any]:
     """The distribution's server package is installed again below a server that runs from it."""
     return _on_one(program, place, "upgrade", "s", PACKAGE, "--reinstall")
@@ -139,11 +148,13 @@ def pair(program: Program, place: Path) -> dict[str, Any]:
 
 def _on_one(
     program: Program, place: Path, *words: str, pooled: int = 0, tested: int = 0,
-    before: tuple[str, ...] = (),
+    before: tuple[str, ...] = (), connect_limit_s: float = 10.0,
 ) -> dict[str, Any]:
     server = _server(program, place)
     pid = server.pid
-    with alone.Loaded(alone.target(server), plan(pooled, tested)) as load:
+    with alone.Loaded(
+        alone.target(server), plan(pooled, tested, connect_limit_s * PATIENCE)
+    ) as load:
         under_way(load)
         front, dashes, command = _split(words)
         done = alone.slackwater(
@@ -211,7 +222,7 @@ def last_json(text: str) -> dict[str, Any]:
 SCENES: dict[str, Callable[[Program, Path], dict[str, Any]]] = {
     f.__name__: f for f in (
         restart, failing, straggler, closed, killed, interrupted, powerless, nobody, no_nft,
-        package, pair,
+        package, pair, crowd,
     )
 }
 

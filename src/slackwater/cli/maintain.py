@@ -223,7 +223,7 @@ async def known(
     """The plan with what the last times took and how ports are held, and the reasons that come
     from that."""
     try:
-        says = (await gate.ability(world.host)).says if asked.ports else ""
+        says = await holding.says(world, asked.ports)
     except OutsideError as error:
         return Proposal(None, [f"{error} (try: {error.hint})" if error.hint else str(error)])
     asked = dataclasses.replace(asked, says=says)
@@ -339,7 +339,7 @@ async def _upgrade(
         reasons = [f"no package of a database server is installed here; is {name} on another "
                    "machine? Run it there, or name the packages"]
     files = apt.files(wish.changes)
-    says = (await gate.ability(world.host)).says if common.ports else ""
+    says = await holding.says(world, common.ports)
     command = tuple(world.host.as_root(list(apt.install(files))))
     asked = upgrading.Asked(
         **{**common.arguments(), "says": says, "command": command},
