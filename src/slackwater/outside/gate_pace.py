@@ -46,7 +46,8 @@ class Pace:
 
     def next(self, waiting: Iterable[bytes], backlog: int, most: int) -> list[bytes]:
         """Up to `most` of these who fit in now, the first first; `backlog`: how many may knock."""
-        left, found = self._left(), []
+        left = self._left()
+        found: list[bytes] = []
         most = min(most, backlog - self._unfinished)
         for client in waiting:
             if len(found) >= most or not any(left.values()):
