@@ -4,9 +4,10 @@
 
 Root, Debian or Ubuntu. All of it happens on a copy of this machine that is thrown away: an overlay
 of its disk whose changes are in memory, with processes and a network of its own. There the package
-before the newest is installed, as a service, by its own scripts; the service is loaded with
-connection-per-request writes (60 s connect timeout, the package's own 151 connections); then `slackwater upgrade` to the newest version (a real upgrade), and
-`slackwater upgrade --reinstall` as often as asked for.
+before the newest is installed, as a service with its own 151 connections, by its own scripts; the
+service is loaded with connection-per-request writes (60 s connect timeout); then `slackwater
+upgrade` to the newest version (a real upgrade), and `slackwater upgrade --reinstall` as often as
+asked for.
 """
 
 from __future__ import annotations
@@ -119,8 +120,8 @@ def play(runs: int, rate: float, limit_s: float) -> int:
     _install(versions[min(1, len(versions) - 1)])
     server = _service()
     print(f"installed: {versions[min(1, len(versions) - 1)]}; {rate:g} writes a second")
-    print("| run | outcome | version | expected | ports held | dpkg | clients held | writes | failed "
-          "| lost |")
+    print("| run | outcome | version | expected | ports held | dpkg | clients held | writes "
+          "| failed | lost |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     bad = 0
     upgrades = [("upgrade", ())] if len(versions) > 1 else []

@@ -30,7 +30,7 @@ from slackwater.lab.up import up
 
 RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "150"))  # requests a second
 PACKAGE = "mariadb-server-core"
-CROWD_FITS = 24  # max_connections of the scene `crowd`
+CROWD_FITS = 45  # max_connections of the scene `crowd`
 MOST_S = 60 * PATIENCE  # a load ends with its scene, long before
 
 
@@ -118,7 +118,9 @@ def crowd(program: Program, place: Path) -> dict[str, Any]:
     server = _server(program, place)
     sql(server.socket, f"SET GLOBAL max_connections = {CROWD_FITS}")
     words = ("hold", "--port", str(server.port))
-    return _on_one(program, place, *words, "--", "sleep", "2", connect_limit_s=60.0)
+    # Few a second, since a busy machine may be slow to serve them before and after.
+    load = plan(connect_limit_s=60.0 * PATIENCE, rate=60.0)
+    return _on_one(program, place, *words, "--", "sleep", "3", load=load)
 
 
 def package(program: Program, place: Path) -> dict[str, Any]:
@@ -148,19 +150,17 @@ def pair(program: Program, place: Path) -> dict[str, Any]:
 
 def _on_one(
     program: Program, place: Path, *words: str, pooled: int = 0, tested: int = 0,
-    before: tuple[str, ...] = (), connect_limit_s: float = 10.0,
+    before: tuple[str, ...] = (), load: LoadPlan | None = None,
 ) -> dict[str, Any]:
     server = _server(program, place)
     pid = server.pid
-    with alone.Loaded(
-        alone.target(server), plan(pooled, tested, connect_limit_s * PATIENCE)
-    ) as load:
-        under_way(load)
+    with alone.Loaded(alone.target(server), load or plan(pooled, tested)) as loaded:
+        under_way(loaded)
         front, dashes, command = _split(words)
         done = alone.slackwater(
             *front, "--json", "--config", alone.config(place), *dashes, *command, before=before)
-        goes_on(load)
-    return seen(done, load, place) | {"restarted": Instance.load(place / "s").pid != pid}
+        goes_on(loaded)
+    return seen(done, loaded, place) | {"restarted": Instance.load(place / "s").pid != pid}
 
 
 def seen(
@@ -177,9 +177,11 @@ def seen(
     }
 
 
-def plan(pooled: int = 0, tested: int = 0, connect_limit_s: float = 10.0) -> LoadPlan:
+def plan(
+    pooled: int = 0, tested: int = 0, connect_limit_s: float = 10.0, rate: float = RATE
+) -> LoadPlan:
     """The load of a scene."""
-    return LoadPlan(seconds=MOST_S, rate=RATE, pooled=pooled, pooled_tested=tested,
+    return LoadPlan(seconds=MOST_S, rate=rate, pooled=pooled, pooled_tested=tested,
                     connect_limit_s=connect_limit_s)
 
 

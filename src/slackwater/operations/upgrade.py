@@ -28,11 +28,14 @@ TABLES_LIMIT_S = 1800.0  # of a new series it checks every table
 
 @dataclass(frozen=True)
 class Asked(hold.Asked):
-    """What was asked for. `held`: those of the packages that were on hold; `slow`: a major upgrade
-    wants innodb_fast_shutdown = 0; `restart`: the command that restarts the server, `restart_s`:
-    what it took the last times. `first`: those of `files` that the running server does not need (they are not
-    in `command`). `tables`: the program that has to bring the system tables to the new version,
-    run as `log_in` (socket, user, option file)."""
+    """What was asked for.
+
+    `held`: those of the packages that were on hold; `slow`: a major upgrade wants
+    innodb_fast_shutdown = 0; `restart`: the command that restarts the server, `restart_s`: what
+    it took the last times. `first`: those of `files` that the running server does not need (they
+    are not in `command`). `tables`: the program that has to bring the system tables to the new
+    version, run as `log_in` (socket, user, option file).
+    """
 
     packages: tuple[str, ...] = ()
     files: tuple[str, ...] = ()  # the packages' files, once downloaded
