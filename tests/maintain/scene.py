@@ -30,6 +30,7 @@ from slackwater.lab.up import up
 
 RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "150"))  # requests a second
 PACKAGE = "mariadb-server-core"
+PAIR_RATE = 40.0
 CROWD_FITS = 45  # max_connections of the scene `crowd`
 MOST_S = 60 * PATIENCE  # a load ends with its scene, long before
 
@@ -133,7 +134,8 @@ def pair(program: Program, place: Path) -> dict[str, Any]:
     try:
         made = up(server=root_of(program), directory=place / "lab", say=lambda _: None)
         uptimes = {n: made.instance(n).pid for n in made.servers}
-        with alone.Loaded(lab_target(made.config), plan()) as load:
+        # Few a second: a busy machine lets a client look idle just when the switchover settles.
+        with alone.Loaded(lab_target(made.config), plan(rate=PAIR_RATE)) as load:
             under_way(load)
             done = alone.slackwater("restart", "--pair", "lab", "--json", "--config", made.config)
             goes_on(load)

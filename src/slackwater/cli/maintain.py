@@ -328,12 +328,12 @@ async def _upgrade(
         if why := await apt.missing(world.host):
             return Proposal(None, [why])
         await world.connect()
+        says = await holding.says(world, common.ports)
         packages = packages or await apt.installed_servers(world.host)
         wish = await upgrading.look(
             world, packages, held=bool(common.ports), reinstall=reinstall)
         held = await apt.held(world.host) & set(packages)
         early = await apt.simple(world.host, wish.changes, reinstall=reinstall)
-        says = await holding.says(world, common.ports)
         files = apt.files(wish.changes)
         first = apt.files([c for c in wish.changes if c.name in early])
         command = tuple(world.host.as_root(list(apt.install(

@@ -42,7 +42,8 @@ class LockServers(Step[HoldWorld]):
 
     async def do(self, world: HoldWorld) -> None:
         for name in self.servers:
-            await world.servers[name].open()
+            # What came before (packages are downloaded) may have taken longer than they live.
+            await world.servers[name].renew()
             session = await world.session(name)
             if not await mysql_server.take_lock(session, lock_name(world)):
                 raise StepFailed(f"another slackwater works here (its lock is on {name})")

@@ -56,10 +56,10 @@ def plan(asked: Asked) -> Plan[HoldWorld]:
     held = tuple(file for file in asked.files if file not in asked.first)
     if asked.ports:
         steps.append(Rehearse(names_of(held), held, asked.hold_s, asked.restart_s))
+    if asked.first:
+        steps.append(InstallFirst(names_of(asked.first), asked.first))
     for step in hold.steps(asked):
         if isinstance(step, WaitForCalm):
-            if asked.first:
-                steps.append(InstallFirst(names_of(asked.first), asked.first))
             if asked.held:
                 steps.append(Unhold(asked.held))
             if asked.slow:

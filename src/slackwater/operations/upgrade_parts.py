@@ -97,6 +97,7 @@ class UpgradeTables(Step[HoldWorld]):
         if not program:
             raise StepFailed(f"there is no {self.programs} on {world.host.where}: install it (the "
                              "package of the client programs), then `slackwater recover`")
+        await world.servers[self.server].renew()  # they may have idled out meanwhile
         # An administrator writes to a read-only server, but not to a super_read_only one.
         if await mysql_server.open_to_admins(await world.session(self.server)):
             world.note("closed_to_admins", True)
