@@ -203,6 +203,8 @@ class Holder:
         those leave. The gate stays shut meanwhile: who comes now stands behind them."""
         pace = Pace(self.room, self.listeners)
         queue.take()
+        if pace.too_many(queue.waiting):
+            gate_rules.let_pass(self.net, self.table)
         while pace.too_many(queue.waiting) and time.monotonic() < until:
             self._refresh()
             there = self.listeners.ports()
