@@ -28,7 +28,7 @@ from slackwater.lab.load_plan import LoadPlan
 from slackwater.lab.load_target import lab_target
 from slackwater.lab.up import up
 
-RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "150"))  # requests a second
+RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "60"))  # requests a second
 PACKAGE = "mariadb-server-core"
 PAIR_RATE = 40.0
 CROWD_FITS = 45  # max_connections of the scene `crowd`
