@@ -52,3 +52,16 @@ def test_versions_stand_as_dpkg_says() -> None:
     wrong = {p: (compare(*p), says[p]) for p in pairs if compare(*p) != says[p]}
     assert wrong == {}
     assert all(compare(b, a) == -compare(a, b) for a, b in pairs)
+
+
+def test_what_a_running_server_has_no_use_for() -> None:
+    beside = [n for n in (
+        "mariadb-client", "mariadb-client-core", "mariadb-client-core-10.5", "mariadb-backup",
+        "mariadb-common", "mysql-client-8.0", "mysql-community-client-plugins", "libmariadb3",
+        "mariadb-server", "mariadb-server-core", "mysql-community-server-core", "galera-4",
+        "mariadb-plugin-rocksdb", "percona-server-server", "mysql-server-8.0",
+    ) if Change(n, "1", "2").beside_the_server]
+    assert beside == [
+        "mariadb-client", "mariadb-client-core", "mariadb-client-core-10.5", "mariadb-backup",
+        "mariadb-common", "mysql-client-8.0", "mysql-community-client-plugins", "libmariadb3",
+    ]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.maintain import alone
-from tests.servers.fixtures import end, root_of
+from tests.servers.fixtures import end, root_of, sql
 from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.lab.instance import Instance, Program, installed
@@ -28,8 +28,10 @@ from slackwater.lab.load_plan import LoadPlan
 from slackwater.lab.load_target import lab_target
 from slackwater.lab.up import up
 
-RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "150"))  # requests a second
+RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "60"))  # requests a second
 PACKAGE = "mariadb-server-core"
+PAIR_RATE = 40.0
+CROWD_FITS = 45  # max_connections of the scene `crowd`
 MOST_S = 60 * PATIENCE  # a load ends with its scene, long before
 
 
@@ -112,6 +114,16 @@ def no_nft(program: Program, place: Path) -> dict[str, Any]:
     return _on_one(program, place, "restart", "s", before=("env", "PATH=/usr/bin"))
 
 
+def crowd(program: Program, place: Path) -> dict[str, Any]:
+    """More clients wait than the server has connections for, and each takes its time."""
+    server = _server(program, place)
+    sql(server.socket, f"SET GLOBAL max_connections = {CROWD_FITS}")
+    words = ("hold", "--port", str(server.port))
+    # Few a second, since a busy machine may be slow to serve them before and after.
+    load = plan(connect_limit_s=60.0 * PATIENCE, rate=60.0)
+    return _on_one(program, place, *words, "--", "sleep", "3", load=load)
+
+
 def package(program: Program, place: Path) -> dict[str, Any]:
     """The distribution's server package is installed again below a server that runs from it."""
     return _on_one(program, place, "upgrade", "s", PACKAGE, "--reinstall")
@@ -122,7 +134,8 @@ def pair(program: Program, place: Path) -> dict[str, Any]:
     try:
         made = up(server=root_of(program), directory=place / "lab", say=lambda _: None)
         uptimes = {n: made.instance(n).pid for n in made.servers}
-        with alone.Loaded(lab_target(made.config), plan()) as load:
+        # Few a second: a busy machine lets a client look idle just when the switchover settles.
+        with alone.Loaded(lab_target(made.config), plan(rate=PAIR_RATE)) as load:
             under_way(load)
             done = alone.slackwater("restart", "--pair", "lab", "--json", "--config", made.config)
             goes_on(load)
@@ -139,17 +152,17 @@ def pair(program: Program, place: Path) -> dict[str, Any]:
 
 def _on_one(
     program: Program, place: Path, *words: str, pooled: int = 0, tested: int = 0,
-    before: tuple[str, ...] = (),
+    before: tuple[str, ...] = (), load: LoadPlan | None = None,
 ) -> dict[str, Any]:
     server = _server(program, place)
     pid = server.pid
-    with alone.Loaded(alone.target(server), plan(pooled, tested)) as load:
-        under_way(load)
+    with alone.Loaded(alone.target(server), load or plan(pooled, tested)) as loaded:
+        under_way(loaded)
         front, dashes, command = _split(words)
         done = alone.slackwater(
             *front, "--json", "--config", alone.config(place), *dashes, *command, before=before)
-        goes_on(load)
-    return seen(done, load, place) | {"restarted": Instance.load(place / "s").pid != pid}
+        goes_on(loaded)
+    return seen(done, loaded, place) | {"restarted": Instance.load(place / "s").pid != pid}
 
 
 def seen(
@@ -166,9 +179,11 @@ def seen(
     }
 
 
-def plan(pooled: int = 0, tested: int = 0, connect_limit_s: float = 10.0) -> LoadPlan:
+def plan(
+    pooled: int = 0, tested: int = 0, connect_limit_s: float = 10.0, rate: float = RATE
+) -> LoadPlan:
     """The load of a scene."""
-    return LoadPlan(seconds=MOST_S, rate=RATE, pooled=pooled, pooled_tested=tested,
+    return LoadPlan(seconds=MOST_S, rate=rate, pooled=pooled, pooled_tested=tested,
                     connect_limit_s=connect_limit_s)
 
 
@@ -211,7 +226,7 @@ def last_json(text: str) -> dict[str, Any]:
 SCENES: dict[str, Callable[[Program, Path], dict[str, Any]]] = {
     f.__name__: f for f in (
         restart, failing, straggler, closed, killed, interrupted, powerless, nobody, no_nft,
-        package, pair,
+        package, pair, crowd,
     )
 }
 

@@ -109,6 +109,51 @@ def test_nobody_is_refused_while_the_server_is_down(where, space, able, server):
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("told", ["before", "while it is shut"])
+def test_a_crowd_goes_in_as_others_leave(told, able, server):
+    """More wait, by IPv4 and IPv6, than the server takes at once."""
+    async def scene():
+        held = gate.Gate([PORT], ability=able, cap_s=60)
+        held.fits(PORT, 3 if told == "before" else 1000)
+        await held.close()
+        clients = requests()
+        await all_wait(30, held)
+        held.fits(PORT, 3)
+        report = await held.open()
+        await served(clients)
+        assert report.held == 30 and 27 <= report.in_turn <= 30
+
+    asyncio.run(scene())
+
+
+def test_a_crowd_does_not_wait_for_who_stays_for_ever(able):
+    """A server whose clients never leave: after some seconds all go on, as without a limit."""
+    async def scene():
+        stay = asyncio.Event()
+
+        async def keep(_, writer):
+            writer.write(b"hello\n")
+            await stay.wait()
+            writer.close()
+
+        with Netfilter() as net:
+            slow = await asyncio.start_server(keep, ["127.0.0.1", "::1"], PORT)
+            held = gate.Gate([PORT], ability=able, cap_s=2.0)
+            held.fits(PORT, 2)
+            await held.close()
+            clients = requests(10)
+            await all_wait(10, held)
+            report = await held.open()
+            await served(clients, 10)
+            stay.set()
+            assert report.held == 10 and report.in_turn == 2
+            assert gate_rules.tables(net) == []
+            slow.close()
+            await slow.wait_closed()
+
+    asyncio.run(scene())
+
+
 def test_other_ports_and_open_connections_are_left_alone(able, server):
     async def scene():
         reader, writer = await asyncio.open_connection("127.0.0.1", PORT)

@@ -6,7 +6,7 @@ import dataclasses
 
 from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.facts.packages import Change
-from slackwater.rules.upgrade import Wish, is_major, refusals
+from slackwater.rules.upgrade import Wish, away_s, is_major, new_flavour, refusals, too_long
 
 
 def mariadb(*version: int) -> Flavour:
@@ -80,3 +80,15 @@ def test_who_starts_it_meanwhile_is_named() -> None:
     """systemd would start a half-unpacked server for a client."""
     said = only(keepers=("systemd (1)",))
     assert "systemd (1)" in said and "systemctl stop mariadb.socket" in said
+
+
+def test_a_hold_that_would_be_too_short_is_refused_with_a_longer_limit() -> None:
+    assert too_long(0.5, away_s(0.5, restart_s=1.0), 8.0) == ""
+    said = too_long(4.0, away_s(4.0, restart_s=2.0), 8.0)
+    assert "rehearsal" in said and "--limit 17" in said and "Nothing was touched" in said
+    assert away_s(4.0, 9.0) > away_s(4.0, 2.0) > away_s(1.0, 2.0)
+
+
+def test_the_same_version_again_leaves_the_system_tables_alone() -> None:
+    assert new_flavour(GOOD) == mariadb(10, 11, 19)
+    assert new_flavour(dataclasses.replace(GOOD, running=mariadb(10, 11, 19))) is None

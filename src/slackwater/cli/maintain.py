@@ -223,7 +223,7 @@ async def known(
     """The plan with what the last times took and how ports are held, and the reasons that come
     from that."""
     try:
-        says = (await gate.ability(world.host)).says if asked.ports else ""
+        says = await holding.says(world, asked.ports)
     except OutsideError as error:
         return Proposal(None, [f"{error} (try: {error.hint})" if error.hint else str(error)])
     asked = dataclasses.replace(asked, says=says)
@@ -328,24 +328,41 @@ async def _upgrade(
         if why := await apt.missing(world.host):
             return Proposal(None, [why])
         await world.connect()
+        says = await holding.says(world, common.ports)
         packages = packages or await apt.installed_servers(world.host)
         wish = await upgrading.look(
             world, packages, held=bool(common.ports), reinstall=reinstall)
         held = await apt.held(world.host) & set(packages)
+        early = await apt.simple(world.host, wish.changes, reinstall=reinstall)
+        files = apt.files(wish.changes)
+        first = apt.files([c for c in wish.changes if c.name in early])
+        command = tuple(world.host.as_root(list(apt.install(
+            [file for file in files if file not in first]))))
     except SlackwaterError as error:
         return Proposal(None, [str(error)])
     reasons = rules.refusals(wish)
     if not packages:
         reasons = [f"no package of a database server is installed here; is {name} on another "
                    "machine? Run it there, or name the packages"]
-    files = apt.files(wish.changes)
-    says = (await gate.ability(world.host)).says if common.ports else ""
-    command = tuple(world.host.as_root(list(apt.install(files))))
+    new = rules.new_flavour(wish)
+    past = journal.read_all(world.config.state_directory)
+    restart = restarting.command(world.config, name)
+    restarts = dataclasses.replace(common, command=restart)
     asked = upgrading.Asked(
         **{**common.arguments(), "says": says, "command": command},
-        packages=packages, files=files, held=tuple(sorted(held)), reinstall=reinstall,
-        slow=rules.is_major(wish), restart=restarting.command(world.config, name),
+        packages=packages, files=files, first=first, held=tuple(sorted(held)),
+        reinstall=reinstall, slow=rules.is_major(wish), restart=restart,
+        restart_s=holding.took_s(restarts, "restart", past),
+        tables=mysql_server.upgrade_programs(new) if new else (),
+        log_in=_log_in(world.config, name),
     )
-    past = journal.read_all(world.config.state_directory)
     asked = dataclasses.replace(asked, needs_s=holding.took_s(asked, "upgrade", past))
     return Proposal(upgrading.plan(asked), reasons + holding.too_long(asked))
+
+
+def _log_in(settings: Config, name: str) -> tuple[str, str, str]:
+    """How mariadb-upgrade logs in: socket, user, option file."""
+    admin = settings.accounts.admin
+    file = admin.option_file if admin else None
+    return (str(settings.servers[name].socket or ""), admin.user if admin else "root",
+            str(file or ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Coroutine
@@ -15,13 +16,15 @@ from slackwater.cli.operate import Proposal, closing, print_plan, walk
 from slackwater.cli.present import report_text
 from slackwater.cli.switch import proposal
 from slackwater.config import Config
-from slackwater.errors import EXIT_REFUSED, Refused
+from slackwater.errors import EXIT_REFUSED, Refused, SlackwaterError
 from slackwater.operations.hold_world import HoldWorld, scope_of
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.plan.report import Report
 from slackwater.plan.step import Outcome
 from slackwater.rules import guardrails
+
+SETTLE_LIMIT_S, LOOK_EVERY_S = 60.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def roll(settings: Config, pair: str, part: Part, *, as_json: bool) -> list[Repo
         return walk(part.operation, settings, world, part.propose, as_json=as_json)
 
     def over() -> Report:
+        asyncio.run(_settled(settings, pair))
         return walk("switchover", settings, PairWorld(settings, pair), switch, as_json=as_json)
 
     parts: list[tuple[str, Callable[[], Report]]] = [
@@ -94,6 +98,17 @@ def roll(settings: Config, pair: str, part: Part, *, as_json: bool) -> list[Repo
                 last.outcome = Outcome.STUCK  # this part touched nothing, but those before did
             break
     return reports
+
+
+async def _settled(settings: Config, pair: str) -> None:
+    """Wait while what the restart left (a lag, above all) speaks against the switchover; at the
+    limit the switchover itself says so."""
+    until = clock.mono() + SETTLE_LIMIT_S
+    while clock.mono() < until:
+        with contextlib.suppress(SlackwaterError):
+            if not (await roles(settings, pair))[2]:
+                return
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def roles(settings: Config, pair: str) -> tuple[str, str, list[str]]:

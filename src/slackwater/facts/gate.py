@@ -38,7 +38,8 @@ class GateReport:
     packets are dropped: nobody sees them then). `packets`: connection requests that waited, with
     repeated ones. `longest_ms`: the longest wait of a client in the gate. `lag_ms`: from the
     order to open until the last one that waited was let through. `shut_ms`: how long the gate
-    was shut. `restarts`: how often the holder died or hung and was replaced.
+    was shut. `restarts`: how often the holder died or hung and was replaced. `in_turn`: clients
+    who were let in one by one as others left, since more waited than the server takes at once.
     """
 
     held: int
@@ -49,6 +50,7 @@ class GateReport:
     way: Way
     ended_by: Literal["asked", "cap", "orphaned", "lost"] = "asked"
     restarts: int = 0
+    in_turn: int = 0
 
 
 def ability_from(errors: dict[str, str]) -> GateAbility:

@@ -12,7 +12,11 @@ _REMV = re.compile(r"^(?:Remv|Purg) (\S+)(?: \[([^\]]+)\])?")
 _NUMBER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 # Packages that belong to a database server; anything else lengthens the outage for nothing.
 _FAMILY = re.compile(r"^(mariadb|mysql|percona|galera|libmariadb|libmysql|libperconaserver)")
-
+# Of these, what a running server has no use for: programs and libraries of clients, backup tools.
+_BESIDE = re.compile(
+    r"^(mariadb|mysql|mysql-community|percona)(-server)?-(client|backup|common)(-core|-plugins)?"
+    r"(-[\d.]+)?$|^lib(mariadb|mysqlclient|perconaserverclient)\d*$"
+)
 _SERVER = re.compile(r"^(mariadb|mysql|percona)\S*server")
 
 
@@ -33,6 +37,11 @@ class Change:
     @property
     def of_the_server(self) -> bool:
         return bool(_FAMILY.match(self.name))
+
+    @property
+    def beside_the_server(self) -> bool:
+        """Whether a running server has no use for it."""
+        return bool(_BESIDE.match(self.name))
 
     @property
     def downgrade(self) -> bool:

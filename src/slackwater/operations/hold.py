@@ -17,9 +17,10 @@ from slackwater.operations.hold_health import BEFORE, ProveHealth, Remember
 from slackwater.operations.hold_replicas import FollowAgain, LetReplicasGo
 from slackwater.operations.hold_sockets import KeepSockets
 from slackwater.operations.hold_world import HoldWorld, Scope
-from slackwater.outside import gate, tcp_table
+from slackwater.outside import gate, mysql_server, tcp_table
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan, Seen, Step
+from slackwater.rules import crowd
 
 HOLD_S = 8.0  # clients give up connecting after 10 s or so
 TTL_S = 3.0  # the kernel lets go by itself when nobody has refreshed it for so long
@@ -119,7 +120,7 @@ class ShutGate(Step[HoldWorld]):
     hold_s: float
     says: str = ""
     limit_s: ClassVar[float] = 15.0
-    undo_limit_s: ClassVar[float] = 15.0
+    undo_limit_s: ClassVar[float] = 20.0
 
     @property
     def how(self) -> str:
@@ -141,6 +142,10 @@ class ShutGate(Step[HoldWorld]):
         world.figures["gate_way"] = able.way
         world.gate = gate.Gate(
             self.ports, ability=able, ttl_s=TTL_S, cap_s=self.hold_s, host=world.host)
+        for name in self.servers:
+            if (port := world.port(name)) in self.ports:
+                before = world.notes[BEFORE][name]["settings"]["max_connections"]
+                world.gate.fits(port, crowd.room(int(before)))
         await world.gate.prepare()
         world.shut_at = clock.mono()
         await world.gate.close()
@@ -159,7 +164,7 @@ class OpenGate(Step[HoldWorld]):
 
     ports: tuple[int, ...]
     no_undo: ClassVar[str] = "only forward"
-    limit_s: ClassVar[float] = 15.0
+    limit_s: ClassVar[float] = 20.0
 
     async def do(self, world: HoldWorld) -> None:
         await open_gate(world)
@@ -221,6 +226,23 @@ def took_s(asked: Asked, operation: str, past: Sequence[Past]) -> float:
             away = ("FinishCommand", "RestartAfter", "ProveHealth")
             times.append(sum(ms.get(name, 0.0) for name in away) / 1000)
     return round(max(times[-5:], default=0.0), 2)
+
+
+async def says(world: HoldWorld, ports: Sequence[int]) -> str:
+    """How ports are held on that machine, what it costs, and how many its servers take at once.
+    "" for no ports. Raises OutsideError."""
+    if not ports:
+        return ""
+    able = await gate.ability(world.host)
+    if not able.way:
+        return able.says
+    await world.connect()
+    found = [able.says]
+    for name in world.scope.servers:
+        if name not in world.unreachable and world.port(name) in ports:
+            facts = await mysql_server.look(await world.session(name), name)
+            found.append(crowd.says(name, facts.max_connections, paced=able.way != "drop"))
+    return "; ".join(found)
 
 
 def too_long(asked: Asked) -> list[str]:

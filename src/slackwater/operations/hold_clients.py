@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import ClassVar
 
 from slackwater import clock
-from slackwater.errors import OutsideError, StepFailed
+from slackwater.errors import OutsideError, SlackwaterError, StepFailed
 from slackwater.operations.hold_world import HoldWorld
 from slackwater.operations.pair_lock import lock_name
 from slackwater.operations.quiet_moment import PAUSE_S, Quiet, look_for_quiet, wait_for_quiet
@@ -41,8 +42,12 @@ class LockServers(Step[HoldWorld]):
         return reasons
 
     async def do(self, world: HoldWorld) -> None:
+        for other in world.servers.keys() - set(self.servers):
+            with contextlib.suppress(SlackwaterError):  # it may well be away
+                await world.servers[other].renew()
         for name in self.servers:
-            await world.servers[name].open()
+            # What came before (packages are downloaded) may have taken longer than they live.
+            await world.servers[name].renew()
             session = await world.session(name)
             if not await mysql_server.take_lock(session, lock_name(world)):
                 raise StepFailed(f"another slackwater works here (its lock is on {name})")

@@ -17,7 +17,7 @@ from slackwater.operations.pair_lock import lock_name
 from slackwater.outside import mysql_server
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
-from slackwater.rules import health
+from slackwater.rules import crowd, health
 
 BEFORE = "before"
 LOOK_EVERY_S = 0.02
@@ -92,6 +92,8 @@ class ProveHealth(Step[HoldWorld]):
                            f"runs since {facts.uptime_s} s")
         if not reasons and facts.read_only != before.read_only:
             reasons += await _put_back(world, name, before.read_only)
+        if world.gate is not None and (port := world.port(name)) in world.gate.ports:
+            world.gate.fits(port, crowd.room(facts.max_connections, facts.threads_connected))
         _tell(world, name, before, facts)
         return reasons
 

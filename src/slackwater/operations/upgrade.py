@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from slackwater import clock
@@ -14,18 +15,27 @@ from slackwater.operations.hold_command import ENVIRONMENT, STARTING, FinishComm
 from slackwater.operations.hold_health import UPTIME_ROUNDING_S
 from slackwater.operations.hold_sockets import look as look_at_sockets
 from slackwater.operations.hold_world import HoldWorld
+from slackwater.operations.upgrade_parts import InstallFirst, Rehearse, UpgradeTables
 from slackwater.outside import apt, mysql_server
+from slackwater.outside.system_tables import LogIn
 from slackwater.plan.step import Plan, Seen, Step
 from slackwater.rules import upgrade as rules
 
 DOWNLOAD_LIMIT_S = 900.0
 SLOW_LIMIT_S = 10.0
+TABLES_LIMIT_S = 1800.0  # of a new series it checks every table
 
 
 @dataclass(frozen=True)
 class Asked(hold.Asked):
-    """What was asked for. `held`: those of the packages that were on hold; `slow`: a major upgrade
-    wants innodb_fast_shutdown = 0; `restart`: the command that restarts the server."""
+    """What was asked for.
+
+    `held`: those of the packages that were on hold; `slow`: a major upgrade wants
+    innodb_fast_shutdown = 0; `restart`: the command that restarts the server, `restart_s`: what
+    it took the last times. `first`: those of `files` that the running server does not need (they
+    are not in `command`). `tables`: the program that has to bring the system tables to the new
+    version, run as `log_in` (socket, user, option file).
+    """
 
     packages: tuple[str, ...] = ()
     files: tuple[str, ...] = ()  # the packages' files, once downloaded
@@ -33,12 +43,21 @@ class Asked(hold.Asked):
     reinstall: bool = False
     slow: bool = False
     restart: tuple[str, ...] = ()
+    restart_s: float = 0.0
+    first: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    log_in: tuple[str, ...] = ()
 
 
 def plan(asked: Asked) -> Plan[HoldWorld]:
     """The list of steps: those of a hold, with the packages' own before and behind."""
     server = asked.servers[0]
     steps: list[Step[HoldWorld]] = [Download(asked.packages, asked.files, asked.reinstall)]
+    held = tuple(file for file in asked.files if file not in asked.first)
+    if asked.ports:
+        steps.append(Rehearse(names_of(held), held, asked.hold_s, asked.restart_s))
+    if asked.first:
+        steps.append(InstallFirst(names_of(asked.first), asked.first))
     for step in hold.steps(asked):
         if isinstance(step, WaitForCalm):
             if asked.held:
@@ -49,10 +68,17 @@ def plan(asked: Asked) -> Plan[HoldWorld]:
         if isinstance(step, FinishCommand):
             steps.append(RestartAfter(server, asked.restart, asked.command_limit_s))
     steps.append(RunTriggers(asked.packages))
+    if asked.tables:
+        steps.append(UpgradeTables(server, asked.tables, LogIn(*asked.log_in), TABLES_LIMIT_S))
     if asked.held:
         steps.append(HoldAgain(asked.held))
     title = f"upgrade {server}: {', '.join(asked.packages)}"
     return Plan("upgrade", title, tuple(steps), asked.arguments())
+
+
+def names_of(files: tuple[str, ...]) -> tuple[str, ...]:
+    """The packages in these files."""
+    return tuple(Path(file).name.partition("_")[0] for file in files)
 
 
 def plan_again(arguments: dict[str, Any]) -> Plan[HoldWorld]:

@@ -23,6 +23,17 @@ _SERVERS = re.compile(r"^(mariadb|mysql|mysql-community|percona)-server(-core)?(
 _QUIET = ("env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
 OPTIONS = ("-y", "-o", "DPkg::Lock::Timeout=2", "--no-install-recommends")
 
+# $@: files. Prints the seconds.
+_REHEARSAL = """set -eu
+dir=$(mktemp -d /usr/.slackwater-rehearsal-XXXXXX)
+trap 'rm -rf "$dir"' EXIT
+begun=$(date +%s%N)
+dpkg-query --search /usr/sbin/mariadbd /usr/sbin/mysqld >/dev/null 2>&1 || true
+for file in "$@"; do dpkg-deb --extract "$file" "$dir"; done
+sync -f "$dir"
+echo "$begun $(date +%s%N)" | awk '{printf "%.3f\\n", ($2 - $1) / 1e9}'
+"""
+
 
 async def missing(host: Host) -> str:
     """Why packages cannot be managed there, or ""."""
@@ -83,6 +94,37 @@ def install(files: Sequence[str]) -> tuple[str, ...]:
     index alone takes seconds) and hooks before it ends: the server would be away for all of them.
     """
     return ("dpkg", "--force-confdef", "--force-confold", "--no-triggers", "--install", *files)
+
+
+async def run_install(host: Host, files: Sequence[str], limit_s: float) -> None:
+    """Do so now, when nobody waits. Raises StepFailed."""
+    code, said = await _run(host, install(files), limit_s)
+    if code:
+        raise StepFailed(f"dpkg --install: {said.strip()[-300:]}")
+
+
+async def rehearse(host: Host, files: Sequence[str], limit_s: float) -> float:
+    """Unpack these files beside everything, on the disk where they will go, and throw that away;
+    seconds that it took. dpkg's own lists are read as well, so that they are in memory afterwards.
+    Raises StepFailed."""
+    code, said = await _run(host, ["sh", "-c", _REHEARSAL, "sh", *files], limit_s)
+    found = said.strip().splitlines()[-1:]
+    if code or not found:
+        raise StepFailed(f"unpacking aside failed: {said.strip()[-300:]}")
+    return float(found[0])
+
+
+async def simple(host: Host, changes: Sequence[Change], *, reinstall: bool) -> frozenset[str]:
+    """Those of the changes that the running server does not need, if they can be made without
+    the others; their names."""
+    names = [c.name for c in changes if c.new and c.beside_the_server]
+    if not names or len(names) == len(changes):
+        return frozenset()
+    try:
+        alone = await simulate(host, names, reinstall=reinstall)
+    except StepFailed:
+        return frozenset()
+    return frozenset(names) if {c.name for c in alone} == set(names) else frozenset()
 
 
 async def run_triggers(host: Host, limit_s: float) -> None:

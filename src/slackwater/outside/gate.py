@@ -20,7 +20,7 @@ from slackwater.outside.host import Host
 
 TTL_S, CAP_S = 3.0, 8.0
 _START_LIMIT_S = 5.0
-_OPEN_LIMIT_S = 10.0
+_OPEN_LIMIT_S = 15.0  # a crowd is let in within 8 s
 _TICK_S = 0.25
 
 
@@ -55,6 +55,7 @@ class Gate:
         self._holder: Holder | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._shut_at: float | None = None
+        self._room: dict[int, int] = {}
         self._busy = ""  # what the holder is told of the command
         self._table = ""  # the one that holds now
         self._tables: set[str] = set()  # all that were ever ours
@@ -108,6 +109,13 @@ class Gate:
         if self._holder is not None:
             self._holder.say(self._busy)
 
+    def fits(self, port: int, most: int) -> None:
+        """The server behind this port takes so many clients at once; can be told again. When more
+        wait, they are let in as others leave."""
+        self._room[port] = max(1, most)
+        if self._holder is not None:
+            self._holder.say(f"room {port} {self._room[port]}")
+
     async def open(self) -> GateReport:
         """Let all go on; returns when nothing of this hold is left in the rule set.
 
@@ -145,6 +153,7 @@ class Gate:
             held=held, packets=max(held, figures["packets"]), longest_ms=figures["longest_ms"],
             lag_ms=figures["lag_ms"], shut_ms=longest_ms if self._restarts else figures["shut_ms"],
             way=self.ability.way, ended_by=figures["ended_by"], restarts=self._restarts,
+            in_turn=figures.get("in_turn", 0),
         )  # fmt: skip
 
     async def verify(self) -> bool:
@@ -160,7 +169,7 @@ class Gate:
         order = {
             "ports": self.ports, "way": self.ability.way, "ttl_s": self._ttl_s,
             "cap_s": max(0.0, self.left_s()), "queue_length": self._queue_length,
-            "instead": instead,
+            "instead": instead, "room": self._room,
         }  # fmt: skip
         self._holder = await gate_process.start(self._host, order)
         self._tables.add((await self._expect("ready"))["table"])

@@ -2,12 +2,14 @@
 
 A process of its own, so that a busy slackwater does not starve it and its death does not open
 the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `while PID START`
-(the command that runs meanwhile), `open`. It says JSON lines on standard output: `ready`, `shut`,
-`beat` four times a second, `opened`, `done`.
+(the command that runs meanwhile), `room PORT N` (so many clients fit in there), `open`. It says
+JSON lines on standard output: `ready`, `shut`, `beat` four times a second, `opened`, `done`.
 
 What happens when:
-- `open`: all that wait go on, in the order in which they came, as fast as the server accepts.
-- the hard cap: the same, whether the server is back or not. Nobody waits longer.
+- `open`: all that wait go on, in the order in which they came, as fast as the server accepts. If
+  there are more than fit in at once, the gate stays shut while they go in as others leave.
+- the hard cap: the same, whether the server is back or not. Nobody waits longer, but for the
+  seconds that a crowd needs to get in.
 - standard input ends (slackwater died), it says nothing for `hears_s` seconds (over a network: it
   cannot be reached any more), or SIGTERM: go on holding until the command has ended and somebody
   listens on every held port, at most to the cap. The server may be down just now, or about to be:
@@ -33,6 +35,7 @@ from typing import Any
 from slackwater.outside import gate_rules
 from slackwater.outside.gate_listeners import Listeners
 from slackwater.outside.gate_netlink import KernelRefused, Netfilter
+from slackwater.outside.gate_pace import Pace
 from slackwater.outside.gate_queue import Queue, waiting_anywhere
 
 REFRESH_S = 0.8
@@ -40,6 +43,7 @@ BEAT_S = 0.25
 _HANDSHAKE_S = 0.5  # one that takes longer has a client that is gone
 _PORTION = 64
 _PACE_LIMIT_S = 2.0  # then all go on, whether the server accepts or not
+_CROWD_LIMIT_S, _CROWD_LEAST_S = 8.0, 4.0  # for a crowd to get in, also after the cap
 _QUIET_S = 0.03
 _CLEAN_LIMIT_S = 1.0
 
@@ -60,8 +64,9 @@ def started(pid: int) -> str:
 
 
 class Holder:
-    """One hold. `order`: ports, way, ttl_s, cap_s, queue_length, hears_s (0: for ever), and
-    `instead`: a dead holder's table, whose elements are to end when ours are there."""
+    """One hold. `order`: ports, way, ttl_s, cap_s, queue_length, hears_s (0: for ever), `room`
+    (port -> how many clients fit in there at once), and `instead`: a dead holder's table, whose
+    elements are to end when ours are there."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         self.order = order
@@ -73,6 +78,9 @@ class Holder:
         if order["way"] != "drop":
             self.queue = Queue(int(order.get("queue_length", 8192)))
         self.listeners = Listeners()
+        self.room = {int(port): int(most) for port, most in order.get("room", {}).items()}
+        self.in_turn = 0
+        self._renew_at = 0.0
         self._lines = b""
         self._heard = time.monotonic()
         self._busy = ("", "")  # pid and start of the command for which the ports are held
@@ -107,6 +115,10 @@ class Holder:
             gate_rules.release(self.net, instead)
 
     def _refresh(self) -> None:
+        """Renew our elements when it is time."""
+        if (now := time.monotonic()) < self._renew_at:
+            return
+        self._renew_at = now + REFRESH_S
         try:
             gate_rules.refresh(self.net, self.table, self.ports, float(self.order["ttl_s"]))
         except KernelRefused as error:  # cleaned away while we were stopped, or by a flush
@@ -117,13 +129,11 @@ class Holder:
 
     def _hold(self, cap: float) -> str:
         """Keep the gate shut; returns why it is to be opened."""
-        refresh = beat = 0.0
+        beat = 0.0
         hears_s = float(self.order.get("hears_s") or "inf")
         while (now := time.monotonic()) < cap:
             self.orphaned = self.orphaned or now - self._heard > hears_s
-            if now >= refresh:
-                refresh = now + REFRESH_S
-                self._refresh()
+            self._refresh()
             if now >= beat:
                 beat = now + BEAT_S
                 self.say("beat", held=self.queue.clients if self.queue else 0)
@@ -162,10 +172,17 @@ class Holder:
         line, found, rest = self._lines.partition(b"\n")
         if found:
             self._lines = rest
+            if line.startswith(b"room "):
+                port, most = map(int, line.split()[1:3])
+                self.room[port] = most
         return line.decode() if found else ""
 
     def _let_go(self, asked: float, why: str, began: float) -> None:
         """Everybody goes on; then what is ours goes from the rule set."""
+        if self.queue and self.room:
+            rest_s = began + float(self.order["cap_s"]) - asked
+            self._accept_crowd(
+                self.queue, asked + min(max(rest_s, _CROWD_LEAST_S), _CROWD_LIMIT_S))
         gate_rules.release(self.net, self.table)
         if self.queue:
             self._accept_all(self.queue)
@@ -180,6 +197,28 @@ class Holder:
                     quiet = time.monotonic() + _QUIET_S
         clean(self.net)
         self.say("done", **self.figures(why, lag_s, asked - began))
+
+    def _accept_crowd(self, queue: Queue, until: float) -> None:
+        """While more wait than the server has connections for: let in who fits, and the next as
+        those leave. The gate stays shut meanwhile: who comes now stands behind them."""
+        pace = Pace(self.room, self.listeners)
+        queue.take()
+        if pace.too_many(queue.waiting):
+            gate_rules.let_pass(self.net, self.table)
+        while pace.too_many(queue.waiting) and time.monotonic() < until:
+            self._refresh()
+            there = self.listeners.ports()
+            if not set(self.ports) <= set(there):
+                return  # nobody to spare
+            backlog = min(there[p][1] * 3 // 4 - there[p][0] for p in self.ports)
+            if fits := pace.next(queue.waiting, backlog, _PORTION):
+                queue.let(fits)
+                pace.entered(fits)
+                self.in_turn += len(fits)
+            else:
+                time.sleep(0.001)
+            pace.look()
+            queue.take()
 
     def _accept_all(self, queue: Queue) -> None:
         """In portions for which the listeners' backlogs have room, counting what is let through
@@ -211,6 +250,7 @@ class Holder:
             "lag_ms": round(lag_s * 1000, 2),
             "shut_ms": round(shut_s * 1000, 1),
             "ended_by": why,
+            "in_turn": self.in_turn,
         }
 
     def say(self, event: str, **more: Any) -> None:

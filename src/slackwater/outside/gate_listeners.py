@@ -54,15 +54,20 @@ class Listeners:
 
     def unfinished(self, clients: Sequence[bytes]) -> list[bytes]:
         """Those of `clients` (as the queue tells them apart) whose handshake is under way."""
-        found: list[bytes] = []
+        return [c for c, state in self.states(clients).items() if state == _SYN_RECEIVED]
+
+    def states(self, clients: Sequence[bytes]) -> dict[bytes, int]:
+        """Client -> the state of the server's end of his connection (include/net/tcp_states.h).
+        One whose connection is gone has none, or that of the listener."""
+        found: dict[bytes, int] = {}
         for at in range(0, len(clients), _AT_ONCE):
             some = clients[at : at + _AT_ONCE]
             asks = [_request(_family(each), 0xFFFFFFFF, _socket_id(each)) for each in some]
             try:
                 answers = self._answers(asks)
             except OSError:
-                return []
-            found += [some[n] for n, body in answers if body[1] == _SYN_RECEIVED]
+                return {}
+            found.update({some[n]: body[1] for n, body in answers})
         return found
 
     def _answers(self, asks: list[bytes], flags: int = 0) -> list[tuple[int, bytes]]:

@@ -125,6 +125,14 @@ class Queue:
                 del self.waiting[client]
         return batch
 
+    def let(self, clients: Iterable[bytes]) -> None:
+        """Let just these go on."""
+        now = time.monotonic()
+        for client in clients:
+            packet, came = self.waiting.pop(client)
+            self._answer(_VERDICT, _ACCEPT, packet)
+            self.longest_s = max(self.longest_s, now - came)
+
     def _answer(self, kind: int, verdict: int, packet: int) -> None:
         body = header(0, self.number) + attr(2, struct.pack(">II", verdict, packet))
         self._sock.send(message(_SUBSYSTEM | kind, REQUEST, 0, body))

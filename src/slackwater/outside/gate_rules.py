@@ -14,7 +14,8 @@ As nft would write it (`nft list table inet slackwater-PID-START` shows it):
 Nobody listens to the queue any more: `bypass` goes on to the next hook (not to the next rule),
 where `late` drops: clients try again instead of being refused. The elements end by the kernel's
 clock. A hold has its own table, queue and set, so that several share nothing. No packet mark is
-used: to open is to empty the set first, so that what is let through passes `late`.
+used: to open is to empty the set first, so that what is let through passes `late`; while a crowd
+is let in and newcomers still wait, the rule of `late` is gone (`let_pass`).
 
 Sent to other hosts: standard library and `gate_` modules only.
 """
@@ -42,6 +43,7 @@ from slackwater.outside.gate_netlink import (
 PREFIX = "slackwater-"
 _INET = 1
 _NEW_TABLE, _GET_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 1, 2, 3, 6
+_DEL_RULE = 8
 _NEW_SET, _NEW_ELEMENT, _GET_ELEMENT, _DEL_ELEMENT = 9, 12, 13, 14
 _DROP, _JUMP = 0, -3
 _SET, _WAIT, _GATE, _LATE = "hold", "wait", "gate", "late"
@@ -150,6 +152,13 @@ def release(net: Netfilter, table: str) -> None:
     """Hold no port any more: the set is emptied, the rest stays. Quiet when there is no table."""
     body = header(_INET) + text(1, table) + text(2, _SET)
     _unless_gone(net, [(_DEL_ELEMENT, 0, body)])
+
+
+def let_pass(net: Netfilter, table: str) -> None:
+    """Go on holding, but have `late` drop nothing: what leaves the queue gets through. Quiet when
+    there is no table."""
+    body = header(_INET) + text(1, table) + text(2, _LATE)
+    _unless_gone(net, [(_DEL_RULE, 0, body)])
 
 
 def remove(net: Netfilter, table: str) -> None:

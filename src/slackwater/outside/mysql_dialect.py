@@ -65,6 +65,14 @@ class Dialect:
         """MariaDB listens on sockets that its parent hands over (LISTEN_FDS, MDEV-5536)."""
         return self.flavour.min_mariadb(10, 6)
 
+    @property
+    def upgrade_programs(self) -> tuple[str, ...]:
+        """What has to be run after an upgrade to this version. MySQL 8.0.16 and newer does it by
+        itself when it starts."""
+        if self.mariadb:
+            return ("mariadb-upgrade", "mysql_upgrade")
+        return () if self.flavour.min_mysql(8, 0, 16) else ("mysql_upgrade",)
+
     def look(self, variables: Sequence[str]) -> str:
         """One packet, four results: settings, status, replica status, own binary log."""
         names = ",".join(f"'{v}'" for v in variables)

@@ -7,6 +7,7 @@ import time
 
 from slackwater.errors import OutsideError
 from slackwater.facts import gtid
+from slackwater.facts.flavour import Flavour
 from slackwater.facts.gtid import MariadbGtids
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.server import (
@@ -99,6 +100,16 @@ async def set_read_only(session: Session, on: bool, *, limit_s: float = 5.0) -> 
     """
     speaks = dialect(session.flavour)
     await session.run(speaks.read_only_on if on else speaks.read_only_off, limit_s=limit_s)
+
+
+async def open_to_admins(session: Session, *, limit_s: float = 5.0) -> bool:
+    """Let administrators write where super_read_only keeps even them from it; read_only stays.
+    Whether it was so."""
+    row = (await session.rows(dialect(session.flavour).read_only, limit_s=limit_s))[0]
+    closed = is_on(str(row["SUPER_READ_ONLY"] or "0"))
+    if closed:
+        await session.run("SET GLOBAL super_read_only=0", limit_s=limit_s)
+    return closed
 
 
 async def prepare_lock(
@@ -227,6 +238,12 @@ async def stop_replica(session: Session, *, limit_s: float = 30.0) -> None:
 def stops_late_with_replicas(session: Session) -> bool:
     """Whether this kind of server takes some 12 s longer to stop while it serves a replica."""
     return dialect(session.flavour).stops_late_with_replicas
+
+
+def upgrade_programs(flavour: Flavour) -> tuple[str, ...]:
+    """Names of the program that brings the system tables of a server to this version; () where
+    the server does it by itself."""
+    return dialect(flavour).upgrade_programs
 
 
 def takes_sockets(session: Session) -> bool:

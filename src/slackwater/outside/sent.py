@@ -16,8 +16,8 @@ from slackwater.errors import OutsideError
 from slackwater.outside import sent_answers
 from slackwater.outside.host import Host
 
-_PARTS = ("gate_netlink", "gate_rules", "gate_queue", "gate_listeners", "gate_holder",
-          "sent_sockets", "sent_answers")  # fmt: skip
+_PARTS = ("gate_netlink", "gate_rules", "gate_queue", "gate_listeners", "gate_pace",
+          "gate_holder", "sent_sockets", "sent_answers")  # fmt: skip
 ASK_LIMIT_S = 10.0
 
 # Reads from standard input what makes the modules, then runs them: wherever there is a Python,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,6 +61,31 @@ def refusals(wish: Wish) -> list[str]:
         found.append(f"other packages would change with it ({names}), and the server is away for "
                      f"all of them: install those first: apt-get install {' '.join(strange)}")
     return found + _versions(wish)
+
+
+# dpkg compares, renames and removes as well, and runs the packages' scripts.
+DPKG_FACTOR, SCRIPTS_S = 2.0, 1.0
+
+
+def away_s(unpack_s: float, restart_s: float) -> float:
+    """How long the server will be away, if unpacking its packages aside took `unpack_s`."""
+    return round(DPKG_FACTOR * unpack_s + SCRIPTS_S + restart_s, 1)
+
+
+def too_long(unpack_s: float, needs_s: float, hold_s: float) -> str:
+    """Why not to begin: clients would be let in to a server that is down; "" when all is well."""
+    if needs_s <= hold_s:
+        return ""
+    return (f"unpacking took {unpack_s:.1f} s in a rehearsal, so that the server will be away for "
+            f"{needs_s:g} s or so, and clients are held for {hold_s:g} s: they would be let in to "
+            f"a server that is down. Nothing was touched. Give --limit {math.ceil(needs_s * 1.5)} "
+            "if all clients wait that long for a connection, or upgrade a passive server (--pair)")
+
+
+def new_flavour(wish: Wish) -> Flavour | None:
+    """The server's version after the upgrade, if a package of it changes to another one."""
+    new = _new(wish)
+    return None if new == wish.running else new
 
 
 def is_major(wish: Wish) -> bool:
