@@ -106,7 +106,7 @@ class SetConversions(Step[PairWorld]):
         change = await alter_store.current(world, self.active, self.change)
         for server in self.servers:
             _, now = await mysql_alter.conversions(await world.session(server))
-            if not set(change.modes(server)) <= set(now.upper().split(",")):
+            if change.lacks(server, now):
                 return Seen.NOT_DONE
         return Seen.DONE
 
@@ -289,7 +289,7 @@ class KeepConversions(Step[PairWorld]):
         change = await alter_store.current(world, self.active, self.change)
         for server in self.servers:
             _, now = await mysql_alter.conversions(await world.session(server))
-            if not set(change.modes(server)) <= set(now.upper().split(",")):
+            if change.lacks(server, now):
                 return Seen.NOT_DONE
         return Seen.DONE
 

@@ -207,6 +207,20 @@ def not_reversible(seen: PairSeen) -> list[str]:
     return reasons
 
 
+def forgotten(seen: PairSeen) -> list[str]:
+    """The servers that do not convert what they must while schemas differ, as after a restart."""
+    change = seen.change
+    if change is None:
+        return []
+    found = []
+    for name, server in seen.servers.items():
+        variables = server.facts.variables
+        now = variables.get("replica_type_conversions", variables.get("slave_type_conversions"))
+        if now is not None and name in change.conversions and change.lacks(name, now):
+            found.append(name)
+    return found
+
+
 def says(change: Change) -> str:
     """Where a change stands, for people."""
     first, other = change.first, change.other
