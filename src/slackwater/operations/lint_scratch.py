@@ -67,7 +67,7 @@ async def left_by_killed(session: Session, notes: Path) -> str:
     linter is at work there."""
     if await mysql_server.lock_owner(session, _LOCK) is not None:
         return ""
-    schemas = await mysql_schema.left_behind(session)
+    schemas = await mysql_schema.without_owner(session)
     found = ["super_read_only off"] if _noted(notes) else []
     return " and ".join(found + [f"the schema {s}" for s in schemas])
 
