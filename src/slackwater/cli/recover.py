@@ -16,7 +16,7 @@ from slackwater.cli.operate import closing, faults, only_one, opened, refused, s
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter, report_text
 from slackwater.config import Config
-from slackwater.errors import EXIT_STUCK, Refused, SlackwaterError
+from slackwater.errors import EXIT_STUCK, ConfigError, Refused, SlackwaterError
 from slackwater.operations import put_back
 from slackwater.plan.journal import Journal, Past
 from slackwater.plan.recovery import recovery
@@ -76,6 +76,8 @@ def _odds_and_ends(settings: Config, pair: str | None) -> tuple[list[str], list[
             continue  # stuck: it is not the time for more
         try:
             told += asyncio.run(_put_back(settings, name))
+        except ConfigError:
+            continue  # a host that has not what it takes to ask the servers holds other things
         except SlackwaterError as error:
             failed.append(f"pair {name}: cannot put back what was left: {error}")
     return told, failed
