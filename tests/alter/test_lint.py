@@ -157,8 +157,8 @@ def _run(*words: str) -> str:
 
 
 def test_killed(program: Program, place: Path, tmp_path: Path) -> None:
-    """kill -9 half way: the next run removes the scratch schema, and MySQL's super_read_only is on
-    again."""
+    """kill -9 half way: `status` tells, and `recover` removes the scratch schema and puts MySQL's
+    super_read_only on again."""
     first = next((p for p in installed() if p.vendor == program.vendor), None)
     if program.name != "mysql-9.7" and first != program:
         pytest.skip("one of each vendor is enough")
@@ -186,8 +186,13 @@ def _kill_half_way(shop: LabFacts, tmp_path: Path) -> None:
         running.wait(30)
     assert left(passive), "it was not killed in time"
     assert sql(passive, "SELECT @@GLOBAL.read_only AS r") == [{"r": 1}]
-    eventually(lambda: lint(shop, "ALTER TABLE orders ADD z INT").code == 0, "a run that works",
-               limit_s=90)
+    eventually(lambda: slackwater(shop, "status").report["left"], "status telling", limit_s=90)
+    said = slackwater(shop, "recover")
+    assert said.code == 0 and "killed `alter lint` left" in said.report["put_back"][0], said
     assert left(passive) == []
+    still_read_only(passive)
+    assert slackwater(shop, "status").report["left"] == []
+    assert slackwater(shop, "recover").report["put_back"] == []
+    assert lint(shop, "ALTER TABLE orders ADD z INT").code == 0
     still_read_only(passive)
     assert sql(server(shop, "b"), "SHOW COLUMNS FROM shop.orders LIKE 'c%'") == []

@@ -119,7 +119,8 @@ def whole(lab: LabFacts) -> str:
 
 def _agreeing(lab: LabFacts) -> dict[str, Any]:
     said = slackwater(lab, "status").report
-    return said if said.get("agree") and not said["unfinished"] else {}
+    well = said.get("agree") and not said["unfinished"] and not said["left"]
+    return said if well else {}
 
 
 def conversions(lab: LabFacts, server: str) -> str:

@@ -53,6 +53,11 @@ class Change:
         """What the conversion setting of this server must have while schemas differ."""
         return self.modes_other if server == self.other else self.modes_first
 
+    def lacks(self, server: str, conversions: str) -> tuple[str, ...]:
+        """What the value of its conversion setting does not have of `modes`."""
+        has = conversions.upper().split(",")
+        return tuple(m for m in self.modes(server) if m not in has)
+
     def touched(self, server: str) -> bool:
         """Whether a statement took effect there, or may have."""
         return bool(self.done.get(server)) or server in self.begun

@@ -156,14 +156,20 @@ async def privately(session: Session, *, limit_s: float = 5.0) -> str:
 
 async def left_behind(session: Session, *, limit_s: float = 10.0) -> list[str]:
     """Scratch schemas whose owner is dead. Their locks are ours now."""
+    return [name for name in await _scratches(session, limit_s)
+            if int(await session.value("SELECT GET_LOCK(%s, 0)", name, limit_s=limit_s) or 0)]
+
+
+async def without_owner(session: Session, *, limit_s: float = 10.0) -> list[str]:
+    """Scratch schemas whose owner is dead; it only looks."""
+    return [name for name in await _scratches(session, limit_s)
+            if int(await session.value("SELECT IS_FREE_LOCK(%s)", name, limit_s=limit_s) or 0)]
+
+
+async def _scratches(session: Session, limit_s: float) -> list[str]:
     like = PREFIX.replace("_", r"\_") + "%"
     rows = await session.rows(f"SHOW DATABASES LIKE '{like}'", limit_s=limit_s)
-    found = []
-    for row in rows:
-        name = str(next(iter(row.values())))
-        if int(await session.value("SELECT GET_LOCK(%s, 0)", name, limit_s=limit_s) or 0):
-            found.append(name)
-    return found
+    return [str(next(iter(row.values()))) for row in rows]
 
 
 async def create_scratch(session: Session, name: str, *, limit_s: float = 10.0) -> None:
