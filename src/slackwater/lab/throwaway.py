@@ -33,7 +33,7 @@ _FAST = ("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0", "--innodb-doub
 @contextlib.contextmanager
 def throwaway_pair(program: Program) -> Iterator[tuple[Instance, Instance]]:
     """Both, running and empty: the source and the replica, which does not follow yet."""
-    _sweep()
+    sweep()
     place = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -53,7 +53,7 @@ def throwaway_pair(program: Program) -> Iterator[tuple[Instance, Instance]]:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _sweep() -> None:
+def sweep() -> None:
     """What rehearsals left whose process is gone."""
     for folder in Path(tempfile.gettempdir()).resolve().glob(PREFIX + "*"):
         with contextlib.suppress(OSError), (folder / "lock").open("a") as lock:

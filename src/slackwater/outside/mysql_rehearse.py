@@ -14,6 +14,7 @@ from slackwater.facts.setup import SYSTEM_SCHEMAS
 from slackwater.outside import schema_copy
 from slackwater.outside.logical_copy import for_data
 from slackwater.outside.mysql_dialect import dialect, skipping_replica
+from slackwater.outside.mysql_schema import PREFIX
 from slackwater.outside.mysql_session import MysqlError, Session
 from slackwater.outside.row_text import Table, identifier
 from slackwater.outside.schema_copy import Made
@@ -53,10 +54,7 @@ def anonymous(sql: str) -> str:
 
 async def read_schema(session: Session, *, sample: int) -> Schema:
     """All databases of people. Reads only; `sample`: rows of each table, 0 for none."""
-    rows = await session.rows("SELECT SCHEMA_NAME AS S FROM information_schema.SCHEMATA")
-    names = [str(r["S"]) for r in rows
-             if str(r["S"]).lower() not in (*SYSTEM_SCHEMAS, *_OURS, "test")]
-    found = Schema()
+    names, found = await _databases(session), Schema()
     for name in names:
         row = (await session.rows(f"SHOW CREATE DATABASE {identifier(name)}"))[0]
         found.databases[name] = str(row["Create Database"])
@@ -78,6 +76,13 @@ async def read_schema(session: Session, *, sample: int) -> Schema:
         finally:
             await session.run("SET NAMES utf8mb4")
     return found
+
+
+async def _databases(session: Session) -> list[str]:
+    rows = await session.rows("SELECT SCHEMA_NAME AS S FROM information_schema.SCHEMATA")
+    return [str(r["S"]) for r in rows
+            if str(r["S"]).lower() not in (*SYSTEM_SCHEMAS, *_OURS, "test")
+            and not str(r["S"]).startswith(PREFIX)]
 
 
 async def _sample(session: Session, table: Table, most: int) -> list[bytes]:
@@ -129,18 +134,20 @@ async def take_settings(session: Session, wanted: Mapping[str, str]) -> list[str
 async def digests(session: Session) -> list[tuple[str, str]]:
     """A sample of each statement that the server remembers, writes of rows first; [] for a server
     that keeps no samples (MariaDB, MySQL before 8.0)."""
-    hidden = ",".join(f"'{n}'" for n in (*SYSTEM_SCHEMAS, *_OURS))
+    people = await _databases(session)
     try:
         rows = await session.rows(
-            "SELECT SCHEMA_NAME AS S, QUERY_SAMPLE_TEXT AS T"
+            "SELECT SCHEMA_NAME AS S, DIGEST_TEXT AS D, QUERY_SAMPLE_TEXT AS T"
             " FROM performance_schema.events_statements_summary_by_digest"
-            " WHERE QUERY_SAMPLE_TEXT IS NOT NULL AND SCHEMA_NAME IS NOT NULL"
-            f" AND SCHEMA_NAME NOT IN ({hidden}) ORDER BY FIRST_SEEN", limit_s=LIMIT_S)
+            " WHERE QUERY_SAMPLE_TEXT IS NOT NULL ORDER BY FIRST_SEEN", limit_s=LIMIT_S)
     except MysqlError as error:
         if error.code not in _NO_COLUMN:
             raise
         return []
-    found = [(str(r["S"]), str(r["T"])) for r in rows]
+    # Without a default database it is an application's if it names a table of people.
+    found = [(str(r["S"] or ""), str(r["T"])) for r in rows
+             if r["S"] in people or (r["S"] is None and any(f"`{n}` ." in str(r["D"])
+                                                            for n in people))]
     return sorted(found, key=lambda f: not f[1].lstrip().upper().startswith(("INSERT", "REPLACE")))
 
 
