@@ -138,6 +138,31 @@ def test_the_ends_of_a_foreign_key(shop: LabFacts) -> None:
 
 
 @pytest.mark.one_flavour
+def test_stored_code_that_names_a_column(shop: LabFacts) -> None:
+    """A trigger, a view and a routine that use a dropped column are named; others are not."""
+    active = server(shop, "a")
+    for statement in (
+        "CREATE VIEW shop.notes AS SELECT note FROM shop.orders",
+        "CREATE VIEW shop.totals AS SELECT total FROM shop.orders",
+        "CREATE PROCEDURE shop.clear () UPDATE orders SET note = NULL",
+        "CREATE TRIGGER shop.other BEFORE INSERT ON shop.people FOR EACH ROW SET NEW.name = 'note'",
+    ):
+        sql(active, statement)
+    arrives(server(shop, "b"), "SELECT 1 FROM information_schema.TRIGGERS WHERE"
+            " TRIGGER_NAME = 'other'")
+    def named(text: str) -> set[str]:
+        said = lint(shop, text).report
+        return {f["change"] for s in said["statements"] for f in s["findings"]
+                if f["rule"] == "stored-code"}
+
+    assert named("ALTER TABLE orders DROP COLUMN note") == {
+        "VIEW notes", "TRIGGER seen", "PROCEDURE clear"}
+    assert named("DROP TRIGGER seen; ALTER TABLE orders DROP COLUMN note") == {
+        "VIEW notes", "PROCEDURE clear"}
+    assert named("ALTER TABLE orders ADD COLUMN other INT") == set()
+
+
+@pytest.mark.one_flavour
 def test_sarif_and_github(shop: LabFacts) -> None:
     words = ("alter", "lint", "--sql", "ALTER TABLE orders\nADD y INT FIRST", "--database", "shop",
              "--config", str(shop.config))
