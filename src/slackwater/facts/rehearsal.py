@@ -33,7 +33,7 @@ class Error:
     text: str
 
     def __str__(self) -> str:
-        return f"error {self.code}: {self.text}"
+        return f"error {self.code}: {self.text}" if self.code else self.text
 
 
 @dataclass(frozen=True)

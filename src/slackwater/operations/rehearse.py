@@ -8,6 +8,7 @@ until `alter finish`). Then the other server gets the change too and all rows ar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -103,13 +104,14 @@ _WORDS = {
 
 
 async def _load(pair: _Pair, asked: Asked) -> None:
-    try:
-        async with asyncio.TaskGroup() as both:
-            for session in pair.quiet:
-                both.create_task(mysql_rehearse.load(session, asked.schema))
-    except* MysqlError as errors:
-        raise Refused("cannot rehearse", [f"the schema cannot be made on the throwaway servers: "
-                                          f"{errors.exceptions[0]}"]) from errors
+    said = await asyncio.gather(*(mysql_rehearse.load(q, asked.schema) for q in pair.quiet),
+                                return_exceptions=True)
+    for error in said:
+        if isinstance(error, MysqlError):
+            raise Refused("cannot rehearse", ["the schema cannot be made on the throwaway "
+                                              f"servers: {error}"]) from error
+        if isinstance(error, BaseException):
+            raise error
 
 
 async def _one_way(pair: _Pair, asked: Asked, report: LintReport, way: Way) -> Seen:
@@ -120,13 +122,7 @@ async def _one_way(pair: _Pair, asked: Asked, report: LintReport, way: Way) -> S
     if changed is not None and (error := await _change(changed, asked)):
         raise Refused("cannot rehearse", [f"the change itself fails: {error}"])
     await _settings(pair, asked, report, way)
-    application = await Session.open(pair.at)
-    try:
-        await application.run("SET SESSION sql_mode = @@GLOBAL.sql_mode,"
-                              " SESSION time_zone = @@GLOBAL.time_zone")
-        touched = await _replay(pair, application, asked, seen)
-    finally:
-        await application.close()
+    touched = await _replay(pair, asked, seen)
     for late in pair.quiet:
         if late is not changed and seen.late is None:
             seen.late = await _change(late, asked)
@@ -205,47 +201,67 @@ def _words(text: str) -> list[str]:
     return "".join(c if c.isalnum() or c in "_$" else " " for c in text).split()
 
 
-async def _replay(pair: _Pair, application: Session, asked: Asked, seen: Seen) -> _Touched:
+async def _replay(pair: _Pair, asked: Asked, seen: Seen) -> _Touched:
     """Each statement, and then whatever it makes the replica do."""
     grids = await mysql_rehearse.grids(pair.quiet[0], list(asked.schema.databases))
     changed = {n.lower() for s in asked.change for n in names(s)}
     always = {name for name, g in grids.items() if g.table.name.lower() in changed}
     touched = _Touched(pair.quiet[0], grids, always)
     await touched.begin()
-    at = ""
-    for spoken in asked.statements:
-        if spoken.database and spoken.database != at:
-            at = await _use(application, spoken.database) or at
-        ran = await _run(application, spoken)
-        if application.broken is not None:
-            raise OutsideError(application.at.where, f"lost at statement {spoken.number}",
-                               sent=True)
-        if not spoken.reads:
-            stopped = await mysql_rehearse.arrive(pair.source, pair.replica,
-                                                  limit_s=APPLY_LIMIT_S)
-            if stopped:
-                ran = Ran(ran.number, ran.rows, ran.columns, ran.error, stopped[0])
-            await touched.wrote(spoken)
-        seen.ran.append(ran)
+    application = await _application(pair)
+    try:
+        for spoken in asked.statements:
+            if application.broken is not None:
+                application = await _application(pair)
+            ran = await _run(application, spoken)
+            if application.broken is not None:
+                await _end(pair, application)
+            if not spoken.reads:
+                stopped = await mysql_rehearse.arrive(pair.source, pair.replica,
+                                                      limit_s=APPLY_LIMIT_S)
+                if stopped:
+                    ran = Ran(ran.number, ran.rows, ran.columns, ran.error, stopped[0])
+                await touched.wrote(spoken)
+            seen.ran.append(ran)
+    finally:
+        await application.close()
     return touched
 
 
-async def _use(session: Session, database: str) -> str:
-    try:
-        await session.run(f"USE {identifier(database)}")
-    except MysqlError:
-        return ""  # the statement will say so
-    return database
+async def _application(pair: _Pair) -> Session:
+    """A session that understands statements as the application's own would."""
+    session = await Session.open(pair.at)
+    await session.run("SET SESSION sql_mode = @@GLOBAL.sql_mode,"
+                      " SESSION time_zone = @@GLOBAL.time_zone")
+    return session
+
+
+async def _end(pair: _Pair, session: Session) -> None:
+    """Whatever it still does must not reach into the next statement's turn."""
+    with contextlib.suppress(MysqlError):  # it may be gone already
+        await pair.source.run(f"KILL {session.connection_id}")
+    alive = f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = {session.connection_id}"
+    until = clock.mono() + STATEMENT_LIMIT_S
+    while await pair.source.value(alive):
+        if clock.mono() > until:
+            raise OutsideError(pair.at.where, "a statement cannot be ended", sent=True)
+        await asyncio.sleep(0.01)
 
 
 async def _run(session: Session, spoken: Spoken) -> Ran:
     try:
+        if spoken.database:
+            await session.run(f"USE {identifier(spoken.database)}")
         if spoken.reads:
             rows = await session.rows(spoken.text, limit_s=STATEMENT_LIMIT_S)
             return Ran(spoken.number, len(rows), tuple(rows[0]) if rows else ())
         return Ran(spoken.number, await session.run(spoken.text, limit_s=STATEMENT_LIMIT_S))
     except MysqlError as error:
         return Ran(spoken.number, error=_error(error, spoken.text))
+    except OutsideError as error:
+        if session.broken is None:
+            raise
+        return Ran(spoken.number, error=Error(0, str(error).removeprefix(f"{error.where}: ")))
 
 
 async def _compare(pair: _Pair, asked: Asked, seen: Seen, touched: _Touched) -> None:

@@ -59,10 +59,14 @@ async def read_schema(session: Session, *, sample: int) -> Schema:
         row = (await session.rows(f"SHOW CREATE DATABASE {identifier(name)}"))[0]
         found.databases[name] = str(row["Create Database"])
     tables = await schema_copy.tables(session, names)
-    for table in tables:
-        row = (await session.rows(f"SHOW CREATE TABLE {table.sql}", limit_s=LIMIT_S))[0]
-        found.tables.append(Made(table.schema, table.name, _PLACED.sub("", str(
-            row["Create Table"]))))
+    others = await session.rows(
+        "SELECT TABLE_SCHEMA AS S, TABLE_NAME AS T FROM information_schema.TABLES WHERE TABLE_TYPE"
+        " IN ('SEQUENCE', 'SYSTEM VERSIONED')", limit_s=LIMIT_S)  # MariaDB's; defaults need them
+    wanted = [(str(r["S"]), str(r["T"])) for r in others if r["S"] in names]
+    for schema, name in (*wanted, *((t.schema, t.name) for t in tables)):
+        row = (await session.rows(f"SHOW CREATE TABLE {identifier(schema)}.{identifier(name)}",
+                                  limit_s=LIMIT_S))[0]
+        found.tables.append(Made(schema, name, _PLACED.sub("", str(row["Create Table"]))))
     try:
         made = await schema_copy.programs(session, names)
         found.programs = [dataclasses.replace(m, sql=anonymous(m.sql)) for m in made]
