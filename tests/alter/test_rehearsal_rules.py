@@ -55,6 +55,20 @@ def test_a_change_that_the_other_server_cannot_take() -> None:
     assert said.notes == ["statement 1 changes 4 rows on the new schema, 0 on the old one"]
 
 
+def test_what_reads_return() -> None:
+    """Other values on the new schema are noted; those that change by themselves are not."""
+    reads = [Spoken(n, "d", "SELECT 1", True) for n in (1, 2, 3)]
+
+    def returned(way: Way, *results: str) -> Seen:
+        return seen(way, *(Ran(n, 1, ("a",), r) for n, r in enumerate(results, 1)))
+
+    said = judge(reads, returned(Way.NEITHER, "x", "x", "x"), returned(Way.REPLICA, "x", "x", "y"),
+                 returned(Way.SOURCE, "x", "z", "z"))
+    assert said.problems == []
+    assert said.notes == ["statement 2 returns other values on the new schema (1 rows, 1 on the "
+                          "old one)"]
+
+
 def test_what_is_replayed() -> None:
     text = ("USE other; SET x = 1; BEGIN; INSERT INTO t VALUES (1); COMMIT; (SELECT 1);"
             "WITH q AS (SELECT 1) UPDATE t, q SET a = 1; SELECT ? FROM t; DROP TABLE t;"

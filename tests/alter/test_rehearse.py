@@ -42,6 +42,8 @@ INSERT INTO parts (id, a, b) VALUES (1, 2, 3);
 INSERT INTO stock (id, n, name) VALUES (1, 5, 'x');
 SELECT nonsense FROM orders;
 DELETE FROM orders WHERE id = 99;
+SELECT COUNT(*), MAX(note) FROM orders WHERE note = 'replaced' COLLATE utf8mb4_bin OR id < 9;
+SELECT * FROM parts;
 """
 FINE = "ALTER TABLE orders MODIFY note VARCHAR(60), ADD INDEX (note)"
 CHANGE = f"""
@@ -95,6 +97,8 @@ def test_every_kind_of_harm(name: str, tmp_path: Path) -> None:
     assert "b is 3 on the source and 2 on the replica" in whys
     assert [u["statement"] for u in said["unjudged"]] == [6]
     assert said["changed_nothing"] == [7]
+    assert not any("statement 8" in note for note in said["notes"])
+    assert any(n.startswith("statement 9 returns 3 columns") for n in said["notes"]), said["notes"]
 
 
 @pytest.mark.parametrize("name", FLAVOURS)

@@ -39,11 +39,12 @@ class Error:
 @dataclass(frozen=True)
 class Ran:
     """What came of one statement in one way. `rows`: written, or returned by a read; `stopped`:
-    the replica's error on what it wrote."""
+    the replica's error on what it wrote; `result`: another one for other values of a result."""
 
     number: int
     rows: int = 0
     columns: tuple[str, ...] = ()  # of the result, where it has rows
+    result: str = ""
     error: Error | None = None
     stopped: Error | None = None
 

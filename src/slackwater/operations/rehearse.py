@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +31,7 @@ STATEMENT_LIMIT_S = 30.0
 APPLY_LIMIT_S = 60.0
 FEW_TABLES = 30  # of so few, all are looked at after each write
 MOST_DIFFERENCES = 200
+_NOW = 1_800_000_000  # unix seconds; what NOW() is for the application's statements
 
 
 @dataclass
@@ -220,7 +223,7 @@ async def _replay(pair: _Pair, asked: Asked, seen: Seen) -> _Touched:
                 stopped = await mysql_rehearse.arrive(pair.source, pair.replica,
                                                       limit_s=APPLY_LIMIT_S)
                 if stopped:
-                    ran = Ran(ran.number, ran.rows, ran.columns, ran.error, stopped[0])
+                    ran = dataclasses.replace(ran, stopped=stopped[0])
                 await touched.wrote(spoken)
             seen.ran.append(ran)
     finally:
@@ -232,7 +235,9 @@ async def _application(pair: _Pair) -> Session:
     """A session that understands statements as the application's own would."""
     session = await Session.open(pair.at)
     await session.run("SET SESSION sql_mode = @@GLOBAL.sql_mode,"
-                      " SESSION time_zone = @@GLOBAL.time_zone")
+                      " SESSION time_zone = @@GLOBAL.time_zone,"
+                      # Always the same, so that results can be compared.
+                      f" SESSION timestamp = {_NOW}")
     return session
 
 
@@ -254,7 +259,10 @@ async def _run(session: Session, spoken: Spoken) -> Ran:
             await session.run(f"USE {identifier(spoken.database)}")
         if spoken.reads:
             rows = await session.rows(spoken.text, limit_s=STATEMENT_LIMIT_S)
-            return Ran(spoken.number, len(rows), tuple(rows[0]) if rows else ())
+            columns = tuple(rows[0]) if rows else ()
+            values = sorted(repr(tuple(row.values())) for row in rows)
+            result = hashlib.sha256("\n".join(values).encode()).hexdigest()
+            return Ran(spoken.number, len(rows), columns, result)
         return Ran(spoken.number, await session.run(spoken.text, limit_s=STATEMENT_LIMIT_S))
     except MysqlError as error:
         return Ran(spoken.number, error=_error(error, spoken.text))

@@ -64,7 +64,7 @@ def judge(statements: Sequence[Spoken], unchanged: Seen, forward: Seen, back: Se
     problems.sort(key=lambda p: (rank.index(p.harm), p.numbers))
     unjudged = [(r.number, str(r.error)) for r in unchanged.ran if r.error]
     idle = [r.number for r in unchanged.ran if not reads[r.number] and not r.error and not r.rows]
-    return Judgement(problems, _notes(unchanged, before, back, reads), unjudged, idle)
+    return Judgement(problems, _notes(unchanged, forward, back, reads), unjudged, idle)
 
 
 def _errors(before: dict[int, Ran], back: Seen) -> list[Problem]:
@@ -128,20 +128,24 @@ def _short(value: str) -> str:
 
 
 def _notes(
-    unchanged: Seen, before: dict[int, Ran], back: Seen, reads: dict[int, bool]
+    unchanged: Seen, forward: Seen, back: Seen, reads: dict[int, bool]
 ) -> list[str]:
+    """What is otherwise on the new schema, perhaps as it is meant to be. (`forward` read the old
+    schema too: what is otherwise even there changes by itself.)"""
     notes = []
-    for ran in back.ran:
-        old = before[ran.number]
+    for old, again, ran in zip(unchanged.ran, forward.ran, back.ran, strict=True):
         if ran.error or old.error:
             continue
-        if reads[ran.number]:
-            if ran.columns and old.columns and ran.columns != old.columns:
-                notes.append(f"statement {ran.number} returns {len(ran.columns)} columns on the "
-                             f"new schema, {len(old.columns)} on the old one, or others")
-        elif ran.rows != old.rows:
-            notes.append(f"statement {ran.number} changes {ran.rows} rows on the new schema, "
-                         f"{old.rows} on the old one")
+        if not reads[ran.number]:
+            if ran.rows != old.rows:
+                notes.append(f"statement {ran.number} changes {ran.rows} rows on the new schema, "
+                             f"{old.rows} on the old one")
+        elif ran.columns != old.columns and ran.columns and old.columns:
+            notes.append(f"statement {ran.number} returns {len(ran.columns)} columns on the "
+                         f"new schema, {len(old.columns)} on the old one, or others")
+        elif old.result == again.result != ran.result:
+            notes.append(f"statement {ran.number} returns other values on the new schema "
+                         f"({ran.rows} rows, {old.rows} on the old one)")
     stops = [r.number for r in unchanged.ran if r.stopped]
     if stops:
         notes.append("without the change too, replication stops at statement "
