@@ -38,6 +38,7 @@ matrix: setup servers  ## `pair setup` of each topology on every server, with TL
 	@.venv/bin/python -m tests.setup.matrix
 
 matrixalter: setup servers  ## the linter of schema changes against real pairs: every change, server and format
+	@SLACKWATER_TEST_EVERY_SERVER=1 .venv/bin/pytest tests/alter/test_lint.py
 	@.venv/bin/python -m tests.alter
 
 altersweep: setup servers  ## schema changes cut off at every step, each server killed (half an hour)

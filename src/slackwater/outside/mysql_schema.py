@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from slackwater.facts.alter_program import StoredProgram
 from slackwater.facts.alter_table import COUNTER, SchemaRows, TableDef, TableSize, tables
 from slackwater.outside.mysql_session import MysqlError, Row, Session
 
@@ -216,6 +217,31 @@ async def _triggers(session: Session, schema: str, wanted: set[str], limit_s: fl
         " ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER",
         schema, limit_s=limit_s)
     return [r for r in found if str(r["EVENT_OBJECT_TABLE"]).lower() in wanted]
+
+
+async def stored_programs(
+    session: Session, schema: str, *, limit_s: float = STATEMENT_LIMIT_S
+) -> list[StoredProgram]:
+    """Everything in a schema that has code, as far as this account is shown it."""
+    asked = (
+        "SELECT 'view' AS K, TABLE_NAME AS N, '' AS T, VIEW_DEFINITION AS D FROM"
+        " information_schema.VIEWS WHERE TABLE_SCHEMA = %s",
+        "SELECT 'trigger' AS K, TRIGGER_NAME AS N, EVENT_OBJECT_TABLE AS T, ACTION_STATEMENT AS D"
+        " FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s",
+        "SELECT LOWER(ROUTINE_TYPE) AS K, ROUTINE_NAME AS N, '' AS T, ROUTINE_DEFINITION AS D FROM"
+        " information_schema.ROUTINES WHERE ROUTINE_SCHEMA = %s",
+        "SELECT 'event' AS K, EVENT_NAME AS N, '' AS T, EVENT_DEFINITION AS D FROM"
+        " information_schema.EVENTS WHERE EVENT_SCHEMA = %s",
+    )
+    found = []
+    for sql in asked:
+        rows = await session.rows(f"{sql} ORDER BY 2", schema, limit_s=limit_s)
+        found += [StoredProgram(*(_text(r[k]) for k in "KNTD")) for r in rows]
+    return found
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
 
 
 async def try_statement(
