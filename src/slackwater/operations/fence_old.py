@@ -77,12 +77,15 @@ def answering(world: PairWorld, name: str) -> Session | None:
     return next(usable, None)
 
 
-async def close_for_good(world: PairWorld, name: str, session: Session) -> None:
-    """Read-only, and no client's session left. Raises OutsideError."""
+async def close_for_good(
+    world: PairWorld, name: str, session: Session, *, limit_s: float = CLOSE_LIMIT_S
+) -> None:
+    """Read-only, and no client's session left. `limit_s`: for its read_only to take effect, which
+    waits for commits under way. Raises OutsideError."""
     await _end_clients(world, name, session)  # whom its read_only would wait for
     # Nor for commits that wait for a replica's word, which no longer comes: their clients are gone.
     await stop_waiting(world, name, session)
-    await mysql_server.set_read_only(session, True, limit_s=CLOSE_LIMIT_S)
+    await mysql_server.set_read_only(session, True, limit_s=limit_s)
     await _end_clients(world, name, session)
 
 

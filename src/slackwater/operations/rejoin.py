@@ -22,6 +22,7 @@ from slackwater.plan.wait import wait_until
 
 STAYS = "it does what a passive server does; there is nothing to go back to"
 BACK_LIMIT_S = 20.0
+CLOSE_LIMIT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,12 @@ class CloseReturned(Step[PairWorld]):
     old: str
     new: str
     no_undo: ClassVar[str] = "two servers that accept writes are never wanted"
-    limit_s: ClassVar[float] = 10.0
+    limit_s: ClassVar[float] = CLOSE_LIMIT_S + 10.0
 
     async def do(self, world: PairWorld) -> None:
-        await close_for_good(world, self.old, await world.session(self.old))
+        # Nobody waits for it here, and it may have just woken up with much to finish.
+        session = await world.session(self.old)
+        await close_for_good(world, self.old, session, limit_s=CLOSE_LIMIT_S)
 
     async def verify(self, world: PairWorld) -> Seen:
         session = await world.session(self.old)
