@@ -30,16 +30,20 @@ Statuses = tuple[ReplicaStatus, ...]
 async def sights(world: PairWorld) -> dict[str, Seen]:
     """Both servers from here; the sessions that answered are kept in the world."""
 
-    async def one(name: str) -> Seen:
+    async def one(name: str, limit_s: float) -> Seen:
         server = world.servers[name]
-        seen, session = await see(server.at, limit_s=LOOK_S)
+        seen, session = await see(server.at, limit_s=limit_s)
         if session is not None:
             server.control = session
+            world.unreachable.pop(name, None)
         else:
             world.unreachable[name] = str(seen)
         return seen
 
-    found = await asyncio.gather(*(one(n) for n in world.pair))
+    found = await asyncio.gather(*(one(n, LOOK_S) for n in world.pair))
+    if not any(seen.sight.alive for seen in found):
+        # Or a machine is so busy that nobody was quick enough: both get their time.
+        found = await asyncio.gather(*(one(n, PATIENT_S) for n in world.pair))
     return dict(zip(world.pair, found, strict=True))
 
 

@@ -62,6 +62,7 @@ class FenceOld(Step[PairWorld]):
     async def undo(self, world: PairWorld) -> None:
         if world.notes.get("was writable"):
             await reopen_old(world, self.old, self.new)
+            await wait_again(world, self.old)
 
 
 def tell(world: PairWorld, how: str) -> None:
@@ -95,6 +96,14 @@ async def stop_waiting(world: PairWorld, name: str, session: Session) -> None:
     if found and found.source:
         world.note(NO_WAIT, sorted({*world.notes.get(NO_WAIT, []), name}))
         await semi_sync.set_source(session, False, limit_s=CLOSE_LIMIT_S)
+
+
+async def wait_again(world: PairWorld, name: str) -> None:
+    """Undo `stop_waiting` of this operation, if it did anything."""
+    names: list[str] = world.notes.get(NO_WAIT, [])
+    if name in names:
+        await semi_sync.set_source(await world.session(name), True)
+        world.note(NO_WAIT, [n for n in names if n != name])
 
 
 async def _end_clients(world: PairWorld, name: str, session: Session) -> None:
