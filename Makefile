@@ -1,10 +1,10 @@
 # slackwater: `make help` lists the targets. `make demo` and `make test` need nothing but this.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check bench sweep matrix matrixalter altersweep matrixcompare clean
+.PHONY: help setup servers demo test check bench sweep matrix matrixalter altersweep matrixcompare matrixfailover clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## install what is missing (by apt), and make .venv with slackwater in it
 	@scripts/setup
@@ -46,6 +46,9 @@ altersweep: setup servers  ## schema changes cut off at every step, each server 
 
 matrixcompare: setup servers  ## `pair compare` and the heartbeat on every server (the tests run three)
 	@SLACKWATER_TEST_SERVERS=all .venv/bin/pytest -q tests/compare tests/heartbeat
+
+matrixfailover: setup servers  ## failovers of loaded pairs: each way to lose a server, on every server, with two balancers
+	@.venv/bin/python -m bench.failover --all --count 2 --balancers 2
 
 clean:  ## remove .venv and caches
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis
