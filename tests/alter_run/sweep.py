@@ -1,8 +1,8 @@
 """A schema change cut off at every step: slackwater killed, either server killed; then mended.
 
 `python -m tests.alter_run.sweep [--server ROOT] [--steps A,B] [--kinds kill,killed,a,b]
-[--mended recover,again] [--operation alter,finish,revert]` runs all of it, under load; the tests run
-a part.
+[--mended recover,again] [--operation alter,finish,revert]` runs all of it, under load; the tests
+run a part.
 """
 
 from __future__ import annotations
