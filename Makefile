@@ -1,7 +1,7 @@
 # slackwater: `make help` lists the targets. `make demo` and `make test` need nothing but this.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check bench sweep matrix matrixalter clean
+.PHONY: help setup servers demo test check bench sweep matrix matrixalter altersweep clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,7 @@ bench: setup  ## slackwater and its gate, beside the method by hand and SYN drop
 	@.venv/bin/python -m bench.switchover
 	@.venv/bin/python bench/hold_waiting.py
 	@.venv/bin/python -m bench.hold
+	@.venv/bin/python -m bench.alter
 
 sweep: setup servers  ## the whole failure sweep (the tests run a part of it)
 	@.venv/bin/python -m tests.sweep
@@ -39,6 +40,9 @@ matrix: setup servers  ## `pair setup` of each topology on every server, with TL
 matrixalter: setup servers  ## the linter of schema changes against real pairs: every change, server and format
 	@SLACKWATER_TEST_EVERY_SERVER=1 .venv/bin/pytest tests/alter/test_lint.py
 	@.venv/bin/python -m tests.alter
+
+altersweep: setup servers  ## schema changes cut off at every step, each server killed (half an hour)
+	@.venv/bin/python -m tests.alter_run.sweep
 
 clean:  ## remove .venv and caches
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

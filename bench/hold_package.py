@@ -1,6 +1,6 @@
 """The distribution's MariaDB server package is upgraded, and installed again, while clients write.
 
-    sudo .venv/bin/python -m bench.hold_package [--runs 3] [--rate 100]
+    sudo .venv/bin/python -m bench.hold_package [--runs 3] [--rate 100] [--limit 8]
 
 Root, Debian or Ubuntu. All of it happens on a copy of this machine that is thrown away: an overlay
 of its disk whose changes are in memory, with processes and a network of its own. There the package
@@ -31,7 +31,6 @@ PACKAGES = ("mariadb-server", "mariadb-server-core")
 OTHERS = ("mariadb-client", "mariadb-client-core", "mariadb-backup")  # of the same version
 SOCKET = Path("/run/mysqld/mysqld.sock")
 PLACE = Path("/srv/slackwater-bench")
-HOLD_S = 8.0
 
 _DISK = """
 set -e
@@ -43,6 +42,10 @@ mount --rbind /dev "$1/root/dev"
 mount -t tmpfs -o mode=0755 tmpfs "$1/root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$1/root/tmp"
 mkdir -p "$1/root/run/lock"
+# No init runs here: without a runlevel the packages' scripts would start no service.
+printf '#!/bin/sh\\necho N 2\\n' >"$1/root/usr/sbin/runlevel.new"
+chmod 755 "$1/root/usr/sbin/runlevel.new"
+mv "$1/root/usr/sbin/runlevel.new" "$1/root/usr/sbin/runlevel"
 root=$1/root
 shift
 exec chroot "$root" "$@"
@@ -54,20 +57,21 @@ def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--runs", type=int, default=3, help="how often it is installed again")
     asked.add_argument("--rate", type=float, default=100.0, help="writes a second")
+    asked.add_argument("--limit", type=float, default=8.0, help="longest hold in seconds")
     asked.add_argument("--stage", default="", help=argparse.SUPPRESS)
     options = asked.parse_args()
     if os.geteuid() != 0:
         print("packages can only be installed as root", file=sys.stderr)
         return 1
     again = [sys.executable, "-m", "bench.hold_package", "--runs", str(options.runs),
-             "--rate", str(options.rate)]
+             "--rate", str(options.rate), "--limit", str(options.limit)]
     if not options.stage:
         return _on_a_copy([*again, "--stage", "packages"])
     if options.stage == "packages":
         _fetch(_versions())
         return subprocess.run(["unshare", "--net", *again, "--stage", "play"], check=False,
                               cwd=Path.cwd()).returncode
-    return play(options.runs, options.rate)
+    return play(options.runs, options.rate, options.limit)
 
 
 def _on_a_copy(words: list[str]) -> int:
@@ -108,9 +112,12 @@ def _fetch(versions: list[str]) -> None:
         _install(version, "--download-only", "--reinstall")
 
 
-def play(runs: int, rate: float) -> int:
+def play(runs: int, rate: float, limit_s: float) -> int:
     """Install the older version, and work on it under load. Prints a row for each run."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    # Debian's 151 are fewer than the clients that wait together in a long hold.
+    settings = Path("/etc/mysql/mariadb.conf.d/99-bench.cnf")
+    settings.write_text("[mariadbd]\nmax_connections = 4000\n")
     versions = _versions()
     _install(versions[min(1, len(versions) - 1)])
     server = _service()
@@ -121,7 +128,7 @@ def play(runs: int, rate: float) -> int:
     upgrades = [("upgrade", ())] if len(versions) > 1 else []
     reinstalls = [("reinstall", ("--reinstall",))] * runs
     for name, more in [*upgrades, *reinstalls]:
-        seen = _upgrade(server, rate, more)
+        seen = _upgrade(server, rate, limit_s, more)
         said, load = seen["said"], seen["load"]
         failed = sum(load["errors"].values())
         bad += bool(failed or load["lost"] or seen["code"])
@@ -160,13 +167,15 @@ def _service() -> Instance:
     return server
 
 
-def _upgrade(server: Instance, rate: float, more: tuple[str, ...]) -> dict[str, Any]:
+def _upgrade(
+    server: Instance, rate: float, limit_s: float, more: tuple[str, ...]
+) -> dict[str, Any]:
     plan = LoadPlan(seconds=600, rate=rate, pooled=0, pooled_tested=0,
                     connect_limit_s=60 * PATIENCE)
     with alone.Loaded(alone.target(server), plan) as load:
         eventually(lambda: load.acked >= rate, "the load runs", limit_s=60)
         done = alone.slackwater(
-            "upgrade", "s", *more, "--limit", str(HOLD_S * PATIENCE), "--json",
+            "upgrade", "s", *more, "--limit", str(limit_s), "--json",
             "--config", alone.config(PLACE), timeout=300)
         after = load.acked + rate
         eventually(lambda: load.acked >= after, "the load goes on", limit_s=60)

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from slackwater.errors import ConfigError
 from slackwater.facts.destination import Destination
+from slackwater.outside.config_files import DEFAULT_FILES
 from slackwater.outside.secrets import read_password
 
 # What to write for a key that is missing.
@@ -33,7 +34,6 @@ EXAMPLES = {
     "config_file": 'config_file = "/etc/haproxy/slackwater.cfg"',
     "balancers": 'balancers = ["lb1"]',
 }
-DEFAULT_FILES = (Path("slackwater.toml"), Path("/etc/slackwater/slackwater.toml"))
 
 
 def host_port(text: str) -> tuple[str, int]:
@@ -254,6 +254,15 @@ class LimitsTable(_Table):
         return self
 
 
+class RegistryTable(_Table):
+    """The registry of servers behind load balancers, for `slackwater pool`."""
+
+    urls: Annotated[tuple[str, ...], Field(min_length=1)]  # one for each balancer's host
+    key_file: File
+    key: str | None = None  # the key's name; without it, that of the file
+    ca: File | None = None
+
+
 class StateTable(_Table):
     """Where journals and locks are."""
 
@@ -270,8 +279,20 @@ class Config(_Table):
     sources: dict[Name, SourceTable] = {}
     limits: LimitsTable = LimitsTable()
     state: StateTable = StateTable()
+    registry: RegistryTable | None = None
     lab: Annotated[bool, Field(strict=True)] = False
     _path: Path = PrivateAttr(default=Path())
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _registry_alone(cls, said: Any) -> Any:
+        """A file that knows a registry and no database is whole: nobody logs in anywhere."""
+        if isinstance(said, dict) and "registry" in said and not said.keys() & {
+            "servers", "accounts", "pairs", "balancers"
+        }:
+            nobody = {"slackwater": {"password_env": "SLACKWATER_PASSWORD"}}
+            return {**said, "servers": {}, "accounts": nobody}
+        return said
 
     @pydantic.model_validator(mode="after")
     def _names_fit(self) -> Config:
@@ -437,6 +458,7 @@ def _keys_beside(where: list[str]) -> list[str]:
     tables: dict[str, type[BaseModel]] = {
         "servers": ServerTable, "balancers": BalancerTable,
         "pairs": PairTable, "sources": SourceTable, "limits": LimitsTable, "state": StateTable,
+        "registry": RegistryTable,
     }
     accounts: dict[str, type[BaseModel]] = {
         "slackwater": AccountTable, "admin": AdminTable, "replication": ReplicationTable,

@@ -130,10 +130,11 @@ def conversions(lab: LabFacts, server: str) -> str:
 
 
 def alter(lab: LabFacts, text: str, *words: str, inject: str = "") -> Said:
-    """`slackwater alter FILE`."""
+    """`slackwater alter FILE`, with an application that complies."""
     file = lab.directory / "change.sql"
     file.write_text(text)
-    return slackwater(lab, "alter", str(file), *words, inject=inject, limit_s=120)
+    return slackwater(lab, "alter", str(file), "--application-complies", *words,
+                      inject=inject, limit_s=120)
 
 
 @contextmanager

@@ -112,6 +112,20 @@ def test_an_interrupted_comparison_goes_on_where_it_ended(two: LabFacts) -> None
     assert sum(r.rows for r in again.results) >= ROWS
 
 
+def test_after_a_switchover_it_goes_on_with_the_other_reference(one: LabFacts) -> None:
+    """Roles that change in the middle end it; what was finished is not compared again."""
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "table" and event["table"] == "shop.myisam":
+            assert slackwater(one, "switchover", "--to", "b").code == 0
+
+    found = compared(one, "shop.*", tell=tell)
+    assert found.equal is None and "switched over meanwhile" in found.stopped
+    again = compared(one, "shop.*", resume=True)
+    assert again.equal and (again.reference, again.others) == ("b", ["a"])
+    assert {r.server for r in again.results} == {"a", "b"}
+    assert slackwater(one, "switchover", "--to", "a").code == 0
+
+
 def test_lost_connections_are_made_again(two: LabFacts) -> None:
     """All of its sessions on both servers are killed in the middle: it goes on, and counts once."""
     spoil(two, "UPDATE shop.many SET v = 'wrong' WHERE id = 5000")

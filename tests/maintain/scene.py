@@ -91,6 +91,27 @@ def powerless(program: Program, place: Path) -> dict[str, Any]:
     return _on_one(program, place, "restart", "s", before=before)
 
 
+# No user of the machine; only that it may read, so that it finds Python wherever that is.
+NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps",
+          "-all,+dac_read_search", "--ambient-caps", "-all,+dac_read_search")  # fmt: skip
+
+
+def nobody(program: Program, place: Path) -> dict[str, Any]:
+    """Somebody who is not root: refused, with what is missing and what to do; also packages."""
+    (place / "state").mkdir()
+    os.chown(place / "state", 65534, 65534)
+    seen = _on_one(program, place, "restart", "s", before=NOBODY)
+    config = ("--json", "--config", alone.config(place))
+    packages = alone.slackwater("upgrade", "s", *config, before=NOBODY)
+    explained = alone.slackwater("hold", "--explain", *config[1:], before=NOBODY)
+    return seen | {"packages": last_json(packages.stdout), "explained": explained.stdout}
+
+
+def no_nft(program: Program, place: Path) -> dict[str, Any]:
+    """Neither nft nor iptables is in PATH (/usr/sbin): only the kernel is needed."""
+    return _on_one(program, place, "restart", "s", before=("env", "PATH=/usr/bin"))
+
+
 def package(program: Program, place: Path) -> dict[str, Any]:
     """The distribution's server package is installed again below a server that runs from it."""
     return _on_one(program, place, "upgrade", "s", PACKAGE, "--reinstall")
@@ -189,7 +210,8 @@ def last_json(text: str) -> dict[str, Any]:
 
 SCENES: dict[str, Callable[[Program, Path], dict[str, Any]]] = {
     f.__name__: f for f in (
-        restart, failing, straggler, closed, killed, interrupted, powerless, package, pair
+        restart, failing, straggler, closed, killed, interrupted, powerless, nobody, no_nft,
+        package, pair,
     )
 }
 

@@ -81,8 +81,8 @@ def _case(operation: str, kind: str, step: str) -> Case | None:
     if kind == "undo":
         if step not in UNDOABLE:
             return None
-        return Case(operation, kind, step, f"undo:{step};before:WaitForClients;verify:WaitForClients", ("stuck",),
-                    ("undone",))
+        inject = f"undo:{step};before:WaitForClients;verify:WaitForClients"
+        return Case(operation, kind, step, inject, ("stuck",), ("undone",))
     if kind in ("kill", "killed"):
         begun = STEPS.index(step) > COMMIT or (step == STEPS[COMMIT] and kind == "killed")
         return Case(operation, kind, step, inject, ("killed",), ("done",) if begun else ("undone",))

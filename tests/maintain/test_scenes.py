@@ -122,6 +122,25 @@ def test_without_the_right_to_hold_it_is_refused() -> None:
     assert not seen["restarted"]
 
 
+def test_who_is_not_root_is_told_what_is_missing() -> None:
+    seen = play("nobody", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (1, "refused"), seen["err"]
+    assert "not root" in seen["said"]["reasons"][0] and "sudo" in seen["said"]["reasons"][0]
+    assert "with sudo" in seen["packages"]["reasons"][0]
+    assert "not better because: not root" in seen["explained"]
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert not seen["restarted"]
+
+
+def test_no_program_for_netfilter_is_needed() -> None:
+    seen = play("no_nft", "mariadb-10.11")
+    assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
+    assert seen["said"]["gate"]["held"] > 0
+    nobody_failed(seen)
+    nothing_left(seen)
+
+
 def test_a_server_on_another_host_is_restarted_over_ssh() -> None:
     seen = play("far_restart", "mariadb-10.11")
     assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]

@@ -51,12 +51,12 @@ class RecordChange(Step[PairWorld]):
 
     active: str
     change: str  # its id
-    document: str  # facts.alter_state.Change as text
+    document: str  # facts.alter_state.Change, by alter_store.to_text
 
     async def do(self, world: PairWorld) -> None:
         session = await world.session(self.active)
         await alter_store.create(session)
-        wanted = Change.parse(self.document)
+        wanted = alter_store.from_text(self.document)
         was = await alter_store.read(session, self.change)
         if was is None:
             await alter_store.write(world, self.active, wanted)

@@ -21,6 +21,7 @@ from slackwater.outside.mysql_compare import Reader
 from slackwater.outside.mysql_session import Session
 
 PAUSES_S = (0.0, 0.05, 0.1)  # before each look at rows that were not the same
+PARTS, PART_ROWS = 16, 500  # a larger chunk is looked at in parts before its rows are
 MANY = 2000  # rows for which two looks have to do
 HOLD_S = 0.1  # how long a locked row may wait for the other server
 HOLD_TRIES = 10
@@ -46,10 +47,39 @@ class Rows:
         self._lockable = ours.table.lockable
 
     async def settle(
-        self, after: KeyValues | None, to: KeyValues | None, *, prove: int
+        self, after: KeyValues | None, to: KeyValues | None, rows: int, *, prove: int
     ) -> Settled:
         """Look at the rows of a chunk until each is the same or proven not to be. At most `prove`
-        of them are proven. Raises CannotTell, Interrupted, OutsideError."""
+        of them are proven. `rows`: about how many there are. Raises CannotTell, Interrupted,
+        OutsideError."""
+        settled = Settled()
+        for part in await self._unequal_parts(after, to, rows):
+            self.meeting.go_on()
+            await self._settle_part(*part, prove - len(settled.differences), settled)
+        return settled
+
+    async def _unequal_parts(
+        self, after: KeyValues | None, to: KeyValues | None, rows: int
+    ) -> list[tuple[KeyValues | None, KeyValues | None]]:
+        """The parts of a chunk that are not the same at another look: most often one, or none."""
+        if rows <= PART_ROWS:
+            return [(after, to)]
+        bounds: list[tuple[KeyValues | None, KeyValues | None]] = []
+        begin = after
+        while True:
+            end = await self.ours.end_of_chunk(begin, max(PART_ROWS, rows // PARTS), to)
+            bounds.append((begin, to if end is None else end))
+            if end is None or end == to:
+                break
+            begin = end
+        mine = await self.ours.chunks(bounds)
+        await self._reach()
+        theirs = await self.theirs.chunks(bounds)
+        return [b for b, m, t in zip(bounds, mine, theirs, strict=True) if m != t]
+
+    async def _settle_part(
+        self, after: KeyValues | None, to: KeyValues | None, prove: int, settled: Settled
+    ) -> None:
         mine = await self.ours.rows(after, to)
         await self._reach()
         theirs = await self.theirs.rows(after, to)
@@ -64,13 +94,12 @@ class Rows:
             await self._reach()
             theirs = await self.theirs.these(keys)
             suspects = {k for k in keys if mine.get(k) != theirs.get(k)}
-        settled = Settled(rechecked=first - len(suspects))
-        ordered = sorted(suspects)
-        settled.unproven = len(ordered[prove:])
+        settled.rechecked += first - len(suspects)
+        ordered, prove = sorted(suspects), max(0, prove)
+        settled.unproven += len(ordered[prove:])
         seen: set[tuple[str, ...]] = set()
         for key in ordered[:prove]:
             await self._prove(key, settled, seen)
-        return settled
 
     async def _prove(
         self, key: KeyValues, settled: Settled, seen: set[tuple[str, ...]]

@@ -72,7 +72,7 @@ class Walk:
             self._rows = next_rows(self._rows, slowest_s, self.meeting.pace.chunk_s)
         settled = [
             None if there == digest
-            else await copy.rows.settle(after, end, prove=_left(copy.result))
+            else await copy.rows.settle(after, end, digest.rows, prove=_left(copy.result))
             for copy, (there, _) in zip(self.copies, looks, strict=True)
         ]
         # Only now, so that a chunk that is done again after a lost connection counts once.

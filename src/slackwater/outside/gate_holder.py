@@ -1,17 +1,17 @@
 """The holder: a small process that keeps ports shut, and opens them whatever happens.
 
 A process of its own, so that a busy slackwater does not starve it and its death does not open
-the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `while PID START` (the
-command that runs meanwhile), `open`. It says
-JSON lines on standard output: `ready`, `shut`, `beat` four times a second, `opened`, `done`.
+the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `while PID START`
+(the command that runs meanwhile), `open`. It says JSON lines on standard output: `ready`, `shut`,
+`beat` four times a second, `opened`, `done`.
 
 What happens when:
 - `open`: all that wait go on, in the order in which they came, as fast as the server accepts.
 - the hard cap: the same, whether the server is back or not. Nobody waits longer.
-- standard input ends (slackwater died), it says nothing for `hears_s` seconds (over a network:
-  it cannot be reached any more), or SIGTERM: go on holding until the command has
-  ended and somebody listens on every held port, at most to the cap. The server may be down just now: to let clients go at once would
-  be to have them refused.
+- standard input ends (slackwater died), it says nothing for `hears_s` seconds (over a network: it
+  cannot be reached any more), or SIGTERM: go on holding until the command has ended and somebody
+  listens on every held port, at most to the cap. The server may be down just now, or about to be:
+  to let clients go at once would be to have them refused.
 - the holder itself is killed or stopped: the elements of the set end by the kernel's clock; until
   then `late` drops, so that clients try again. slackwater starts another holder.
 

@@ -140,11 +140,14 @@ class Reader:
         """The same in another session of the same server."""
         return Reader(session, self.table, self._how, self.values, limit_s=self.limit_s)
 
-    async def end_of_chunk(self, after: KeyValues | None, rows: int) -> KeyValues | None:
-        """The key of the last row of a chunk that begins behind `after`; None: it is the last."""
+    async def end_of_chunk(
+        self, after: KeyValues | None, rows: int, to: KeyValues | None = None
+    ) -> KeyValues | None:
+        """The key of the last row of a chunk that begins behind `after`; None: there are fewer rows
+        up to `to`, or to the end of the table."""
         found = await self.session.rows(
             f"SELECT {','.join(self._keys)} FROM {sql.source_of(self.table)}"
-            f" WHERE {sql.inside(self.table, after, None)}"
+            f" WHERE {sql.inside(self.table, after, to)}"
             f" ORDER BY {sql.order(self.table)} LIMIT {rows - 1},1",
             limit_s=self.limit_s,
         )
@@ -154,6 +157,14 @@ class Reader:
         """The digest of a chunk."""
         found = await self.session.rows(self._chunk(after, to), limit_s=self.limit_s)
         return Digest(int(found[0]["n"]), int(found[0]["d"]))
+
+    async def chunks(
+        self, bounds: Sequence[tuple[KeyValues | None, KeyValues | None]]
+    ) -> list[Digest]:
+        """The digests of several chunks, in one round trip."""
+        packet = ";".join(self._chunk(after, to) for after, to in bounds)
+        results = await self.session.many(packet, limit_s=self.limit_s)
+        return [Digest(int(rows[0]["n"]), int(rows[0]["d"])) for rows in results]
 
     async def chunk_then_position(
         self, after: KeyValues | None, to: KeyValues | None

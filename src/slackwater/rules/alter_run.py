@@ -29,6 +29,7 @@ class Back:
 
 
 def quoted(name: str) -> str:
+    """A name as an identifier."""
     return "`" + name.replace("`", "``") + "`"
 
 
