@@ -202,15 +202,10 @@ def _run(*words: str) -> str:
 
 
 def test_killed(program: Program, place: Path, tmp_path: Path) -> None:
-<<<<<<< HEAD
     """kill -9 half way: `status` tells, and `recover` removes the scratch schema and puts MySQL's
     super_read_only on again."""
-=======
-    """kill -9 half way: the next run removes the scratch schema, and MySQL's super_read_only is on
-    again."""
     if not program.name.startswith("mysql"):  # which has super_read_only to put back
         every_server()
->>>>>>> rehearse
     few(program)
     shop = up(server=root_of(program), directory=place / "lab")
     try:
