@@ -1,10 +1,10 @@
 # slackwater: `make help` lists the targets. `make demo` and `make test` need nothing but this.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check bench sweep matrix matrixalter clean
+.PHONY: help setup servers demo test check bench sweep matrix matrixalter altersweep matrixcompare matrixfailover clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## install what is missing (by apt), and make .venv with slackwater in it
 	@scripts/setup
@@ -28,6 +28,7 @@ bench: setup  ## slackwater and its gate, beside the method by hand and SYN drop
 	@.venv/bin/python -m bench.switchover
 	@.venv/bin/python bench/hold_waiting.py
 	@.venv/bin/python -m bench.hold
+	@.venv/bin/python -m bench.alter
 
 sweep: setup servers  ## the whole failure sweep (the tests run a part of it)
 	@.venv/bin/python -m tests.sweep
@@ -37,7 +38,17 @@ matrix: setup servers  ## `pair setup` of each topology on every server, with TL
 	@.venv/bin/python -m tests.setup.matrix
 
 matrixalter: setup servers  ## the linter of schema changes against real pairs: every change, server and format
+	@SLACKWATER_TEST_EVERY_SERVER=1 .venv/bin/pytest tests/alter/test_lint.py
 	@.venv/bin/python -m tests.alter
+
+altersweep: setup servers  ## schema changes cut off at every step, each server killed (half an hour)
+	@.venv/bin/python -m tests.alter_run.sweep
+
+matrixcompare: setup servers  ## `pair compare` and the heartbeat on every server (the tests run three)
+	@SLACKWATER_TEST_SERVERS=all .venv/bin/pytest -q tests/compare tests/heartbeat
+
+matrixfailover: setup servers  ## failovers of loaded pairs: each way to lose a server, on every server, with two balancers
+	@.venv/bin/python -m bench.failover --all --count 2 --balancers 2
 
 clean:  ## remove .venv and caches
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,11 +7,13 @@ command to the first write that a client had acknowledged by the new server (med
 start of the program is in it); writes acknowledged; acknowledged writes that the new server lacks
 (lost); those of them in the file that the report names (told); acknowledged after the flip and
 lost, or a client on the old server after the flip (overlaps: must be 0); rejoins that were done,
-refused because of transactions of its own, and ended equal.
+refused because of transactions of its own, and ended equal by `slackwater pair compare`. CPU: of
+the command, user and system, seconds (median); the machine's load is at the end of each line.
 
-    python bench/failover.py [--count 20] [--rate 100] [--semi-sync] [--kind kill …] [DIR …]
+    python bench/failover.py [--count 20] [--rate 100] [--semi-sync] [--balancers 2]
+        [--kind kill …] [--all | DIR …]
 
-DIR: servers as `make servers` gets them; without one, the server that is installed.
+DIR: servers as `make servers` gets them; without one, the server that is installed; `--all`: each.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ import time
 from pathlib import Path
 
 from tests.failover.scene import KINDS, Scene, Seen, fail_over
-from tests.servers.fixtures import end
+from tests.servers.fixtures import end, root_of
 
+from slackwater.lab.instance import at, installed
 from slackwater.lab.up import up
 
 _INSIDE = "SLACKWATER_BENCH_FAILOVER"
@@ -48,12 +51,14 @@ def main() -> int:
           f"semi-sync {'on' if asked.semi_sync else 'off'}; {os.cpu_count()} cores, load "
           f"{os.getloadavg()[0]:.1f}, Linux {platform.release().split('-')[0]}")
     print("server         kind  done   flows after ms: median  worst  acked   lost  told  untold  "
-          "overlaps  rejoin: done refused equal")
+          "overlaps  rejoin: done refused equal   CPU  load")
     bad = False
-    for server in asked.server or [None]:
+    every = [root_of(p) for p in installed()] if asked.all else asked.server or [None]
+    for server in every:
         for kind in asked.kind:
             seen = [_one(server, kind, asked) for _ in range(asked.count)]
-            print(_line(server.name if server else "installed", kind, seen), flush=True)
+            name = at(server).name if server else "installed"
+            print(f"{_line(name, kind, seen)} {os.getloadavg()[0]:>5.1f}", flush=True)
             bad |= any(s.lost - s.told or s.old_used for s in seen)
     return int(bad)
 
@@ -63,7 +68,8 @@ def _one(server: Path | None, kind: str, asked: argparse.Namespace) -> Seen:
         Path(work).chmod(0o755)  # servers run as a user of their own
         lab = Path(work, "lab")
         try:
-            scene = Scene(up(server=server, directory=lab), rate=asked.rate)
+            made = up(server=server, directory=lab, balancers=asked.balancers)
+            scene = Scene(made, rate=asked.rate)
             if asked.semi_sync:
                 scene.semi_sync()
             time.sleep(asked.pause)
@@ -88,7 +94,8 @@ def _line(name: str, kind: str, seen: list[Seen]) -> str:
         f"{max(flows):>6.0f} {sum(s.acked for s in seen):>6} {sum(len(s.lost) for s in seen):>6} "
         f"{sum(len(s.lost & s.told) for s in seen):>5} "
         f"{sum(len(s.lost - s.told) for s in seen):>7}  {overlaps:>8}  "
-        f"{rejoined.count('done'):>12} {refused:>7} {sum(bool(s.equal) for s in seen):>5}"
+        f"{rejoined.count('done'):>12} {refused:>7} {sum(bool(s.equal) for s in seen):>5} "
+        f"{statistics.median(s.cpu_s for s in seen):>5.2f}"
     )
 
 
@@ -100,6 +107,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=int, default=100)
     parser.add_argument("--pause", type=float, default=0.0, help="s before the load begins")
     parser.add_argument("--semi-sync", action="store_true")
+    parser.add_argument("--balancers", type=int, default=1)
+    parser.add_argument("--all", action="store_true", help="every server that is installed")
     parser.add_argument("--verbose", action="store_true", help="print each report")
     parser.add_argument("--kind", choices=KINDS, nargs="+", default=list(KINDS))
     parser.add_argument("server", type=Path, nargs="*")

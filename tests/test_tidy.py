@@ -41,7 +41,7 @@ MAY_IMPORT_TOO = {"lab/load.py": {"cli"}}
 PURE = {"facts", "rules"}
 PURE_MODULES = {
     "__future__", "collections", "csv", "dataclasses", "difflib", "enum", "functools", "itertools",
-    "math", "operator", "re", "slackwater", "typing",
+    "ipaddress", "math", "operator", "re", "slackwater", "typing",
 }  # fmt: skip
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval"}
 # Who may start programs and open sockets.

@@ -168,6 +168,8 @@ def _method(method: str, lab: LabFacts) -> dict[str, Any]:
     done = subprocess.run(
         ["pt-online-schema-change", "--execute", "--alter", CHANGE,
          "--nocheck-replication-filters", "--recursion-method", "none",
+         # Its own limits (25 and 50) are soon reached where servers and clients share two cores.
+         "--max-load", "Threads_running=200", "--critical-load", "Threads_running=1000",
          "--socket", str(lab.servers["a"]["socket"]), "--user", "root",
          "--charset", "utf8mb4", "D=slackwater_lab,t=writes"],
         capture_output=True, text=True, check=False)

@@ -4,7 +4,7 @@
 
 Makes that many processes with that many descriptors (files, pipes, sockets, and TCP connections to
 a port that is taken for a database's), and looks at them by turns: `processes.scan` in a process of
-its own, the whole command `slackwater doctor` (start of Python, two looks and a pause between), and
+its own, the whole command `slackwater doctor` (with the start of Python, and without knocking), and
 `lsof -n -P -i`, which does less: it names no shared or standard descriptors' dangers. Time on the
 clock, on the processor, and peak memory of each: medians. Run as root.
 """
@@ -75,7 +75,7 @@ def main() -> None:
     made = crowd(asked.processes, asked.descriptors, port)
     ways = {"scan": [sys.executable, "-c", SCAN % port],
             "slackwater doctor": [sys.executable, "-m", "slackwater", "doctor", "--port",
-                                  str(port), "--json"]}
+                                  str(port), "--no-knock", "--json"]}
     if shutil.which("lsof"):
         ways["lsof -i"] = ["lsof", "-n", "-P", "-i"]
     try:

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from slackwater.errors import ConfigError
 from slackwater.facts.destination import Destination
+from slackwater.outside.config_files import DEFAULT_FILES
 from slackwater.outside.secrets import read_password
 
 # What to write for a key that is missing.
@@ -33,7 +34,6 @@ EXAMPLES = {
     "config_file": 'config_file = "/etc/haproxy/slackwater.cfg"',
     "balancers": 'balancers = ["lb1"]',
 }
-DEFAULT_FILES = (Path("slackwater.toml"), Path("/etc/slackwater/slackwater.toml"))
 
 
 def host_port(text: str) -> tuple[str, int]:
@@ -206,6 +206,10 @@ class PairTable(_Table):
     servers: Annotated[tuple[Name, ...], Field(min_length=2, max_length=2)]
     balancers: Annotated[tuple[Name, ...], Field(min_length=1)]
     replicas: tuple[Name, ...] = ()
+    # Whether a commit waits until the other server has it, and for how long at most: `pair setup`
+    # sets that up. Beyond it commits wait for nobody until the other has caught up.
+    semi_sync: Annotated[bool, Field(strict=True)] = False
+    semi_sync_timeout: Seconds = 10.0
 
 
 class SourceTable(_Table):
@@ -213,17 +217,21 @@ class SourceTable(_Table):
 
     server: Name
     replicas: Annotated[tuple[Name, ...], Field(min_length=1)]
+    semi_sync: Annotated[bool, Field(strict=True)] = False  # as of a pair; any replica will do
+    semi_sync_timeout: Seconds = 10.0
 
 
 @dataclass(frozen=True)
 class Group:
     """Servers that belong together: a pair (`ring`: each of `heads` is a replica of the other), or
-    one source (the only head); `replicas` follow whichever head takes writes."""
+    one source (the only head); `replicas` follow whichever head takes writes. `semi_sync_ms`: how
+    long a commit waits for another server's word; 0: it does not."""
 
     name: str
     heads: tuple[str, ...]
     replicas: tuple[str, ...]
     balancers: tuple[str, ...] = ()
+    semi_sync_ms: int = 0
 
     @property
     def ring(self) -> bool:
@@ -232,6 +240,10 @@ class Group:
     @property
     def servers(self) -> tuple[str, ...]:
         return (*self.heads, *self.replicas)
+
+
+def _semi_sync_ms(table: PairTable | SourceTable) -> int:
+    return round(table.semi_sync_timeout * 1000) if table.semi_sync else 0
 
 
 AFTER_GRACE_S = 0.5  # for fence, catching up and promotion
@@ -254,6 +266,15 @@ class LimitsTable(_Table):
         return self
 
 
+class RegistryTable(_Table):
+    """The registry of servers behind load balancers, for `slackwater pool`."""
+
+    urls: Annotated[tuple[str, ...], Field(min_length=1)]  # one for each balancer's host
+    key_file: File
+    key: str | None = None  # the key's name; without it, that of the file
+    ca: File | None = None
+
+
 class StateTable(_Table):
     """Where journals and locks are."""
 
@@ -270,8 +291,20 @@ class Config(_Table):
     sources: dict[Name, SourceTable] = {}
     limits: LimitsTable = LimitsTable()
     state: StateTable = StateTable()
+    registry: RegistryTable | None = None
     lab: Annotated[bool, Field(strict=True)] = False
     _path: Path = PrivateAttr(default=Path())
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _registry_alone(cls, said: Any) -> Any:
+        """A file that knows a registry and no database is whole: nobody logs in anywhere."""
+        if isinstance(said, dict) and "registry" in said and not said.keys() & {
+            "servers", "accounts", "pairs", "balancers"
+        }:
+            nobody = {"slackwater": {"password_env": "SLACKWATER_PASSWORD"}}
+            return {**said, "servers": {}, "accounts": nobody}
+        return said
 
     @pydantic.model_validator(mode="after")
     def _names_fit(self) -> Config:
@@ -317,12 +350,12 @@ class Config(_Table):
             name = names[0]
         if name in self.sources:
             source = self.sources[name]
-            return Group(name, (source.server,), source.replicas)
+            return Group(name, (source.server,), source.replicas, (), _semi_sync_ms(source))
         if name is None and self.sources and self.pairs:
             raise ConfigError(f"{self.path}: there is more than one; name one with --pair",
                               hint=f"in the file: {', '.join(names)}")
         found, pair = self.pair(name)
-        return Group(found, pair.servers, pair.replicas, pair.balancers)
+        return Group(found, pair.servers, pair.replicas, pair.balancers, _semi_sync_ms(pair))
 
     def admin_password(self) -> str:
         """The password of the account that sets servers up; "" for one known by its socket.
@@ -437,6 +470,7 @@ def _keys_beside(where: list[str]) -> list[str]:
     tables: dict[str, type[BaseModel]] = {
         "servers": ServerTable, "balancers": BalancerTable,
         "pairs": PairTable, "sources": SourceTable, "limits": LimitsTable, "state": StateTable,
+        "registry": RegistryTable,
     }
     accounts: dict[str, type[BaseModel]] = {
         "slackwater": AccountTable, "admin": AdminTable, "replication": ReplicationTable,

@@ -119,7 +119,8 @@ def whole(lab: LabFacts) -> str:
 
 def _agreeing(lab: LabFacts) -> dict[str, Any]:
     said = slackwater(lab, "status").report
-    return said if said.get("agree") and not said["unfinished"] else {}
+    well = said.get("agree") and not said["unfinished"] and not said["left"]
+    return said if well else {}
 
 
 def conversions(lab: LabFacts, server: str) -> str:
@@ -130,10 +131,11 @@ def conversions(lab: LabFacts, server: str) -> str:
 
 
 def alter(lab: LabFacts, text: str, *words: str, inject: str = "") -> Said:
-    """`slackwater alter FILE`."""
+    """`slackwater alter FILE`, with an application that complies."""
     file = lab.directory / "change.sql"
     file.write_text(text)
-    return slackwater(lab, "alter", str(file), *words, inject=inject, limit_s=120)
+    return slackwater(lab, "alter", str(file), "--application-complies", *words,
+                      inject=inject, limit_s=120)
 
 
 @contextmanager

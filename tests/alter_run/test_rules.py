@@ -6,6 +6,7 @@ import pytest
 
 from slackwater.facts.alter_definition import parse
 from slackwater.facts.alter_state import Change
+from slackwater.operations.alter_store import from_text, to_text
 from slackwater.rules.alter_run import disk, losses, time_left_s, way_back
 
 OLD = """CREATE TABLE `t` (
@@ -83,6 +84,24 @@ def test_what_only_the_new_schema_can_hold(new: str, condition: str) -> None:
     assert [(f.condition, f.key) for f in found] == [(condition, ("id",))] and not unknown
 
 
+@pytest.mark.parametrize(("was", "now", "text"), [
+    ("", "", ""),
+    (" CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci", "", "USING utf8mb3) USING utf8mb4) AS"),
+    (" CHARACTER SET latin1", " CHARACTER SET utf8mb3", "USING latin1) USING utf8mb3) AS BINARY"),
+    ("", " CHARACTER SET utf8mb3", ""),  # whatever is in it now, utf8mb4 holds
+])  # fmt: skip
+def test_text_that_the_old_character_set_lacks(was: str, now: str, text: str) -> None:
+    old, new = (changed(("varchar(20)", f"varchar(20){c}")) for c in (was, now))
+    found, unknown = losses({"t": old}, {"t": new})
+    assert not unknown and len(found) == bool(text)
+    assert all(text in f.condition and f"in {was.split()[2]}" in f.what for f in found)
+
+
+def test_a_table_that_is_converted_has_another_default_character_set() -> None:
+    found, _ = losses({"t": OLD.replace("utf8mb4", "utf8mb3")}, {"t": OLD})
+    assert ["values of name" in f.what for f in found] == [True]
+
+
 def test_a_type_that_nobody_can_compare_is_unknown_and_a_generated_column_holds_nothing() -> None:
     found, unknown = losses({"t": OLD}, {"t": changed(("`parent` int(11)", "`parent` json"))})
     assert not found and unknown == ["t.parent: whether its values fit int(11) DEFAULT NULL"]
@@ -100,8 +119,8 @@ def test_lines_are_taken_apart() -> None:
 
 def test_a_change_is_the_same_after_it_was_written_down() -> None:
     change = Change("x", "altering", 1.5, "db", ("ALTER TABLE t FORCE",), "b", "a", ("c",),
-                    ("ALL_NON_LOSSY",), (), {"a": ""}, {"b": 1}, {}, {"t": OLD}, {}, 1.0, (0,))
-    assert Change.parse(change.text()) == change
+                    ("ALL_NON_LOSSY",), (), {"a": ""}, {"b": 1}, {}, {"t": OLD}, {}, 1.0)
+    assert from_text(to_text(change)) == change
     assert change.complete("b") and not change.touched("a")
 
 

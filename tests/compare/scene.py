@@ -75,24 +75,30 @@ SPOILT = (
 QUICK = Pace(rest=0.0, max_running=1000, max_lag_s=60)
 
 
-def fill(lab: LabFacts) -> None:
+def fill(lab: LabFacts, schema: str = "shop") -> None:
     """Make the tables on the active server, and wait until the other has them."""
     active, passive = (str(lab.servers[n]["socket"]) for n in ("a", "b"))
     with connection(active) as cursor:
         cursor.execute("SET sql_mode=''")
         for statement in TABLES.splitlines():
-            cursor.execute(statement)
+            cursor.execute(inside(statement, schema))
         for power in range(DOUBLINGS):
             cursor.execute(
-                f"INSERT INTO shop.many SELECT id + {1 << power}, flag, v FROM shop.many")
+                f"INSERT INTO {schema}.many SELECT id + {1 << power}, flag, v FROM {schema}.many")
 
     def there() -> bool:
         try:
-            return bool(sql(passive, f"SELECT 1 FROM shop.many HAVING COUNT(*) = {ROWS}"))
+            return bool(sql(passive, f"SELECT 1 FROM {schema}.many HAVING COUNT(*) = {ROWS}"))
         except pymysql.err.ProgrammingError:
             return False
 
     eventually(there, "the tables on b", limit_s=60)
+
+
+def inside(statement: str, schema: str) -> str:
+    """The same statement for the same tables in another schema."""
+    return statement.replace("shop.", f"{schema}.").replace(
+        "CREATE DATABASE shop", f"CREATE DATABASE {schema}")
 
 
 def spoil(lab: LabFacts, *statements: str) -> None:

@@ -69,6 +69,7 @@ def test_a_toggled_row_in_a_table_of_its_own(two: LabFacts) -> None:
         rounds = [compared(two, "shop.toggled*") for _ in range(5)]
     assert not writer.errors
     assert [f.equal for f in rounds if f.equal is False] == []
+    assert compared(two, "shop.toggled*").equal  # now that it stands still
     for each in ("toggled", "toggled_no_key"):
         sql(two.servers["a"]["socket"], f"DROP TABLE shop.{each}")
 
@@ -110,6 +111,20 @@ def test_an_interrupted_comparison_goes_on_where_it_ended(two: LabFacts) -> None
     assert again.equal and {r.table for r in again.results} > first
     assert any("going on" in str(e.get("text")) for e in seen)
     assert sum(r.rows for r in again.results) >= ROWS
+
+
+def test_after_a_switchover_it_goes_on_with_the_other_reference(one: LabFacts) -> None:
+    """Roles that change in the middle end it; what was finished is not compared again."""
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "table" and event["table"] == "shop.myisam":
+            assert slackwater(one, "switchover", "--to", "b").code == 0
+
+    found = compared(one, "shop.*", tell=tell)
+    assert found.equal is None and "switched over meanwhile" in found.stopped
+    again = compared(one, "shop.*", resume=True)
+    assert again.equal and (again.reference, again.others) == ("b", ["a"])
+    assert {r.server for r in again.results} == {"a", "b"}
+    assert slackwater(one, "switchover", "--to", "a").code == 0
 
 
 def test_lost_connections_are_made_again(two: LabFacts) -> None:

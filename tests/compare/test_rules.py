@@ -9,6 +9,7 @@ from slackwater.facts.tables import Column, Kind, Table, UniqueKey, choose_key
 from slackwater.outside import compare_sql as texts
 from slackwater.rules import compare as rules
 from slackwater.rules.compare import Load, Pace
+from slackwater.rules.filters import left_out
 
 ID = Column("id", "int", "int(11)", False)
 NAME = Column("name", "varchar", "varchar(9)", False, "utf8mb4", "utf8mb4_bin")
@@ -80,3 +81,33 @@ def test_each_kind_of_value_has_a_rendering() -> None:
     assert made[3][1] == "SHA2(CONVERT(`note` USING utf8mb4),256)"
     assert {Column("c", t, t, True).kind for t in (
         "float", "json", "set", "bit", "binary", "uuid", "year", "char")} == set(Kind)
+
+
+def test_a_chunk_is_read_in_parts() -> None:
+    assert rules.part_sizes(50) == [50]
+    assert rules.part_sizes(1999) == [666, 666, 667]
+    assert rules.part_sizes(50_000) == [6250] * rules.PARTS
+
+
+@pytest.mark.parametrize(("table", "filters", "why"), [
+    ("shop.t", [], None),
+    ("shop.t", [("Replicate_Do_DB", "a,shop")], None),
+    ("log.t", [("Replicate_Do_DB", "a,shop")], "Replicate_Do_DB = a,shop"),
+    ("log.t", [("Replicate_Ignore_DB", "log")], "Replicate_Ignore_DB = log"),
+    # With a list of what is replicated, the other list is not asked.
+    ("log.t", [("Replicate_Do_DB", "log"), ("Replicate_Ignore_DB", "log")], None),
+    ("log.t", [("Binlog_Ignore_DB", "log")], "Binlog_Ignore_DB = log"),
+    ("shop.t", [("Replicate_Ignore_Table", "shop.s,shop.t")],
+     "Replicate_Ignore_Table = shop.s,shop.t"),
+    ("shop.t", [("Replicate_Do_Table", "shop.t"), ("Replicate_Ignore_Table", "shop.t")], None),
+    ("shop.t", [("Replicate_Do_Table", "shop.s")], "Replicate_Do_Table = shop.s"),
+    ("shop.t", [("Replicate_Do_Table", "shop.s"), ("Replicate_Wild_Do_Table", "shop.%")], None),
+    ("shop.old_1", [("Replicate_Wild_Ignore_Table", r"%.old\_%")],
+     r"Replicate_Wild_Ignore_Table = %.old\_%"),
+    ("shop.older", [("Replicate_Wild_Ignore_Table", r"%.old\_%")], None),
+    ("shop.t", [("Replicate_Rewrite_DB", "shop->log")], None),
+])
+def test_what_a_filter_leaves_out(
+    table: str, filters: list[tuple[str, str]], why: str | None
+) -> None:
+    assert left_out(table, filters) == why

@@ -37,6 +37,7 @@ def test_every_configuration_key_is_documented() -> None:
         "accounts.admin": config.AdminTable, "accounts.replication": config.ReplicationTable,
         "sources.NAME": config.SourceTable, "limits": config.LimitsTable,
         "state": config.StateTable,
+        "registry": config.RegistryTable,
     }
     keys = [f"{table}.{key}" for table, model in tables.items() for key in model.model_fields]
     assert [key for key in keys if f"`{key}`" not in text] == []

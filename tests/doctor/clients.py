@@ -1,15 +1,19 @@
 """Clients in the languages where the mistakes are made. Each answers a line with a line.
 
-Commands: `query` (answers "ok" or the error), `warn` (a child writes to its standard error),
-`child` (a child that lives on), `fork` (one more process of the same program), `bye`.
+Commands: `query` (answers "ok" or the error), `big` (a statement of 40 MB), `warn` (a child writes
+to its standard error), `child` (a child that lives on), `fork` (one more process of the same
+program), `drop` (it closes the connection's descriptor; Perl and C), `bye`.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +38,9 @@ while (<STDIN>) {
     print "started $p\\n"; }
   elsif (/fork/) { my $p = fork; if (!$p) { sleep 300; exit } push @children, $p;
     print "started $p\\n"; }
-  elsif (/query/) { my @r = $dbh->selectrow_array("SELECT 1");
+  elsif (/drop/) { require POSIX; POSIX::close($dbh->mariadb_sockfd); print "dropped\n"; }
+  elsif (/query|big/) { my @r = $dbh->selectrow_array(
+      /big/ ? "SELECT LENGTH('" . "x" x (40 << 20) . "')" : "SELECT 1");
     print @r ? "ok\\n" : "error " . $dbh->err . " " . $dbh->errstr . "\\n"; }
   else { last }
 }
@@ -51,7 +57,8 @@ if ($db->connect_errno) { print "no: {$db->connect_error}\\n"; exit(1); }
 print "ready " . $db->query("SELECT CONNECTION_ID()")->fetch_row()[0] . "\\n";
 while (($line = trim(fgets(STDIN))) && $line != "bye") {
   if ($line == "warn") { exec("echo '@WARNING@' >&2"); print "warned\\n"; }
-  if ($line == "query") { $r = @$db->query("SELECT 1");
+  if ($line == "query" || $line == "big") { $r = @$db->query(
+    $line == "big" ? "SELECT LENGTH('" . str_repeat("x", 40 << 20) . "')" : "SELECT 1");
     print $r ? "ok\\n" : "error {$db->errno} {$db->error}\\n"; }
 }
 """.replace("@WARNING@", WARNING)
@@ -77,9 +84,10 @@ for line in sys.stdin:
         if not pid:
             time.sleep(300); os._exit(0)
         children.append(pid); print("started", pid, flush=True)
-    elif word == "query":
+    elif word in ("query", "big"):
         try:
-            db.ping(reconnect=False); print("ok", flush=True)
+            db.query("SELECT LENGTH('" + "x" * (40 << 20) + "')" if word == "big" else "SELECT 1")
+            print("ok", flush=True)
         except pymysql.err.Error as error:
             print("error", error, flush=True)
     else:
@@ -88,11 +96,24 @@ for pid in children:
     os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
 """.replace("@WARNING@", WARNING)
 
+C = Path(__file__).with_name("client.c")
 LANGUAGES = {
     "perl": ["perl", "-e", PERL],
     "php": ["php", "-r", PHP.removeprefix("<?php")],
     "python": [sys.executable, "-c", PYTHON],
+    "c": ["mariadb_config"],  # see `compiled`
 }
+
+
+@functools.cache
+def compiled() -> Path:
+    """The client in C; made once for a session of tests."""
+    made = Path(tempfile.mkdtemp(prefix="slackwater-client-")) / "c-client"
+    atexit.register(shutil.rmtree, made.parent, ignore_errors=True)
+    flags = subprocess.run(["mariadb_config", "--cflags", "--libs"], capture_output=True, text=True,
+                           check=True).stdout.split()
+    subprocess.run(["gcc", "-O1", f'-DWARNING="{WARNING}"', "-o", made, C, *flags], check=True)
+    return made
 
 
 class Client:
@@ -123,8 +144,11 @@ class Client:
 def client(language: str, how: str, socket: Path | str, port: int = 0) -> Iterator[Client]:
     """A client that is connected (`how`: "closed" closes standard error first)."""
     command = LANGUAGES[language]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"no {language} here (make setup installs it)")
+    needs = ["gcc", *command] if language == "c" else command[:1]
+    if any(shutil.which(program) is None for program in needs):
+        pytest.skip(f"no {language} here (scripts/setup tests installs it)")
+    if language == "c":
+        command = [str(compiled())]
     arguments = [how, str(socket), *([str(port)] if port else [])]
     separator = ["--"] if language == "php" else []
     process = subprocess.Popen(

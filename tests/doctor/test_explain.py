@@ -38,6 +38,14 @@ from slackwater.rules.doctor.messages import CODES
     ("Authentication plugin 'caching_sha2_password' cannot be loaded", "tls-or-plugin"),
     ("connect ECONNREFUSED 127.0.0.1:3306", "not-running"),
     ("3024", "query-stopped"),
+    ("(2006, \"MySQL server has gone away (SSLEOFError(8, 'EOF occurred in violation of protocol"
+     " (_ssl.c:2427)'))\")", "idle-timeout"),
+    ("ERROR 1045 (28000): Plugin caching_sha2_password could not be loaded: libc.so.6: version"
+     " `GLIBC_2.33' not found", "tls-or-plugin"),
+    ("ERROR 2059 (HY000): Authentication plugin 'mysql_native_password' cannot be loaded",
+     "tls-or-plugin"),
+    ("(2003, \"Can't connect to MySQL server on '127.0.0.1' ([SSL: TLSV1_ALERT_PROTOCOL_VERSION]"
+     " tlsv1 alert protocol version)\")", "tls-or-plugin"),
 ])  # fmt: skip
 def test_what_a_message_means(text: str, first: str) -> None:
     found = explain(text)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.doctor.clients import client
+from tests.doctor.clients import LANGUAGES, client
 from tests.doctor.doctor import causes, doctor, evidence, finding, let_in
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
@@ -25,11 +25,12 @@ pytestmark = pytest.mark.servers
 
 
 def test_the_original_is_found_before_it_happens(server: Instance) -> None:
-    for language in ("perl", "php", "python"):
+    for language in LANGUAGES:
         with client(language, "closed", server.socket) as it:
             said = doctor("--pid", it.pid)
             assert causes(said, "certain") == {"stray-output"}
-            assert f"descriptor 2 (standard error) of {language}" in evidence(said, "stray-output")
+            name = {"c": "c-client"}.get(language, language)
+            assert f"descriptor 2 (standard error) of {name}" in evidence(said, "stray-output")
             assert it.say("query") == "ok"  # the look did nothing to it
             # and it is so: the warning ends the session
             assert it.say("warn") == "warned"
@@ -38,7 +39,7 @@ def test_the_original_is_found_before_it_happens(server: Instance) -> None:
 
 @pytest.mark.one_flavour
 def test_a_client_that_does_nothing_wrong(server: Instance) -> None:
-    for language in ("perl", "php", "python"):
+    for language in LANGUAGES:
         with client(language, "open", server.socket) as it:
             said = doctor("--pid", it.pid)
             assert causes(said, "certain", "likely", "possible") == set()
@@ -46,8 +47,9 @@ def test_a_client_that_does_nothing_wrong(server: Instance) -> None:
 
 
 @pytest.mark.one_flavour
-def test_a_connection_in_two_processes_of_one_program(server: Instance) -> None:
-    with client("perl", "open", server.socket) as it:
+@pytest.mark.parametrize("language", ["perl", "python", "c"])
+def test_a_connection_in_two_processes_of_one_program(server: Instance, language: str) -> None:
+    with client(language, "open", server.socket) as it:
         child = it.say("fork").split()[1]
         said = doctor("--pid", it.pid, "--pid", child)
         assert causes(said, "certain") == {"forked"}
@@ -64,6 +66,36 @@ def test_a_child_that_inherited_a_connection(server: Instance) -> None:
         assert "sleep" in evidence(said, "inherited")
         assert "forked" not in causes(said)
         assert f"perl (pid {it.pid})" in evidence(said, "no-cloexec")
+
+
+@pytest.mark.one_flavour
+@pytest.mark.parametrize("language", ["perl", "c"])
+def test_a_child_that_keeps_a_connection_that_its_parent_closed(
+    server: Instance, language: str
+) -> None:
+    """The session stays on the server, with its locks, and its owner thinks that it is closed."""
+    let_in(server)
+    with client(language, "open", "", server.port) as it:
+        assert it.say("query") == "ok"
+        known = processes.Known(frozenset({server.port}))
+
+        def idle_ms() -> int:
+            (connection,) = processes.scan(known, [it.pid]).connections.values()
+            return connection.idle_ms or 0
+
+        eventually(lambda: idle_ms() > 300, "it is idle")
+        child = int(it.say("child").split()[1])
+        assert it.say("drop") == "dropped"
+
+        def orphaned() -> dict[str, object] | None:  # idle for longer than the child lives
+            said = doctor("--pid", it.pid, "--pid", child, "--port", server.port)
+            return said if causes(said, "likely") else None
+
+        said = eventually(orphaned, "the child alone has it")
+        assert causes(said, "certain", "likely") == {"inherited"}
+        assert f"of sleep (pid {child}), and of nobody else" in evidence(said, "inherited")
+        assert sql(server.socket, "SELECT ID FROM information_schema.PROCESSLIST WHERE ID = %s",
+                   it.session_id)
 
 
 @pytest.mark.one_flavour

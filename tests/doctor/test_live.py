@@ -6,8 +6,11 @@ import contextlib
 import json
 import os
 import select
+import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from tests.doctor.doctor import COMMAND
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 
-from slackwater.lab.instance import Instance
+from slackwater.lab.instance import Instance, free_port
 
 pytestmark = [pytest.mark.servers, pytest.mark.parametrize(
     "it", ["mariadb-10.11", "mysql-9.7"], indirect=True)]
@@ -25,11 +28,11 @@ Row = dict[str, Any]
 
 
 @contextlib.contextmanager
-def watching(it: Instance, *pids: int) -> Iterator[Callable[[], Row]]:
+def watching(it: Instance, *pids: int, more: tuple[str, ...] = ()) -> Iterator[Callable[[], Row]]:
     """A running `doctor --watch` of these processes; gives the next event."""
     chosen = [word for pid in pids for word in ("--pid", str(pid))]
     toml = str(it.directory.parent / "slackwater.toml")
-    with subprocess.Popen([*COMMAND, "--watch", "--json", "--config", toml, *chosen],
+    with subprocess.Popen([*COMMAND, "--watch", "--json", "--config", toml, *chosen, *more],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it_runs:
         assert it_runs.stdout and it_runs.stderr
 
@@ -49,6 +52,10 @@ def watching(it: Instance, *pids: int) -> Iterator[Callable[[], Row]]:
             it_runs.kill()
 
 
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket() as link:
+        return link.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_kill_is_told_when_it_happens(it: Instance) -> None:
@@ -65,6 +72,36 @@ def test_an_idle_session_is_told_when_it_is_lost(it: Instance) -> None:
         found = event()
         assert found["cause"] == "idle-timeout" and found["sure"] == "certain", found
     sql(it.socket, "SET GLOBAL wait_timeout = 28800")
+
+
+HAPROXY = """
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 2s
+  timeout server 2s
+listen through
+  bind 127.0.0.1:{port}
+  server s 127.0.0.1:{server}
+"""
+
+
+def test_a_proxy_that_ends_what_is_idle(it: Instance, place: Path) -> None:
+    """The server would have kept it: it tells of a client that vanished, and of no timeout."""
+    if shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("no haproxy here")
+    port = free_port()
+    (place / "haproxy.cfg").write_text(HAPROXY.format(port=port, server=it.port))
+    with subprocess.Popen(["haproxy", "-db", "-f", str(place / "haproxy.cfg")],
+                          env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}) as proxy:
+        try:
+            eventually(lambda: answers(port), "the proxy listens")
+            with client("c", "open", "", port) as one, watching(
+                it, one.pid, more=("--port", str(port))) as event:
+                found = event()
+                assert (found["cause"], found["sure"]) == ("proxy-closed", "likely"), found
+        finally:
+            proxy.terminate()
 
 
 def test_the_original_while_it_happens(it: Instance) -> None:

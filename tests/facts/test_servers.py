@@ -121,3 +121,15 @@ FILE I/O
 
 def test_transactions_of_innodb_status():
     assert parse_innodb_status(INNODB) == {6: 12.0, 7: 4.0}
+
+
+def test_the_nearest_series() -> None:
+    """Of the same vendor; first by the first number, then by the second."""
+    maria = [Flavour(Vendor.MARIADB, v) for v in ((10, 5, 29), (10, 11, 14), (11, 8, 3))]
+    there = [*maria, Flavour(Vendor.MYSQL, (9, 7, 0))]
+    assert Flavour(Vendor.MARIADB, (10, 11, 2)).nearest(there) == maria[1]
+    assert Flavour(Vendor.MARIADB, (11, 4, 0)).nearest(there) == maria[2]
+    assert Flavour(Vendor.MYSQL, (8, 0, 30)).nearest(there) == there[3]
+    assert Flavour(Vendor.MYSQL, (8, 0, 30)).nearest(maria) is None
+    assert Flavour(Vendor.MARIADB, (10, 11, 2)).same_series(maria[1])
+    assert not Flavour(Vendor.MYSQL, (10, 11, 2)).same_series(maria[1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import resource
+import socket
 import subprocess
 import threading
 import time
@@ -41,17 +43,19 @@ class Scene:
     def __init__(self, lab: LabFacts, *, rate: float = 100.0) -> None:
         self.lab, self.rate = lab, rate
         self._port = int(lab.servers["a"]["port"])
+        self.cpu_s = 0.0  # of the last command
         _configure(lab)
 
     def slackwater(self, *words: str, inject: str = "") -> tuple[dict[str, Any], float, str]:
         """A command with --json: its report, when it was called (time.monotonic), its errors."""
         more = {"SLACKWATER_INJECT": inject} if inject else {}
-        called = time.monotonic()
+        called, before = time.monotonic(), _cpu_of_children()
         done = subprocess.run(
             python("slackwater", *words, "--json", "--config", str(self.lab.config)),
             env=environment(**more), stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=90 * PATIENCE, check=False,
         )
+        self.cpu_s = _cpu_of_children() - before
         found = done.stdout.startswith("{")
         report = json.loads(done.stdout) if found else {"code": done.returncode}
         return report, called, done.stderr
@@ -112,13 +116,13 @@ class Scene:
             sql(socket, f"SET GLOBAL rpl_semi_sync_{source}_wait_point = AFTER_SYNC")
             sql(socket, f"SET GLOBAL rpl_semi_sync_{source}_timeout = 3600000")
             sql(socket, f"SET GLOBAL rpl_semi_sync_{replica}_enabled = 1")
+            sql(socket, f"SET GLOBAL rpl_semi_sync_{source}_enabled = 1")
+        # A replica asks for it as it connects, if its source knows it by then.
+        for name in ("b", "a"):
             thread = "SLAVE" if mariadb else "REPLICA"
-            sql(socket, f"STOP {thread} IO_THREAD")
-            sql(socket, f"START {thread} IO_THREAD")
+            sql(self.lab.servers[name]["socket"], f"STOP {thread} IO_THREAD")
+            sql(self.lab.servers[name]["socket"], f"START {thread} IO_THREAD")
         active = self.lab.servers["a"]["socket"]
-        sql(active, f"SET GLOBAL rpl_semi_sync_{source}_enabled = 1")
-        for name in ("b",):
-            sql(self.lab.servers[name]["socket"], f"SET GLOBAL rpl_semi_sync_{source}_enabled = 1")
         eventually(
             lambda: any(str(r["Value"]) not in ("0", "OFF") for r in sql(
                 active, f"SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_{source}_clients'")),
@@ -138,6 +142,7 @@ class Seen:
     told: set[int]  # numbers in the file that the report names
     late: set[int]  # acknowledged after the flip, and not on the new server
     old_used: int  # looks at a balancer that found clients on the old server after the flip
+    cpu_s: float  # of the command, user and system
     rejoin: dict[str, Any] = field(default_factory=dict)
     equal: bool | None = None
 
@@ -176,12 +181,12 @@ class OldWatch:
     """Looks at the balancer: once it sends to b, does any client still have a session on a?"""
 
     def __init__(self, scene: Scene) -> None:
-        self._runtime = scene.lab.balancers["lb1"]["runtime"].removeprefix("unix:")
+        self._runtimes = [
+            b["runtime"].removeprefix("unix:") for b in scene.lab.balancers.values()]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.looks = self.used = 0
-        self.flipped_at: float | None = None
-        self._total: int | None = None
+        self._totals: dict[str, int] = {}  # by balancer, once it sends to b
 
     def __enter__(self) -> OldWatch:
         self._thread.start()
@@ -192,47 +197,44 @@ class OldWatch:
         self._thread.join(10)
 
     def _watch(self) -> None:
-        import socket
-
         while not self._stop.wait(_ROUND_S):
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(2)
-                client.connect(self._runtime)
-                client.sendall(b"show info;show servers state pair;show stat -1 7 -1\n")
-                text = b""
-                while data := client.recv(65536):
-                    text += data
-                self._judge(text.decode())
+            for runtime in self._runtimes:
+                with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+                    client.settimeout(2)
+                    client.connect(runtime)
+                    client.sendall(b"show info;show servers state pair;show stat -1 7 -1\n")
+                    text = b""
+                    while data := client.recv(65536):
+                        text += data
+                    self._judge(runtime, text.decode())
 
-    def _judge(self, text: str) -> None:
+    def _judge(self, runtime: str, text: str) -> None:
         servers = parse_state(text, "pair", now=time.time()).servers
         if "b" not in servers:
             return
-        if servers["b"].usable and self.flipped_at is None:
-            self.flipped_at = time.monotonic()
-        if self.flipped_at is not None:
+        if servers["b"].usable:
+            self._totals.setdefault(runtime, servers["a"].total)
+        if runtime in self._totals:
             self.looks += 1
             # One that its client has left stays until the old server says something.
-            self._total = servers["a"].total if self._total is None else self._total
-            self.used += servers["a"].usable or servers["a"].total != self._total
+            self.used += servers["a"].usable or servers["a"].total != self._totals[runtime]
 
 
 def fail_over(
     scene: Scene, kind: str, *, awake_s: float = 0.7, rejoin: bool = True
 ) -> Seen:
     """Strike, fail over, wake the old server up under load, and count; then bring it back."""
-    with OldWatch(scene) as watch:
-        with loaded(scene) as load:
-            scene.strike(kind)
-            time.sleep(0.2)  # what was under way when it was struck is over
-            report, called, errors = scene.slackwater("failover")
-            if report.get("outcome") == "done":
-                scene.wake(kind)
-                time.sleep(awake_s)
-            else:
-                scene.wake(kind)
-        flipped = watch.flipped_at
-    seen = _count(scene, kind, load, report, errors, called, flipped, watch.used)
+    with OldWatch(scene) as watch, loaded(scene) as load:
+        scene.strike(kind)
+        time.sleep(0.2)  # what was under way when it was struck is over
+        report, called, errors = scene.slackwater("failover")
+        cpu_s = scene.cpu_s
+        if report.get("outcome") == "done":
+            scene.wake(kind)
+            time.sleep(awake_s)
+        else:
+            scene.wake(kind)
+    seen = _count(scene, kind, load, report, errors, called, watch.used, cpu_s)
     if rejoin and report.get("outcome") == "done":
         seen.rejoin, _, errors = scene.slackwater("pair", "rejoin")
         seen.rejoin.setdefault("reasons", [errors[-800:]])
@@ -243,7 +245,7 @@ def fail_over(
 
 def _count(
     scene: Scene, kind: str, load: Load, report: dict[str, Any], errors: str, called: float,
-    flipped: float | None, used: int,
+    used: int, cpu_s: float,
 ) -> Seen:
     record = load.record
     ends = sorted(e for s in record.samples.values() for e in s.ends if e > called)
@@ -254,7 +256,7 @@ def _count(
     late = lost - told
     return Seen(
         kind, report, errors, (ends[0] - called) * 1e3 if ends else None, len(acked), lost, told,
-        late, used, _acked=acked,
+        late, used, cpu_s, _acked=acked,
     )
 
 
@@ -264,16 +266,9 @@ def numbers_in(saved: Path) -> set[int]:
 
 
 def equal(scene: Scene) -> bool:
-    """Whether both servers have the same rows, once the passive has everything."""
-
-    def same() -> bool:
-        sums = [sql(scene.lab.servers[n]["socket"], f"CHECKSUM TABLE {TABLE}, slackwater.canary")
-                for n in ("b", "a")]
-        return sums[0] == sums[1]
-
-    with contextlib.suppress(AssertionError):
-        return eventually(same, "the same rows", limit_s=15)
-    return False
+    """Whether `pair compare` finds the same rows in every table of both servers."""
+    report, _, _ = scene.slackwater("pair", "compare", "--rest", "0")
+    return report.get("equal") is True
 
 
 def _configure(lab: LabFacts) -> None:
@@ -293,6 +288,11 @@ def _answers(lab: LabFacts, name: str) -> bool:
         return bool(sql(lab.servers[name]["socket"], "SELECT 1"))
     except pymysql.Error:
         return False
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _own_ports(pid: int) -> list[int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.failover.scene import KINDS, Scene, Seen, fail_over, numbers_in
-from tests.servers.fixtures import end, root_of, sql
+from tests.failover.scene import Scene, Seen, equal, fail_over, numbers_in
+from tests.servers.fixtures import arrives, end, root_of, sql
 from tests.servers.patience import PATIENCE
 from tests.sweep.network import reason_against
 from tests.sweep.pair import environment, python
@@ -21,8 +22,9 @@ from slackwater.outside.haproxy_config import read_active
 pytestmark = pytest.mark.servers
 RATE = 40.0
 MAJOR = ("mariadb-10.11", "mysql-9.7")
-
-
+# Each kind, and each flavour twice; all of all by `make matrixfailover`.
+WAYS = (("hang", "mariadb-10.11"), ("behind", "mariadb-10.11"), ("kill", "mysql-9.7"),
+        ("cut", "mysql-9.7"))
 
 
 def wrong(seen: Seen, *, semi_sync: bool = False) -> list[str]:
@@ -49,16 +51,16 @@ def wrong(seen: Seen, *, semi_sync: bool = False) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", MAJOR)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "name"), WAYS)
 def test_traffic_flows_again_and_what_is_lost_is_told(kind: str, name: str) -> None:
     if reason := reason_against():
         pytest.skip(reason)
     program = next((p for p in installed() if p.name == name), None)
     if program is None:
         pytest.skip(f"no {name}; see scripts/servers/get")
+    semi_sync = kind in ("hang", "kill")
     words = python("tests.failover.test_failover", kind, str(root_of(program)),
-                   str(int(kind == "hang" and program.is_mariadb)))
+                   str(int(semi_sync)))
     done = subprocess.run(
         ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *words],
         env=environment(), capture_output=True, text=True, check=False, timeout=150 * PATIENCE,
@@ -133,6 +135,7 @@ def test_a_lagging_passive_is_waited_for_and_then_everything_is_undone(scene: Sc
         lock.stdout.close()
     # On a slow machine the lag is above the limit before the command looks.
     said = {"undone": "has not applied what it received within 2 s", "refused": "b lags"}
+    assert report["outcome"] in said, (report, errors)
     assert said[report["outcome"]] in report["reasons"][0], (report, errors)
     scene.wake("hang")
     status, _, _ = scene.slackwater("status")
@@ -140,25 +143,69 @@ def test_a_lagging_passive_is_waited_for_and_then_everything_is_undone(scene: Sc
 
 
 @pytest.mark.one_flavour
-@pytest.mark.parametrize("step", ["CutOff", "NameNew", "StopReceiving", "Promote", "SendClients",
-                                  "ParkSource"])
-def test_killed_at_a_step_and_recovered(scene: Scene, step: str) -> None:
+def test_killed_before_the_commit_point_all_is_undone(scene: Scene) -> None:
     scene.strike("kill")
-    report, _, _ = scene.slackwater("failover", inject=f"killed:{step}")
-    assert report == {"code": -9}
-    before = step in ("CutOff", "NameNew", "StopReceiving")
+    for step in ("CutOff", "NameNew", "StopReceiving"):
+        _killed_at(scene, step, "undone")
+        assert _named(scene) == "a"
+    report, _, errors = scene.slackwater("failover")
+    assert report["outcome"] == "done", (report, errors)
+    _comes_back(scene)
+
+
+@pytest.mark.one_flavour
+@pytest.mark.parametrize("step", ["Promote", "SendClients", "ParkSource"])
+def test_killed_behind_the_commit_point_it_is_finished(scene: Scene, step: str) -> None:
+    scene.strike("kill")
+    _killed_at(scene, step, "done")
+    assert _named(scene) == "b"
+    _comes_back(scene)
+
+
+def _killed_at(scene: Scene, step: str, outcome: str) -> None:
+    report, _, errors = scene.slackwater("failover", inject=f"killed:{step}")
+    assert report == {"code": -9}, (step, report, errors)
     recovered, _, errors = scene.slackwater("recover")
-    assert recovered["recovered"][0]["outcome"] == ("undone" if before else "done"), (
-        recovered, errors)
-    if before:
-        report, _, errors = scene.slackwater("failover")
-        assert report["outcome"] == "done", (report, errors)
-    assert read_active(Path(scene.lab.balancers["lb1"]["config_file"]).read_text()) == "b"
+    assert recovered["recovered"][0]["outcome"] == outcome, (step, recovered, errors)
+
+
+def _named(scene: Scene) -> str | None:
+    """Whom the balancer's file names as the active server."""
+    return read_active(Path(scene.lab.balancers["lb1"]["config_file"]).read_text())
+
+
+def _comes_back(scene: Scene) -> None:
     scene.wake("kill")
     report, _, errors = scene.slackwater("pair", "rejoin")
     assert report["outcome"] == "done", (report, errors)
     status, _, _ = scene.slackwater("status")
     assert status["active"] == "b", status
+    assert equal(scene)
+
+
+@pytest.mark.one_flavour
+def test_the_last_heartbeat_that_arrived_is_told(scene: Scene) -> None:
+    """Without the old server's disk, its newest beat here says from when on changes are missing."""
+    b, config = scene.lab.servers["b"]["socket"], scene.lab.config
+    config.write_text(re.sub(r"binlog = .*\n", "", config.read_text()))
+    service = subprocess.Popen(
+        python("slackwater", "heartbeat", "--interval", "0.05", "--config", str(config)),
+        env=environment(), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    try:
+        of_a = "SELECT beats FROM slackwater.heartbeat WHERE server_id = 1 AND beats > 3"
+        arrives(b, of_a)
+        scene.strike("kill")
+        report, _, errors = scene.slackwater("failover")
+        assert report["outcome"] == "done", (report, errors)
+        told, last = report["missing"], sql(b, of_a)[0]["beats"]
+        assert told["transactions"] is None and told["heartbeat_number"] == last, told
+        assert f"(heartbeat {last})" in told["words"] and told["heartbeat_at"] in told["words"]
+        # It goes on for the new server by itself.
+        arrives(b, "SELECT beats FROM slackwater.heartbeat WHERE server_id = 2 AND beats > 0")
+    finally:
+        service.terminate()
+        service.wait(20 * PATIENCE)
 
 
 @pytest.mark.parametrize("name", MAJOR)
@@ -176,6 +223,7 @@ def test_a_fence_and_transactions_of_its_own(name: str, place: Path) -> None:
             "[servers.a]\n", f'[servers.a]\nfence = "kill -KILL {pid}"\n'))
         sql(a, "CREATE TABLE slackwater_lab.writes (id BIGINT AUTO_INCREMENT PRIMARY KEY,"
                " n BIGINT NOT NULL, kind TINYINT, KEY (n))")
+        arrives(scene.lab.servers["b"]["socket"], "SHOW TABLES IN slackwater_lab LIKE 'writes'")
         scene.strike("hang")
         report, _, errors = scene.slackwater("failover")
         assert report["outcome"] == "done", (report, errors)
@@ -189,11 +237,34 @@ def test_a_fence_and_transactions_of_its_own(name: str, place: Path) -> None:
         assert own["transactions"] == 1 and own["tables"] == {"slackwater_lab.writes": 1}, own
         saved = Path(own["saved"])
         assert numbers_in(saved) == {4711} and saved.stat().st_mode & 0o777 == 0o600
-        report, _, _ = scene.slackwater("pair", "rejoin", "--copy-again")
-        assert report["outcome"] == "refused"
-        assert "pair setup --overwrite a" in report["reasons"][0]
+        _copied_again(scene)
     finally:
         end(directory)
+
+
+def _copied_again(scene: Scene) -> None:
+    """What it had of its own is in a file, its data is the other's, and it is the passive one."""
+    config = scene.lab.config
+    text = config.read_text()
+    for name in "ab":
+        server = f'socket = "{scene.lab.servers[name]["socket"]}"'
+        text = text.replace(f"[servers.{name}]\n", f"[servers.{name}]\n{server}\n")
+    config.write_text(text + f'[accounts.admin]\nuser = "root"\n[accounts.replication]\n'
+                             f'password_file = "{config.parent / "repl"}"\n')
+    plan, _, _ = scene.slackwater("pair", "rejoin", "--copy-again", "--plan")
+    steps = [s["name"] for p in plan["parts"] for s in p["steps"]]
+    assert steps.index("SaveOwn") < steps.index("CopyData.a"), plan
+    a, b = (scene.lab.servers[n]["socket"] for n in "ab")
+    assert sql(a, "SELECT n FROM slackwater_lab.writes WHERE n = 4711"), "--plan touched something"
+    report, _, errors = scene.slackwater("pair", "rejoin", "--copy-again")
+    assert report["outcome"] == "done", (report, errors)
+    assert numbers_in(Path(report["extra"]["saved"])) == {4711} and report["copied"]["a"]["rows"]
+    assert not sql(a, "SELECT n FROM slackwater_lab.writes WHERE n = 4711")
+    sql(b, "INSERT INTO slackwater_lab.writes (n) VALUES (4712)")
+    compared, _, errors = scene.slackwater("pair", "compare")
+    assert compared["outcome"] == "done", (compared, errors)
+    status, _, _ = scene.slackwater("status")
+    assert status["active"] == "b", status
 
 
 def _inside() -> int:

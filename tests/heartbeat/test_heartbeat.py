@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.compare.conftest import ALL
+from tests.compare.conftest import TWO
 from tests.servers.command import slackwater
 from tests.servers.fixtures import end, root_of, sql
 from tests.servers.patience import PATIENCE, eventually
 from tests.sweep.pair import environment, python
 
+from slackwater.facts.heartbeat import By, Lag
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.instance import Instance, installed
@@ -30,7 +31,7 @@ from slackwater.outside.mysql_session import MysqlError, Session
 pytestmark = pytest.mark.servers
 
 
-@pytest.fixture(scope="module", params=("mariadb-10.11", "mysql-9.7"))
+@pytest.fixture(scope="module", params=TWO)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[LabFacts]:
     """A pair of each vendor."""
     program = next((p for p in installed() if p.name == request.param), None)
@@ -86,8 +87,18 @@ def applier(lab: LabFacts, word: str) -> None:
 
 def status(lab: LabFacts) -> dict[str, Any]:
     """Server b's part of `slackwater status`."""
-    found: dict[str, Any] = slackwater(lab, "status").report["servers"]["b"]
-    return found
+    # A look has a limit, and leaves out a server that a busy machine kept from answering.
+    return eventually(
+        lambda: slackwater(lab, "status").report["servers"].get("b", {}), "b's answer", limit_s=60)
+
+
+def measured(lab: LabFacts) -> Lag:
+    """How far b is behind a now."""
+    async def look() -> Lag:
+        async with await Session.open(root(lab, "a")) as a, await Session.open(root(lab, "b")) as b:
+            return await heartbeat.lag(a, b)
+
+    return asyncio.run(look())
 
 
 def test_beats_lag_restart_and_switchover(pair: LabFacts, tmp_path: Path) -> None:
@@ -98,8 +109,8 @@ def test_beats_lag_restart_and_switchover(pair: LabFacts, tmp_path: Path) -> Non
         assert listener.recv(4096).decode().startswith("READY=1")
         eventually(lambda: beats(pair, "b", 1) > 3, "beats of a on b")
         assert beats(pair, "a", 2) == 0  # never to the read-only one
-        near = status(pair)
-        assert near["lag_ms"] is not None and near["beat_age_s"] is not None
+        near = measured(pair)
+        assert near.ms is not None and near.beat_age_s is not None
         applier(pair, "STOP")
         try:
             stood = beats(pair, "b", 1)
@@ -112,14 +123,13 @@ def test_beats_lag_restart_and_switchover(pair: LabFacts, tmp_path: Path) -> Non
             applier(pair, "START")
         _gap_is_told(pair)
         _survives_a_restart(pair)
-        eventually(lambda: status(pair)["lag_by"] == "position", "b beside a", limit_s=40)
+        eventually(lambda: measured(pair).by is By.POSITION, "b beside a", limit_s=40)
         assert slackwater(pair, "switchover", "--to", "b").code == 0
         eventually(lambda: beats(pair, "a", 2) > 3, "beats of b on a")
         stood = beats(pair, "a", 1)
         seen = beats(pair, "a", 2)
         eventually(lambda: beats(pair, "a", 2) > seen + 10, "more beats of b")
         assert beats(pair, "a", 1) == stood
-        assert slackwater(pair, "switchover", "--to", "a").code == 0
 
 
 def _gap_is_told(lab: LabFacts) -> None:
@@ -145,7 +155,7 @@ def _survives_a_restart(lab: LabFacts) -> None:
     eventually(lambda: beats(lab, "b", 1) > before + 5, "beats after a restart", limit_s=40)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TWO)
 def test_a_beat_that_waits_behind_a_fence_is_not_written_late(name: str, place: Path) -> None:
     """FLUSH TABLES WITH READ LOCK, then read_only under it, then unlock: as a switchover does it.
     An account that may write in spite of read_only must not write then."""

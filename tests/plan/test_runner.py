@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from tests.plan.memory_world import AFTER, BEFORE, NAMES, STEPS, World, make, no_reasons, walk
 
+from slackwater.cli.present import report_text
 from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.plan import journal
 from slackwater.plan import runner as runner_module
@@ -347,3 +348,23 @@ def test_a_summary_is_filled_from_the_fields():
         limit: float = 5.0
 
     assert Move().summary == "Move a, b within 5"
+
+
+class ProbeStays(Probe):
+    """Throw something away"""
+
+    undo = Step.undo
+    no_undo: ClassVar[str] = "nobody has it any more"
+    stays: ClassVar[bool] = True
+
+
+def test_what_is_not_undone_is_named(tmp_path):
+    """Not as everything that is as it was; and only what was begun."""
+    told = "Throw something away: nobody has it any more"
+    failing = Probe(seen=Seen.NOT_DONE)
+    report = walk(tmp_path, World(), steps=(ProbeStays(), failing))
+    assert report.outcome is Outcome.UNDONE and report.stays == [told]
+    assert "everything is as it was" not in report_text(report) and told in report_text(report)
+    report = walk(tmp_path, World(), steps=(failing, ProbeStays()))
+    assert report.outcome is Outcome.UNDONE and not report.stays
+    assert "everything is as it was" in report_text(report)

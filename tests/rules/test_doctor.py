@@ -8,8 +8,8 @@ from slackwater.facts.doctor.server import HostCount, Sample, ServerSeen
 from slackwater.rules.doctor import host, server
 
 
-def seen(**more: object) -> ServerSeen:
-    sample = Sample(0.0, {"uptime": 100000})
+def seen(uptime: int = 100_000, **more: object) -> ServerSeen:
+    sample = Sample(0.0, {"uptime": uptime})
     return ServerSeen("s", "MySQL", sample, sample, {"max_connect_errors": "100"}, 3600.0,
                       **more)  # type: ignore[arg-type]
 
@@ -25,8 +25,11 @@ def test_a_blocked_host_is_named_and_an_old_block_is_not() -> None:
 
 def test_a_kill_by_the_kernel() -> None:
     line = "the kernel: Out of memory: Killed process 7 (mysqld)"
-    (found,) = [f for f in server.findings(seen(kernel=(line,))) if f.cause.id == "oom-kill"]
-    assert found.sure is Sure.LIKELY and line in found.evidence
+    (found,) = [f for f in server.findings(seen(100, kernel=(line,))) if f.cause.id == "oom-kill"]
+    assert line in found.evidence
+    assert found.sure is not Sure.CERTAIN  # no log says that it was this server
+    old = server.findings(seen(kernel=(line,)))  # it has run since long before
+    assert "oom-kill" not in {f.cause.id for f in old}
 
 
 def on_the_wire(**of: object) -> HostSeen:

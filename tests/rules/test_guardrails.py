@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from tests.rules.builder import WISH, balancer, channel, pair, server, session
 
+from slackwater.facts.alter_state import Change
 from slackwater.rules import guardrails
 from slackwater.rules.guardrails import RULES, refusals, roles
+
+CHANGE = Change("1", "half done", 0.0, "shop", ("ALTER TABLE t FORCE",), "b", "a")
 
 MYSQL = {"version": "8.0.36", "variables": {"log_replica_updates": "ON", "super_read_only": "OFF"}}
 
@@ -125,6 +128,7 @@ CASES = [
      "balancer lb1: behind its frontend answers b"),
     ("nobody_bypasses", pair(bypassing=(session(program="mysqldump"),)),
      "a: app@10.0.0.7:53412 (mysqldump) [session 7] is connected past the balancers"),
+    ("no_change_half_done", pair(change=CHANGE), "a schema change is open: half done: b has the"),
 ]  # fmt: skip
 
 

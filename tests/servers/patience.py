@@ -11,11 +11,13 @@ PATIENCE = float(os.environ.get("SLACKWATER_TEST_PATIENCE", "1"))
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, *, limit_s: float = 20.0) -> T:
+def eventually(
+    look: Callable[[], T], what: str, *, limit_s: float = 20.0, every_s: float = 0.005
+) -> T:
     """Look until it is true and return what was seen; fails at the limit, naming `what`."""
     end = time.monotonic() + limit_s * PATIENCE
     while True:
         if seen := look():
             return seen
         assert time.monotonic() < end, f"not within {limit_s * PATIENCE:g} s: {what}"
-        time.sleep(0.005)
+        time.sleep(every_s)

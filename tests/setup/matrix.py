@@ -1,7 +1,7 @@
 """`make matrix`: each topology on every server of this machine, from empty and from full servers,
 with TLS required where the server has it; and killed at every step.
 
-    python -m tests.setup.matrix [NAME …]
+    python -m tests.setup.matrix [NAME …] [-k WORDS]     `-k`: only the cases with it in their title
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.setup import full
+import pytest
+from tests.setup import full, stories
 from tests.setup.scene import Scene, scene
-from tests.setup.test_setup import STEPS, killed_at, verified
+from tests.setup.stories import STEPS, killed_at, verified
 
 from slackwater.lab.instance import Program, installed
 
@@ -61,6 +62,15 @@ def killed(program: Program, place: Path) -> str:
     return f"killed at {', '.join(reached)}"
 
 
+def told(story: Callable[[Program, Path], None], program: Program, place: Path) -> str:
+    """One of the tests' stories; "" or why this server cannot tell it."""
+    try:
+        story(program, place)
+    except pytest.skip.Exception as why:
+        return str(why)
+    return ""
+
+
 def _same(made: Scene, data: bool) -> None:
     want = full.contents(made, "a") if data else None
     for name in list(made.servers)[1:]:
@@ -75,16 +85,27 @@ CASES: dict[str, Callable[[Program, Path], str]] = {
     "source and two replicas, full": partial(topology, count=3, source=True, data=True),
     "TLS required": tls,
     "killed at every step": killed,
+    "full and written to": partial(told, stories.full_source),
+    "settings and restarts": partial(told, stories.settings_in_one_file),
+    "servers killed in the copy": partial(told, stories.servers_killed),
+    "semi-synchronous": partial(told, stories.semi_sync),
+    "by the clone plugin": partial(told, stories.by_the_clone_plugin),
 }
 
 
 def main(names: list[str]) -> int:
     """A line for each case; the number of those that failed."""
-    failed = 0
+    failed, only = 0, ""
+    if "-k" in names:
+        at = names.index("-k")
+        only = names[at + 1]
+        names = names[:at]
     for program in installed():
         if names and program.name not in names:
             continue
         for title, case in CASES.items():
+            if only not in title:
+                continue
             place = Path(tempfile.mkdtemp(prefix="slackwater-matrix-")).resolve()
             place.chmod(0o711)
             begun = time.monotonic()

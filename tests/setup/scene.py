@@ -84,7 +84,7 @@ class Scene:
                 f'pin = "unix:{self.place}/pin"', f'holds_map = "{self.place}/map"',
                 f'config_file = "{self.place}/cfg"',
                 "[pairs.shop]", 'servers = ["a", "b"]', 'balancers = ["lb"]',
-                f"replicas = {json.dumps(names[2:])}",
+                f"replicas = {json.dumps(names[2:])}", *more.get("pair_lines", []),
             ]
         self.config.write_text("\n".join(parts) + "\n")
 

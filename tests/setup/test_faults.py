@@ -8,7 +8,7 @@ import pytest
 from tests.outside.real_sshd import sshd
 from tests.servers.patience import eventually
 from tests.setup.scene import Scene, scene
-from tests.setup.test_setup import named, verified
+from tests.setup.stories import named, verified
 
 pytestmark = pytest.mark.servers
 
@@ -107,6 +107,9 @@ def test_a_host_key_that_is_another_one(place: Path, monkeypatch: pytest.MonkeyP
     home = place / "home"
     home.mkdir()
     with scene(named("mariadb-10.11"), place) as made, sshd(home, monkeypatch) as host:
+        # A server with `ssh` is another machine's: the administrator comes by the network.
+        made.sql("b", "CREATE USER root@'127.0.0.1'")
+        made.sql("b", "GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION")
         lines = {"b": [f'ssh = "{host.destination}"', f'config_dir = "{place}"']}
         made.write(server_lines=lines)
         known = home / ".ssh/known_hosts"

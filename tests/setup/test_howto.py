@@ -12,7 +12,7 @@ import pytest
 from tests.docs.generated import ROOT
 from tests.servers.patience import PATIENCE
 from tests.setup.scene import scene
-from tests.setup.test_setup import named, verified
+from tests.setup.stories import named, verified
 
 pytestmark = pytest.mark.servers
 

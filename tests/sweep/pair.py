@@ -240,7 +240,9 @@ def environment(**more: str) -> dict[str, str]:
     """Ours, with the source tree on the path."""
     root = Path(__file__).parents[2]
     path = f"{root / 'src'}:{root}"
-    clean = {k: v for k, v in os.environ.items() if k != "SLACKWATER_INJECT"}
+    # Nor without the compiled modules that an operator's slackwater starts from.
+    without = ("SLACKWATER_INJECT", "PYTHONDONTWRITEBYTECODE")
+    clean = {k: v for k, v in os.environ.items() if k not in without}
     return {**clean, "PYTHONPATH": path, **more}
 
 

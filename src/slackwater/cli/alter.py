@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from slackwater.cli import alter_lint, alter_run
+from slackwater.cli import alter_lint, alter_rehearse, alter_run
 
 app = typer.Typer(
     cls=alter_run.FileOrCommand, help=alter_run.HELP, no_args_is_help=True, rich_markup_mode=None,
 )
 app.command("lint")(alter_lint.lint)
+app.command("rehearse")(alter_rehearse.rehearse)
 
 
 @app.callback()

@@ -58,7 +58,7 @@ def lint(
     form = alter_page.form(as_json=as_json, sarif=sarif, github=github)
     name = str(script) if script is not None else "--sql"
     try:
-        statements = read(_text(script, sql), name)
+        statements = read(statements_text(script, sql), name)
         if schema is not None or server is not None:
             report = alter_offline.lint(statements, schema, server,
                                         binlog_format=binlog_format, row_image=row_image)
@@ -73,7 +73,8 @@ def lint(
     raise typer.Exit(EXIT_REFUSED if report.level is Level.REFUSED else 0)
 
 
-def _text(script: Path | None, sql: str | None) -> str:
+def statements_text(script: Path | None, sql: str | None) -> str:
+    """What a file, standard input or --sql has. Raises Refused, UsageError."""
     if (script is None) == (sql is None):
         raise UsageError("give either a file or --sql")
     if sql is not None:

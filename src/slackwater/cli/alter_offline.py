@@ -32,8 +32,8 @@ def lint(
         raise UsageError("offline it takes both --schema and --server")
     if binlog_format.upper() not in ("ROW", "STATEMENT", "MIXED"):
         raise UsageError(f"--format is ROW, STATEMENT or MIXED, not {binlog_format}")
-    program = _program(server)
-    dump = _dump(schema)
+    program = program_named(server)
+    dump = read_dump(schema)
     with tempfile.TemporaryDirectory(prefix="slackwater-lint-") as folder:
         place = Path(folder).resolve()
         place.chmod(0o711)
@@ -47,7 +47,8 @@ def lint(
             made.remove()
 
 
-def _program(server: str) -> Program:
+def program_named(server: str) -> Program:
+    """The server that goes by this name, or is in this folder. Raises Refused."""
     if Path(server).is_dir():
         return at(Path(server))
     there = installed()
@@ -60,7 +61,8 @@ def _program(server: str) -> Program:
         hint=f"there are {', '.join(p.name for p in there) or 'none'}; or name a server's folder")
 
 
-def _dump(schema: Path) -> list[Statement]:
+def read_dump(schema: Path) -> list[Statement]:
+    """What makes tables and triggers in a dump of a schema. Raises Refused, UsageError."""
     try:
         text = schema.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -32,6 +32,7 @@ HELP = """Change a schema with no more than a switchover for the application to 
 
 `slackwater alter FILE` (or --sql SQL) changes the passive server, switches over to it, and leaves
 the pair half done; `alter finish` then changes the other server, and `alter revert` goes back.
+With --rehearse it is done on two throwaway servers instead, with the application's statements.
 Options of `alter FILE`: see `slackwater alter run --help`; a file that is named like a command is
 written ./finish."""
 
@@ -58,9 +59,11 @@ class FileOrCommand(TyperGroup):
     """A group where anything that is no command's name is what `run` is given."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """`FILE …` and `--sql …` become `run FILE …`."""
+        """`FILE …` and `--sql …` become `run FILE …`; with --rehearse, `rehearse FILE …`."""
         if args and args[0] not in self.commands and args[0] != "--help":
             args = [RUN, *args]
+        if args[:1] == [RUN] and "--rehearse" in args:
+            args = ["rehearse", *(a for a in args[1:] if a != "--rehearse")]
         rest: list[str] = super().parse_args(ctx, args)
         return rest
 

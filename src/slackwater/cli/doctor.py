@@ -1,28 +1,33 @@
-"""`slackwater doctor`: why the server "has gone away", with evidence. It changes nothing."""
+"""`slackwater doctor`: why the server "has gone away", with evidence. It changes nothing.
+
+What only some of its ways need is imported in them: the servers' driver and the reader of
+slackwater.toml would take twice the time of a look at 2,000 processes (bench/doctor).
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slackwater import clock, config
+from slackwater import clock
 from slackwater.cli.doctor_page import as_json as diagnosis_json
 from slackwater.cli.doctor_page import event_page, explanation, explanation_json, page
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.errors import UsageError
 from slackwater.facts.doctor.finding import Sure
-from slackwater.facts.server import ServerAddress
-from slackwater.operations import doctor, doctor_capture, doctor_run, doctor_watch
-from slackwater.operations.doctor import Asked, Diagnosis
-from slackwater.operations.doctor_watch import Event
-from slackwater.operations.servers_world import server_address
+from slackwater.operations import doctor
+from slackwater.operations.doctor import Diagnosis
+from slackwater.outside.config_files import DEFAULT_FILES
 from slackwater.outside.processes import PORTS, Known
-from slackwater.rules.doctor.explain import explain as explain_text
+
+if TYPE_CHECKING:
+    from slackwater.facts.server import ServerAddress
+    from slackwater.operations.doctor_servers import Asked
+    from slackwater.operations.doctor_watch import Event
 
 app = typer.Typer(
     help="Say, with evidence, why clients lose their connection. Exit code: 0 nothing above a note,"
@@ -45,6 +50,11 @@ ServerOption = Annotated[
     list[str] | None,
     typer.Option("--server", help="Only this server of slackwater.toml (may be repeated)."),
 ]
+KnockOption = Annotated[
+    bool,
+    typer.Option("--knock/--no-knock", help="Connect once to each unknown address of our own"
+                 " network that has clients here, to see whether a MySQL server greets."),
+]
 SinceOption = Annotated[
     float, typer.Option("--since", min=1, help="How old a server's trace may be, in seconds.")
 ]
@@ -61,6 +71,7 @@ def diagnose(
     server: ServerOption = None,
     since: SinceOption = 3600.0,
     sample: SampleOption = 1.0,
+    knock: KnockOption = True,
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and tell each loss when it happens.")
     ] = False,
@@ -79,21 +90,34 @@ def diagnose(
     if context.invoked_subcommand:
         return
     known, servers = ground(file, port, server)
+    if not (servers or watch or capture):
+        found = doctor.of_host(doctor.look_at_host(known, pid, knock=knock))
+        show(found, as_json=as_json)
+        raise typer.Exit(int(found.worst))
+    import asyncio
+
+    from slackwater.operations.doctor_servers import Asked
+
     asked = Asked(since_s=since, between_s=sample)
     if watch:
         worst = asyncio.run(_watch(known, pid, servers, asked, seconds, as_json=as_json))
         raise typer.Exit(int(worst))
-    found = asyncio.run(_once(known, pid, servers, asked, (seconds or CAPTURE_S) * capture))
+    found = asyncio.run(_once(
+        known, pid, servers, asked, (seconds or CAPTURE_S) * capture, knock=knock))
     show(found, as_json=as_json)
     raise typer.Exit(int(found.worst))
 
 
 async def _once(
     known: Known, pids: list[int] | None, servers: list[ServerAddress], asked: Asked,
-    capture_s: float,
+    capture_s: float, *, knock: bool,
 ) -> Diagnosis:
-    parts = [await doctor.all_of(known, pids, servers, asked)]
+    from slackwater.operations import doctor_servers
+
+    parts = [await doctor_servers.all_of(known, pids, servers, asked, knock=knock)]
     if capture_s:
+        from slackwater.operations import doctor_capture
+
         begun = f"slackwater doctor: looking at the wire for {capture_s:g} s"
         parts.append(await doctor_capture.capture(
             known, pids, capture_s, lambda: print(begun, file=sys.stderr, flush=True)))
@@ -105,6 +129,8 @@ async def _watch(
     seconds: float | None, *, as_json: bool,
 ) -> Sure:
     """Print events until Ctrl-C or the end of the time."""
+    from slackwater.operations import doctor_watch
+
     worst, ends = Sure.NOTE, clock.mono() + (seconds or float("inf"))
     print("slackwater doctor: watching; Ctrl-C ends it", file=sys.stderr, flush=True)
     async for event in doctor_watch.watch(
@@ -133,6 +159,11 @@ def run(
 
     Its exit code is in the report; ours is that of the worst finding.
     """
+    import asyncio
+
+    from slackwater.operations import doctor_run
+    from slackwater.operations.doctor_servers import Asked
+
     known, servers = ground(file, port, None)
     ran = asyncio.run(doctor_run.run(
         command, known, servers, Asked(),
@@ -155,10 +186,11 @@ def ground(
 ) -> tuple[Known, list[ServerAddress]]:
     """By what connections are known, and the servers to ask: none without a configuration file."""
     known = Known(PORTS | frozenset(ports or ()))
-    if file is None and not any(path.exists() for path in config.DEFAULT_FILES):
-        if names:
-            config.find(None)  # says what is missing
+    if file is None and not names and not any(path.exists() for path in DEFAULT_FILES):
         return known, []
+    from slackwater import config
+    from slackwater.operations.servers_world import server_address
+
     settings = config.load(config.find(file))
     for name in names or ():
         if name not in settings.servers:
@@ -178,6 +210,8 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Explain a client's error, or a line of the server's error log; looks at nothing."""
+    from slackwater.rules.doctor.explain import explain as explain_text
+
     found = explain_text(" ".join(what))
     if found is None:
         raise UsageError(f"not an error that the doctor knows: {' '.join(what)}",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slackwater import clock
 from slackwater.facts.doctor.finding import Finding, Sure
 from slackwater.operations.doctor import Diagnosis
-from slackwater.rules.doctor.explain import Explained
+
+if TYPE_CHECKING:
+    from slackwater.rules.doctor.explain import Explained
 
 _WIDTH = 96
 

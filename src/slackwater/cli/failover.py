@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from typing import Annotated
 
 import typer
 
 from slackwater.cli.operate import Proposal, operate
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
-from slackwater.operations import failover as operation
 from slackwater.operations.failover_look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.rules import failover as rules
@@ -55,7 +56,13 @@ def failover(
 
 async def proposal(world: PairWorld, to: str | None, apply_s: float) -> Proposal[PairWorld]:
     """Look from every side; the plan of a failover, and why not to walk it."""
-    seen, roles = await look(world, to)
+    # The steps are read while servers are waited for: clients wait as well.
+    (seen, roles), _ = await asyncio.gather(
+        look(world, to),
+        asyncio.to_thread(importlib.import_module, "slackwater.operations.failover"),
+    )
+    from slackwater.operations import failover as operation
+
     if isinstance(roles, list):
         return Proposal(None, roles)
     old, new = roles

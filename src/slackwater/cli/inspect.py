@@ -21,7 +21,7 @@ from slackwater.errors import EXIT_REFUSED
 from slackwater.facts.heartbeat import Lag
 from slackwater.facts.pair import PairSeen
 from slackwater.facts.replication import ReplicaStatus
-from slackwater.operations import heartbeat
+from slackwater.operations import heartbeat, put_back
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.plan import journal
@@ -32,6 +32,7 @@ from slackwater.rules.alter_run import not_reversible, says
 
 WATCH_EVERY_S = 1.0
 Lags = Mapping[str, Lag]
+Looked = tuple[PairSeen, Lags, list[str]]  # and what `recover` would put back
 
 
 def check(
@@ -83,43 +84,44 @@ def status(
     settings = config.load(config.find(file))
     name, _ = settings.pair(pair)
     if not watch:
-        (seen, lags), left = asyncio.run(_status(settings, name)), unfinished(settings, name)
-        agreed = agreement(seen)
+        seen, lags, odd = asyncio.run(_status(settings, name))
+        left, agreed = unfinished(settings, name), agreement(seen)
         if as_json:
-            print(json.dumps(status_json(seen, agreed, left, lags), default=str))
+            print(json.dumps(status_json(seen, agreed, left, lags, odd), default=str))
         else:
-            Console().print(status_page(seen, agreed, left, lags))
-        raise typer.Exit(0 if agreed.active and not left else 1)
+            Console().print(status_page(seen, agreed, left, lags, odd))
+        raise typer.Exit(0 if agreed.active and not left and not odd else 1)
     asyncio.run(_watch(settings, name, as_json=as_json))
 
 
-async def _status(settings: Config, pair: str) -> tuple[PairSeen, Lags]:
+async def _status(settings: Config, pair: str) -> Looked:
     async with opened(settings, pair) as world:
         return await _seen(world)
 
 
-async def _seen(world: PairWorld) -> tuple[PairSeen, Lags]:
+async def _seen(world: PairWorld) -> Looked:
     seen = await look(world, knock=False)
     active = seen.active()
-    return seen, await heartbeat.lags(world, active, seen.servers) if active else {}
+    lags = await heartbeat.lags(world, active, seen.servers) if active else {}
+    return seen, lags, await put_back.left(world, seen)
 
 
 async def _watch(settings: Config, pair: str, *, as_json: bool) -> None:
     async with opened(settings, pair) as world:
         with Live(console=Console(stderr=as_json), auto_refresh=False) as live:
             while True:
-                seen, lags = await _seen(world)
+                seen, lags, odd = await _seen(world)
                 left, agreed = unfinished(settings, pair), agreement(seen)
                 if as_json:
-                    print(json.dumps(status_json(seen, agreed, left, lags), default=str),
+                    print(json.dumps(status_json(seen, agreed, left, lags, odd), default=str),
                           flush=True)
                 else:
-                    live.update(status_page(seen, agreed, left, lags), refresh=True)
+                    live.update(status_page(seen, agreed, left, lags, odd), refresh=True)
                 await asyncio.sleep(WATCH_EVERY_S)
 
 
 def status_json(
-    seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags
+    seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags, odd: list[str]
 ) -> dict[str, Any]:
     """One look as data."""
     return {
@@ -143,6 +145,7 @@ def status_json(
             for n, b in seen.balancers.items()
         },
         "unfinished": [p.id for p in left],
+        "left": odd,
         "alter": alter_json(seen),
     }
 
@@ -192,7 +195,9 @@ def _source_name(seen: PairSeen, channel: ReplicaStatus) -> str:
     return f"{channel.source_host}:{channel.source_port}"
 
 
-def status_page(seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags) -> Group:
+def status_page(
+    seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags, odd: list[str]
+) -> Group:
     """One look as a page for people."""
     head = Text(f"pair {seen.name}: ", style="bold")
     if agreed.active:
@@ -202,6 +207,7 @@ def status_page(seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags)
     parts: list[Any] = [head, _servers_table(seen, lags), _balancers_table(seen)]
     parts += _change_lines(seen)
     parts += [Text(f"  ! {fault}", style="red") for fault in agreed.disagreements]
+    parts += [Text(f"  ! {what}", style="red") for what in odd]
     parts += [Text(f"  ! operation {p.id} is unfinished: `slackwater recover`", style="red")
               for p in left]
     return Group(*parts)
@@ -222,7 +228,8 @@ def _servers_table(seen: PairSeen, lags: Lags) -> Table:
     table = Table(title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("server", "writes", "follows", "lag", "threads", "open trx", "oldest",
                    "version"):
-        table.add_column(column, no_wrap=True)
+        # On a narrow terminal the version gives way, not the lag.
+        table.add_column(column, no_wrap=column != "version")
     for name in (*seen.pair, *seen.replicas):
         if name not in seen.servers:
             table.add_row(name, Text("unreachable", style="red"))

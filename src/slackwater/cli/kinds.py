@@ -16,6 +16,7 @@ from slackwater.operations import (
     hold_clients,
     pair_setup,
     pair_setup_prepare,
+    pool,
     rejoin,
     restart,
     snapshot,
@@ -26,6 +27,7 @@ from slackwater.operations.hold_world import HoldWorld
 from slackwater.operations.look import look
 from slackwater.operations.pair_setup_look import SetupWorld
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.pool_world import PoolWorld
 from slackwater.operations.snapshot import SnapshotWorld
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan
@@ -77,12 +79,17 @@ def _setup_of(settings: Config, planned: dict[str, Any]) -> SetupWorld:
     return SetupWorld(settings, settings.group(planned["pair"]))
 
 
+def _pool_of(settings: Config, planned: dict[str, Any]) -> PoolWorld:
+    return PoolWorld(settings, pool.Asked.read(planned["arguments"]).pool)
+
+
 KINDS: dict[str, Kind[Any]] = {
     "pair-settings": Kind(pair_setup_prepare.plan_again, _setup_of, pair_setup.resume,
                           pair_setup.settled),
     "pair-setup": Kind(pair_setup.plan_again, _setup_of, pair_setup.resume, pair_setup.settled),
     "failover": Kind(failover.plan_again, _pair_of, failover.resume, _agreed),
     "rejoin": Kind(rejoin.plan_again, _pair_of, rejoin.resume, _agreed),
+    rejoin.CLOSE: Kind(rejoin.close_again, _pair_of, rejoin.resume, _agreed),
     alter.ALTER: Kind(alter.plan_again, _pair_of, alter.resume, alter.settled),
     alter.FINISH: Kind(alter.finish_again, _pair_of, alter.resume, alter.settled),
     alter.REVERT: Kind(alter.revert_again, _pair_of, alter.resume, alter.settled),
@@ -90,6 +97,7 @@ KINDS: dict[str, Kind[Any]] = {
     "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
     "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),
     "upgrade": Kind(upgrade.plan_again, _held, hold_clients.resume, hold.settled),
+    "pool": Kind(pool.plan_again, _pool_of, pool.resume, pool.settled),
     "snapshot": Kind(snapshot.plan_again, _snapshot_of, snapshot.resume, snapshot.settled),
 }
 

@@ -32,6 +32,11 @@ COMMANDS = {
     "thaw": "slackwater.cli.freeze:thaw",
     "hooks": "slackwater.cli.hooks:app",
     "doctor": "slackwater.cli.doctor:app",
+    "registry": "slackwater.cli.registry:app",
+    "register": "slackwater.cli.member:register",
+    "deregister": "slackwater.cli.member:deregister",
+    "members": "slackwater.cli.member:members",
+    "pool": "slackwater.cli.pool:app",
     "balancer": "slackwater.cli.balancer:app",
     "lab": "slackwater.cli.lab:app",
 }

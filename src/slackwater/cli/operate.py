@@ -21,7 +21,7 @@ from slackwater.cli.present import Presenter, plan_text, refusals_text, report_t
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.operations.pair_world import PairWorld
-from slackwater.operations.servers_world import ServersWorld
+from slackwater.operations.world import World
 from slackwater.plan import journal
 from slackwater.plan.faults import VARIABLE, Faults
 from slackwater.plan.journal import Journal, JournalError, Past
@@ -29,7 +29,7 @@ from slackwater.plan.report import Report
 from slackwater.plan.runner import Runner
 from slackwater.plan.step import Outcome, Plan
 
-AnyWorld = TypeVar("AnyWorld", bound=ServersWorld)
+AnyWorld = TypeVar("AnyWorld", bound=World)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def only_one(settings: Config, pair: str) -> Iterator[None]:
 
 def _called(name: str) -> str:
     kind, _, server = name.partition(".")
-    return f"server {server}" if kind == "server" and server else f"pair {name}"
+    return f"{kind} {server}" if kind in ("server", "pool") and server else f"pair {name}"
 
 
 def unfinished(settings: Config, pair: str | None) -> list[Past]:

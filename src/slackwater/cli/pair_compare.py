@@ -74,7 +74,7 @@ def pair_compare(
         tables=tuple(t for each in tables or () for t in each.split(",") if t),
         pace=Pace(chunk, rest, max_lag, max_running), wait_s=wait, keyless_rows=keyless_rows,
         resume=resume,
-        state=settings.state_directory / f"compare-{'-'.join((name, *named))}.json",
+        state=settings.state_directory / f"compare-{'-'.join((name, *sorted(named)))}.json",
     )
     started = clock.unix()
     found = asyncio.run(_run(settings, asked, as_json=as_json))
@@ -158,13 +158,14 @@ def _words(event: dict[str, Any]) -> str:
 def comparison_json(found: Comparison, name: str, started: float) -> dict[str, Any]:
     """The whole of it as data."""
     words = {True: "equal", False: "different", None: "unknown"}
-    told = all(r.equal is not None for r in found.results)
+    told = all(r.equal is not None or r.filtered for r in found.results)
     return {
         "operation": "compare", "pair": name,
         "outcome": "done" if told and not found.stopped else "unknown",
         "equal": found.equal, "reference": found.reference, "others": found.others,
-        "steps": [{"name": f"{r.table} on {r.server}", "state": words[r.equal]}
-                  for r in found.results],
+        "steps": [{"name": f"{r.table} on {r.server}",
+                   "state": "filtered" if r.filtered else words[r.equal]} for r in found.results],
+        "filters": found.filters,
         "tables": [r.as_json() for r in found.results],
         "rows": sum(r.rows for r in found.results), "stopped": found.stopped,
         "rested_s": found.rested_s, "started": clock.text(started),
@@ -178,9 +179,11 @@ def comparison_text(found: Comparison) -> str:
     for result in found.results:
         if result.equal is not True:
             lines += _table_lines(result)
+    lines += [f"A replication filter on the way to {each}" for each in found.filters]
     rows = sum(r.rows for r in found.results)
     on = f"{found.reference} and {', '.join(found.others)}"
-    what = f"{len({r.table for r in found.results})} tables, {rows:,} rows compared"
+    tables = len({r.table for r in found.results if not r.filtered})
+    what = f"{tables} tables, {rows:,} rows compared"
     if found.stopped:
         lines.append(f"Stopped: {found.stopped}")
         lines.append("`slackwater pair compare --resume` goes on there.")
@@ -205,6 +208,8 @@ def _table_lines(result: TableResult) -> list[str]:
     if len(result.shown) > ROWS_SHOWN:
         lines.append(f"    and {len(result.shown) - ROWS_SHOWN} more (--json has them)")
     lines += [f"  changing too fast to tell: {key}" for key in result.undecided[:ROWS_SHOWN]]
+    if result.filtered:
+        lines.append(f"  left out by replication, so not compared: {result.filtered}")
     if result.skipped:
         lines.append(f"  not compared: {result.skipped}")
     return lines

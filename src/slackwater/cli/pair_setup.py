@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import sys
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +26,7 @@ from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.pair_setup_restart import restart_one
 from slackwater.cli.present import Presenter, report_text
 from slackwater.cli.recover import recover_one
-from slackwater.config import Config
+from slackwater.config import Config, Group
 from slackwater.errors import EXIT_REFUSED, Refused
 from slackwater.operations import pair_setup, pair_setup_prepare
 from slackwater.operations.pair_setup_decide import Choice, Wish, decide
@@ -128,20 +129,31 @@ def _there(choice: Choice) -> str:
 def _all_parts(
     settings: Config, pair: str | None, wish: Wish, begun: float, *, as_json: bool
 ) -> int:
-    """Recover what a killed run left; then accounts and settings, restarts, and the rest."""
-    group = settings.group(pair)
+    reports = all_parts(settings, settings.group(pair), wish, as_json=as_json)
+    last = reports[-1]
+    if as_json:
+        say(json.dumps(last.as_json() | {
+            "operation": pair_setup.OPERATION, "parts": [r.as_json() for r in reports],
+            "started": clock.text(begun)}, default=str))
+        return last.exit_code
+    say(figures_text(last))
+    return last.exit_code
+
+
+def all_parts(
+    settings: Config, group: Group, wish: Wish, *, as_json: bool
+) -> list[Report]:
+    """Recover what a killed run left; then accounts and settings, restarts, and the rest. The
+    last report tells how it ended. Raises Refused."""
     reports: list[Report] = []
 
     def tell(report: Report) -> bool:
         reports.append(report)
         if report.outcome is not Outcome.DONE or len(reports) > 1 or not as_json:
-            event = {"at": clock.unix(), "event": "told",
-                     "text": f"{report.title}: {report_text(report)}"}
-            print(json.dumps(event) if as_json else event["text"], file=sys.stderr, flush=True)
+            tell_part(report, as_json=as_json)
         return report.outcome is Outcome.DONE
 
-    _recover(settings, group.name, as_json=as_json)
-    seen: list[Choice] = []
+    recover_parts(settings, group.name, OPERATIONS, as_json=as_json)
 
     async def look() -> Choice:
         async with closing(SetupWorld(settings, group)) as world:
@@ -153,7 +165,6 @@ def _all_parts(
 
     async def prepare(world: SetupWorld) -> Proposal[SetupWorld]:
         found = await decide(world, wish)
-        seen.append(found)
         return Proposal(found.prepare, found.reasons)
 
     async def main(world: SetupWorld) -> Proposal[SetupWorld]:
@@ -175,16 +186,18 @@ def _all_parts(
     last = reports[-1]
     if len(reports) > 1 and last.outcome is Outcome.REFUSED:
         last.outcome = Outcome.STUCK  # this part touched nothing, but those before did
-    if as_json:
-        say(json.dumps(last.as_json() | {
-            "operation": pair_setup.OPERATION, "parts": [r.as_json() for r in reports],
-            "started": clock.text(begun)}, default=str))
-        return last.exit_code
-    say(_figures(last))
-    return last.exit_code
+    return reports
 
 
-def _figures(report: Report) -> str:
+def tell_part(report: Report, *, as_json: bool) -> None:
+    """How one of several parts has ended, to who watches."""
+    event = {"at": clock.unix(), "event": "told",
+             "text": f"{report.title}: {report_text(report)}"}
+    print(json.dumps(event) if as_json else event["text"], file=sys.stderr, flush=True)
+
+
+def figures_text(report: Report) -> str:
+    """The end of it for people: what was copied, and what was proved."""
     lines = []
     for name, said in report.figures.get("copied", {}).items():
         lines.append(f"{name}: {said.get('rows', 0)} rows, {said.get('bytes', 0) / 2**20:.1f} MiB "
@@ -194,10 +207,12 @@ def _figures(report: Report) -> str:
     return "\n".join([report_text(report), *(f"  {line}" for line in lines)])
 
 
-def _recover(settings: Config, group: str, *, as_json: bool) -> None:
-    """What a killed `pair setup` has left is undone first: the same command again is enough."""
+def recover_parts(
+    settings: Config, group: str, operations: Collection[str], *, as_json: bool
+) -> None:
+    """What a killed run has left is undone first: the same command again is enough."""
     for past in unfinished(settings, group):
-        if past.planned.get("operation") not in OPERATIONS:
+        if past.planned.get("operation") not in operations:
             continue  # `walk` refuses, and names it
         presenter = Presenter(as_json=as_json)
         presenter.tell({"at": clock.unix(), "event": "told",

@@ -24,6 +24,8 @@ WORDS = {
     Outcome.UNKNOWN: "Unknown; a person has to look before anything else is changed.",
 }
 
+BUT_STAYS = "Undone, but for what stays:"
+
 
 class Presenter:
     """Takes the runner's events and writes them to standard error, as text or as JSON lines."""
@@ -83,10 +85,14 @@ def plan_text(plan: Plan[Any]) -> str:
 
 def report_text(report: Report) -> str:
     """The end of an operation for people."""
-    lines = [WORDS[report.outcome]]
+    lines = [BUT_STAYS if report.stays and report.outcome is Outcome.UNDONE
+             else WORDS[report.outcome]]
     lines += [f"  because {reason}" for reason in report.reasons]
     lines += [f"  left to do: {left}" for left in report.left]
-    if report.outcome in (Outcome.STUCK, Outcome.UNKNOWN):
+    lines += [f"  stays: {stays}" for stays in report.stays]
+    if report.onward:
+        lines.append(f"  next: {report.onward}")
+    elif report.outcome in (Outcome.STUCK, Outcome.UNKNOWN):
         lines.append("  next: `slackwater status`, then `slackwater recover`")
     return "\n".join(lines)
 

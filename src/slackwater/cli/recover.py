@@ -12,11 +12,12 @@ from slackwater import clock, config
 from slackwater.cli.figures import figures_text
 from slackwater.cli.interrupts import interruptible
 from slackwater.cli.kinds import kind_of
-from slackwater.cli.operate import closing, faults, only_one, refused, say, unfinished
+from slackwater.cli.operate import closing, faults, only_one, opened, refused, say, unfinished
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter, report_text
 from slackwater.config import Config
-from slackwater.errors import Refused
+from slackwater.errors import EXIT_STUCK, ConfigError, Refused, SlackwaterError
+from slackwater.operations import put_back
 from slackwater.plan.journal import Journal, Past
 from slackwater.plan.recovery import recovery
 from slackwater.plan.report import Report
@@ -41,25 +42,50 @@ def recover(
     if plan:
         _print_recovery(left, as_json=as_json)
         return
-    if not left:
-        now = clock.text(clock.unix())
-        say(json.dumps({
-            "operation": "recover", "outcome": "done", "steps": [], "started": now, "ended": now,
-            "recovered": [],
-        }) if as_json else "Nothing to recover.")
-        return
+    begun = clock.unix()
     presenter = Presenter(as_json=as_json)
     reports = [recovered(settings, past, presenter) for past in left]
     presenter.finish()
-    worst = max(reports, key=_code)
+    told, failed = _odds_and_ends(settings, pair)
+    code = max([*map(_code, reports), EXIT_STUCK if failed else 0])
     if as_json:
-        told = worst.as_json() | {"operation": "recover",
-                                  "recovered": [r.as_json() for r in reports]}
-        say(json.dumps(told, default=str))
+        whole = max(reports, key=_code).as_json() if reports else {
+            "outcome": "done", "steps": [], "started": clock.text(begun),
+            "ended": clock.text(clock.unix()),
+        }
+        if failed:
+            whole |= {"outcome": "stuck", "reasons": [*whole.get("reasons", []), *failed]}
+        say(json.dumps(whole | {"operation": "recover", "put_back": told,
+                                "recovered": [r.as_json() for r in reports]}, default=str))
     else:
         for report in reports:
             say(f"{report.title}: {report_text(report)}{figures_text(report)}")
-    raise typer.Exit(_code(worst))
+        for line in [*told, *failed]:
+            say(line)
+        if not reports and not told and not failed:
+            say("Nothing to recover.")
+    raise typer.Exit(code)
+
+
+def _odds_and_ends(settings: Config, pair: str | None) -> tuple[list[str], list[str]]:
+    """Put back what no journal knows of; what was done, and what failed."""
+    told: list[str] = []
+    failed: list[str] = []
+    for name in [pair] if pair else settings.pairs:
+        if unfinished(settings, name):
+            continue  # stuck: it is not the time for more
+        try:
+            told += asyncio.run(_put_back(settings, name))
+        except ConfigError:
+            continue  # a host that has not what it takes to ask the servers holds other things
+        except SlackwaterError as error:
+            failed.append(f"pair {name}: cannot put back what was left: {error}")
+    return told, failed
+
+
+async def _put_back(settings: Config, name: str) -> list[str]:
+    async with opened(settings, name) as world:
+        return await put_back.put_back(world)
 
 
 def _print_recovery(left: list[Past], *, as_json: bool) -> None:
@@ -73,7 +99,10 @@ def _print_recovery(left: list[Past], *, as_json: bool) -> None:
         if not as_json:
             say(f"{plan.title} ({past.id}): {found.way.value}")
             for act, step in found.steps(plan):
-                say(f"  {act}: {step.summary}")
+                why = f" ({step.no_undo})" if act == "keep" else ""
+                say(f"  {act}: {step.summary}{why}")
+            if plan.onward:
+                say(f"  next: {plan.onward}")
     if as_json:
         say(json.dumps({"operation": "recover", "plans": plans}))
     elif not plans:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 # The words of `state`, in the order of a change that goes well; two ways out at the end.
 ALTERING = "altering"  # the first server (passive) is being changed
@@ -42,7 +40,6 @@ class Change:
     before: Mapping[str, str] = field(default_factory=dict)
     after: Mapping[str, str] = field(default_factory=dict)
     began: float = 0.0
-    unchecked: tuple[int, ...] = ()  # statements (from 0) that need foreign_key_checks = 0
 
     @property
     def open(self) -> bool:
@@ -56,27 +53,17 @@ class Change:
         """What the conversion setting of this server must have while schemas differ."""
         return self.modes_other if server == self.other else self.modes_first
 
+    def lacks(self, server: str, conversions: str) -> tuple[str, ...]:
+        """What the value of its conversion setting does not have of `modes`."""
+        has = conversions.upper().split(",")
+        return tuple(m for m in self.modes(server) if m not in has)
+
     def touched(self, server: str) -> bool:
         """Whether a statement took effect there, or may have."""
         return bool(self.done.get(server)) or server in self.begun
 
     def complete(self, server: str) -> bool:
         return self.done.get(server, 0) >= len(self.statements)
-
-    def text(self) -> str:
-        """As the table's document."""
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def parse(cls, text: str) -> Change:
-        """From `text`; a newer slackwater's additions are left out."""
-        raw: dict[str, Any] = json.loads(text)
-        known = {f.name for f in fields(cls)}
-        tuples = ("statements", "replicas", "modes_first", "modes_other", "unchecked")
-        values: dict[str, Any] = {
-            k: tuple(v) if k in tuples else v for k, v in raw.items() if k in known
-        }
-        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 # The values of a key, each as text that `outside.compare_sql.literal` takes.
 KeyValues = tuple[str, ...]
+# Rows behind a key, up to another one; None is an open end.
+Bounds = tuple[KeyValues | None, KeyValues | None]
 
 
 class Hash(enum.StrEnum):
@@ -81,6 +83,7 @@ class TableResult:
     structure: list[str] = field(default_factory=list)  # of the table: what is not the same
     undecided: list[str] = field(default_factory=list)  # keys of rows that would not hold still
     skipped: str = ""  # why it was not compared, or not to its end
+    filtered: str = ""  # the replication filter that leaves it out; then it is not compared
     rechecked: int = 0  # rows that were not the same at a first look, and then were
     whole: bool = False  # without a key: compared in one piece
     done: bool = False
@@ -95,7 +98,8 @@ class TableResult:
         """True, False, or None: cannot be told."""
         if self.different:
             return False
-        return None if self.undecided or self.skipped or not self.done else True
+        left = self.undecided or self.skipped or self.filtered
+        return None if left or not self.done else True
 
     def as_json(self) -> dict[str, Any]:
         """For --json."""
@@ -103,8 +107,8 @@ class TableResult:
             "table": self.table, "server": self.server, "equal": self.equal, "rows": self.rows,
             "chunks": self.chunks, "differing": self.differing,
             "differences": [d.as_json() for d in self.shown], "structure": self.structure,
-            "undecided": self.undecided, "skipped": self.skipped, "rechecked": self.rechecked,
-            "without_key": self.whole,
+            "undecided": self.undecided, "skipped": self.skipped, "filtered": self.filtered,
+            "rechecked": self.rechecked, "without_key": self.whole,
         }
 
     @classmethod
@@ -113,6 +117,6 @@ class TableResult:
         return cls(
             said["table"], said["server"], said["rows"], said["chunks"], said["differing"],
             [RowDifference.read(d) for d in said["differences"]], list(said["structure"]),
-            list(said["undecided"]), said["skipped"], said["rechecked"], said["without_key"],
-            said["done"],
+            list(said["undecided"]), said["skipped"], said.get("filtered", ""),
+            said["rechecked"], said["without_key"], said["done"],
         )

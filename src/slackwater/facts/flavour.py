@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _NUMBER = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -60,6 +61,19 @@ class Flavour:
     def older_series_than(self, other: Flavour) -> bool:
         """True when its release series (first two numbers) came before the other's."""
         return self.version[:2] < other.version[:2]
+
+    def same_series(self, other: Flavour) -> bool:
+        """True for the same vendor and release series."""
+        return self.vendor is other.vendor and self.version[:2] == other.version[:2]
+
+    def nearest(self, others: Iterable[Flavour]) -> Flavour | None:
+        """That of the same vendor whose release series is next to this one."""
+        same = [o for o in others if o.vendor is self.vendor]
+        return min(same, key=self._distance, default=None)
+
+    def _distance(self, other: Flavour) -> tuple[int, int, int]:
+        one, two, three = zip(self.version, other.version, strict=True)
+        return abs(one[0] - one[1]), abs(two[0] - two[1]), abs(three[0] - three[1])
 
     def unsupported_reason(self) -> str | None:
         """Why slackwater does not serve this server, or None when it does."""

@@ -68,6 +68,7 @@ class Instance:
         template.hand_over(directory, template.run_as())
         mark = directory if mark is None else mark.absolute()
         template.copy_to(program, directory / "data", mark=mark)
+        _copy_plugins(program, directory / "plugins")
         server = cls(program, directory, server_id, port or free_port(), mark, tuple(extra))
         server._note()
         return server
@@ -128,6 +129,8 @@ class Instance:
             *options.private_files(self.program),
             *options.server(self.program),
             *options.redo(self.program),
+            *([f"--plugin-dir={plugins}"] if (plugins := self.directory / "plugins").is_dir()
+              else []),
             *self.extra,
         ]
 
@@ -135,7 +138,12 @@ class Instance:
         """Start the process and return at once; `wait_ready` waits for it."""
         if self.alive:
             return
+        if self.process is not None:
+            self.process.wait_gone(1.0)  # ours to reap: MySQL takes a zombie for one that runs
         self.socket.unlink(missing_ok=True)  # a killed server leaves its socket file
+        # MySQL leaves this too, and will not start while the number in it is some process's: one
+        # that others killed is a zombie of ours until we look after it.
+        self.socket.with_name("sock.lock").unlink(missing_ok=True)
         self.process = spawn(self.command(), mark=self.mark, output=self.directory / "output.log")
         self._note()
 
@@ -235,15 +243,33 @@ def _check_place(directory: Path) -> None:
     if len(path) > _SOCKET_PATH_MAX:
         reason = f"a socket in it has {len(path)} bytes, and {_SOCKET_PATH_MAX} is the limit"
         raise Refused(f"cannot use {directory}", [reason], hint="choose a shorter directory")
+    if folder := _closed(directory):
+        reason = f"the server runs as {template.run_as().name}, who cannot enter {folder}"
+        raise Refused(f"cannot use {directory}", [reason], hint="choose another directory")
+
+
+def _closed(path: Path) -> Path | None:
+    """The first folder above `path` that the account the server runs under cannot enter."""
     user = template.run_as()
-    if not user.switch:
-        return
-    for folder in directory.parents:
+    for folder in path.parents if user.switch else ():
         stat = folder.stat()
         bit = 0o100 if stat.st_uid == user.uid else 0o010 if stat.st_gid == user.gid else 0o001
         if not stat.st_mode & bit:
-            reason = f"the server runs as {user.name}, who cannot enter {folder}"
-            raise Refused(f"cannot use {directory}", [reason], hint="choose another directory")
+            return folder
+    return None
+
+
+def _copy_plugins(program: Program, to: Path) -> None:
+    """MySQL loads semi-sync from files, which it cannot read in a closed directory, such as root's
+    cache: then it gets copies. (A server reads its program and messages before it changes user.)"""
+    folders = (program.base / "lib/mysql/plugin", program.base / "lib/plugin")
+    theirs = next((f.resolve() for f in folders if f.is_dir()), None)
+    if program.is_mariadb or theirs is None or _closed(theirs / "x") is None:
+        return
+    to.mkdir(mode=0o755)
+    for file in theirs.glob("semisync_*.so"):
+        shutil.copyfile(file, to / file.name)
+    template.hand_over(to, template.run_as())
 
 
 def _greets(path: Path) -> bool:

@@ -46,7 +46,7 @@ def plan(pair: str, asked: switchover.Asked, change: Change) -> Plan[PairWorld]:
     first, *rest = switchover.plan(pair, asked).steps
     steps: Steps = [
         first,
-        RecordChange(old, change.id, change.text()),
+        RecordChange(old, change.id, alter_store.to_text(change)),
         SetConversions(old, change.id, servers, tuple(
             sorted({*change.modes_first, *change.modes_other}))),
         AlterPassive(old, new, change.id),
@@ -56,7 +56,7 @@ def plan(pair: str, asked: switchover.Asked, change: Change) -> Plan[PairWorld]:
         MarkHalfDone(new, change.id),
     ]
     return Plan(ALTER, f"change a schema of pair {pair}: {new}, and a switchover to it",
-                tuple(steps), {**asked.arguments(pair), "document": change.text()})
+                tuple(steps), {**asked.arguments(pair), "document": alter_store.to_text(change)})
 
 
 def _keeping(
@@ -74,12 +74,12 @@ def _keeping(
 def plan_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
     """The plan of a journal."""
     pair, asked, values = _asked(arguments)
-    return plan(pair, asked, Change.parse(values["document"]))
+    return plan(pair, asked, alter_store.from_text(values["document"]))
 
 
 def same_statements(arguments: dict[str, Any], statements: tuple[str, ...]) -> bool:
     """Whether a journal's change is of these statements."""
-    return Change.parse(arguments["document"]).statements == statements
+    return alter_store.from_text(arguments["document"]).statements == statements
 
 
 def _asked(arguments: dict[str, Any]) -> tuple[str, switchover.Asked, dict[str, Any]]:
@@ -111,13 +111,14 @@ def plan_finish(
     ]
     return Plan(FINISH, f"finish a schema change of pair {pair}: {other}", tuple(steps), {
         "pair": pair, "old": other, "new": active, "replicas": list(change.replicas),
-        "balancers": [], "lag_s": lag_s, "accept_loss": accept_loss, "document": change.text(),
+        "balancers": [], "lag_s": lag_s, "accept_loss": accept_loss,
+        "document": alter_store.to_text(change),
     })
 
 
 def finish_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
     """The plan of a journal."""
-    return plan_finish(arguments["pair"], Change.parse(arguments["document"]),
+    return plan_finish(arguments["pair"], alter_store.from_text(arguments["document"]),
                        arguments["lag_s"], accept_loss=arguments["accept_loss"])
 
 
@@ -154,7 +155,7 @@ def plan_revert(
     title = f"switch back to {active}, and its old schema" if switch else (
         f"give {change.first} the old schema again")
     return Plan(REVERT, f"revert a schema change of pair {pair}: {title}", tuple(steps), {
-        **asked.arguments(pair), "document": change.text(), "switch": switch,
+        **asked.arguments(pair), "document": alter_store.to_text(change), "switch": switch,
         "restore": restore, "given": list(given), "accept_loss": accept_loss,
     })
 
@@ -163,7 +164,7 @@ def revert_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
     """The plan of a journal."""
     pair, asked, values = _asked(arguments)
     return plan_revert(
-        pair, asked, Change.parse(values["document"]), switch=values["switch"],
+        pair, asked, alter_store.from_text(values["document"]), switch=values["switch"],
         restore=values["restore"], given=tuple(values["given"]),
         accept_loss=values["accept_loss"],
     )
@@ -192,7 +193,7 @@ async def settled(
     if active is None or held:
         return None
     change = await alter_store.read(
-        await world.session(active), Change.parse(plan.arguments["document"]).id
+        await world.session(active), alter_store.from_text(plan.arguments["document"]).id
     )
     if change is not None and change.open:
         return None

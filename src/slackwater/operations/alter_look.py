@@ -19,7 +19,7 @@ SHOWN = 3
 async def lacks_conversions(world: PairWorld, change: Change, server: str) -> bool:
     """Whether a server does not convert what it must, as after a restart."""
     _, now = await mysql_alter.conversions(await world.session(server))
-    return not set(change.modes(server)) <= set(now.upper().split(","))
+    return bool(change.lacks(server, now))
 
 
 async def lost_values(world: PairWorld, active: str, change: Change) -> list[str]:

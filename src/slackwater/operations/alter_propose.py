@@ -73,6 +73,9 @@ async def propose(
         change, more = _same(seen.change, database, statements(text), new)
         if change is None:
             return None, [*reasons, more]
+        # Whoever began it has stopped the applier, and may be gone with its journal.
+        stopped = f"{new}: replication's SQL thread does not run: stopped"
+        reasons = [r for r in reasons if r != stopped]
     else:
         verdict = await judge(world, new, database, text)
         gates += verdict.gates
@@ -130,7 +133,6 @@ async def _new_change(
         state=ALTERING, since=clock.unix(), database=database, statements=verdict.statements,
         first=new, other=old, replicas=world.replicas, modes_first=verdict.modes_first,
         modes_other=verdict.modes_other, before=before, began=clock.unix(),
-        unchecked=verdict.unchecked,
     ), reasons
 
 

@@ -66,7 +66,7 @@ async def _next(world: PairWorld, active: str, server: str, change: Change) -> C
     world.tell({"at": clock.unix(), "event": "told",
                 "text": f"{server}: statement {number + 1} of {len(change.statements)}: "
                         f"{' '.join(statement.split())[:100]}"})
-    await execute(world, server, change, statement, unchecked=number in change.unchecked)
+    await execute(world, server, change, statement)
     return await _note_done(world, active, server, change)
 
 
@@ -77,8 +77,7 @@ async def _note_done(world: PairWorld, active: str, server: str, change: Change)
 
 
 async def execute(
-    world: PairWorld, server: str, change: Change, statement: str, *,
-    strict: bool = False, unchecked: bool = False,
+    world: PairWorld, server: str, change: Change, statement: str, *, strict: bool = False
 ) -> None:
     """One statement on one server, not in its binary log; waits for its lock in turns."""
     worker = await world.servers[server].fresh()
@@ -86,8 +85,6 @@ async def execute(
         await mysql_alter.prepare_worker(worker, change.database, lock_wait_s=LOCK_WAIT_S)
         if strict:
             await worker.run(STRICT)
-        if unchecked:
-            await worker.run("SET SESSION foreign_key_checks = 0")
         if not await mysql_server.take_lock(worker, worker_lock(change.id)):
             raise StepFailed(f"another session works on {server} for this schema change")
         ends = clock.mono() + LOCK_BUDGET_S
@@ -166,8 +163,7 @@ async def take_back(
     try:
         await mysql_alter.stop_applier(session)
         for statement in statements:
-            await execute(world, server, change, statement, strict=True,
-                          unchecked=bool(change.unchecked))
+            await execute(world, server, change, statement, strict=True)
         now = await _definitions(world, server, change)
         wrong = [t for t, text in change.before.items() if now[t] != text]
         if wrong:

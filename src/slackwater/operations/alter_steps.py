@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from slackwater import clock
-from slackwater.errors import Refused, StepFailed
+from slackwater.errors import StepFailed
 from slackwater.facts.alter_state import (
     ALTERING,
     FINISHED,
@@ -20,7 +20,7 @@ from slackwater.operations import alter_server, alter_store, pair_lock
 from slackwater.operations.after_switchover import FORWARD
 from slackwater.operations.alter_look import lost_values
 from slackwater.operations.alter_watch import keep_alive
-from slackwater.operations.before_switchover import BEGAN
+from slackwater.operations.before_switchover import BEGAN, take_both
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.outside import mysql_alter, mysql_server
@@ -51,12 +51,12 @@ class RecordChange(Step[PairWorld]):
 
     active: str
     change: str  # its id
-    document: str  # facts.alter_state.Change as text
+    document: str  # facts.alter_state.Change, by alter_store.to_text
 
     async def do(self, world: PairWorld) -> None:
         session = await world.session(self.active)
         await alter_store.create(session)
-        wanted = Change.parse(self.document)
+        wanted = alter_store.from_text(self.document)
         was = await alter_store.read(session, self.change)
         if was is None:
             await alter_store.write(world, self.active, wanted)
@@ -106,7 +106,7 @@ class SetConversions(Step[PairWorld]):
         change = await alter_store.current(world, self.active, self.change)
         for server in self.servers:
             _, now = await mysql_alter.conversions(await world.session(server))
-            if not set(change.modes(server)) <= set(now.upper().split(",")):
+            if change.lacks(server, now):
                 return Seen.NOT_DONE
         return Seen.DONE
 
@@ -139,16 +139,7 @@ class TakePair(Step[PairWorld]):
     passive: str
 
     async def do(self, world: PairWorld) -> None:
-        for name in (self.active, self.passive):
-            if not await pair_lock.take(world, name):
-                raise Refused("cannot begin", [
-                    f"another slackwater works on this pair (its lock is on {name})"
-                ])
-        if [await world.writable(n) for n in (self.active, self.passive)] != [True, False]:
-            raise Refused("cannot begin", [
-                f"{self.active} is no longer the one server that accepts writes"
-            ])
-        world.note(BEGAN, True)
+        await take_both(world, self.active, self.passive)
 
     async def verify(self, world: PairWorld) -> Seen:
         owned = [await pair_lock.owned(world, n) for n in (self.active, self.passive)]
@@ -156,7 +147,9 @@ class TakePair(Step[PairWorld]):
 
     async def undo(self, world: PairWorld) -> None:
         # One that died since comes back read-only, and "undone" would not be true.
-        if BEGAN in world.notes:
+        if BEGAN in world.notes and not await world.writable(self.active):
+            if not await pair_lock.owned(world, self.active):
+                raise StepFailed(f"{self.active} does not accept writes, and our lock is lost")
             await reopen_old(world, self.active, self.passive)
         for name in (self.active, self.passive):
             await pair_lock.release(world, name)
@@ -289,7 +282,7 @@ class KeepConversions(Step[PairWorld]):
         change = await alter_store.current(world, self.active, self.change)
         for server in self.servers:
             _, now = await mysql_alter.conversions(await world.session(server))
-            if not set(change.modes(server)) <= set(now.upper().split(",")):
+            if change.lacks(server, now):
                 return Seen.NOT_DONE
         return Seen.DONE
 

@@ -7,6 +7,7 @@ loss of the operator's host, with its journal, loses nothing of it.
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 from slackwater import clock
@@ -21,7 +22,23 @@ _CREATE = (
     "CREATE TABLE IF NOT EXISTS slackwater.alteration (id VARCHAR(64) NOT NULL PRIMARY KEY,"
     " state VARCHAR(32) NOT NULL, document LONGTEXT NOT NULL) ENGINE=InnoDB",
 )
+_TUPLES = ("statements", "replicas", "modes_first", "modes_other")
 _NOT_THERE = frozenset({1146, 1049, 1142, 1044})
+
+
+def to_text(change: Change) -> str:
+    """As the table's document, and in journals."""
+    return json.dumps(dataclasses.asdict(change), separators=(",", ":"))
+
+
+def from_text(text: str) -> Change:
+    """From `to_text`; what a newer slackwater has added is left out."""
+    raw: dict[str, Any] = json.loads(text)
+    known = {f.name for f in dataclasses.fields(Change)}
+    values: dict[str, Any] = {
+        k: tuple(v) if k in _TUPLES else v for k, v in raw.items() if k in known
+    }
+    return Change(**values)
 
 
 async def create(session: Session) -> None:
@@ -41,7 +58,7 @@ async def open_change(session: Session) -> Change | None:
         if error.code in _NOT_THERE:
             return None
         raise
-    return Change.parse(str(rows[0]["document"])) if rows else None
+    return from_text(str(rows[0]["document"])) if rows else None
 
 
 async def read(session: Session, change_id: str) -> Change | None:
@@ -52,7 +69,7 @@ async def read(session: Session, change_id: str) -> Change | None:
         if error.code in _NOT_THERE:
             return None
         raise
-    return Change.parse(str(rows[0]["document"])) if rows else None
+    return from_text(str(rows[0]["document"])) if rows else None
 
 
 async def current(world: ServersWorld, active: str, change_id: str) -> Change:
@@ -67,7 +84,7 @@ async def write(world: ServersWorld, active: str, change: Change) -> Change:
     """Put a change down on the active."""
     await (await world.session(active)).run(
         f"REPLACE INTO {TABLE} (id, state, document) VALUES (%s, %s, %s)",
-        change.id, change.state, change.text(), limit_s=10,
+        change.id, change.state, to_text(change), limit_s=10,
     )
     return change
 

@@ -17,6 +17,33 @@ from slackwater.plan.step import Seen, Step
 BEGAN = "began"  # noted once the locks are ours and the roles as planned, or a server is lost
 
 
+async def take_both(world: PairWorld, old: str, new: str) -> None:
+    """Take the pair's locks, and note that `old` is the one that accepts writes. Raises Refused."""
+    try:
+        await _take_both(world, old, new)
+    except OutsideError:
+        world.note(BEGAN, True)  # it accepted writes when the plan was made: see undo
+        raise
+    world.note(BEGAN, True)
+
+
+async def _take_both(world: PairWorld, old: str, new: str) -> None:
+    for name in (old, new):
+        if not await pair_lock.take(world, name):
+            raise Refused("cannot begin", [
+                f"another slackwater works on this pair (its lock is on {name})"
+            ])
+    # The plan was made before the locks were ours: somebody may have switched over since.
+    old_writable, new_writable = [await world.writable(n) for n in (old, new)]
+    if old_writable is None or new_writable is None:
+        raise StepFailed("cannot tell which server accepts writes")
+    if not old_writable or new_writable:
+        raise Refused("cannot begin", [
+            f"{old} is no longer the one server that accepts writes: others were at work "
+            "since the plan was made"
+        ])
+
+
 @dataclass(frozen=True)
 class TakeLocks(Step[PairWorld]):
     """Take slackwater's lock on {old} and {new}, and open every session that is needed"""
@@ -25,12 +52,7 @@ class TakeLocks(Step[PairWorld]):
     new: str
 
     async def do(self, world: PairWorld) -> None:
-        try:
-            await self._claim(world)
-        except OutsideError:
-            world.note(BEGAN, True)  # it accepted writes when the plan was made: see undo
-            raise
-        world.note(BEGAN, True)
+        await take_both(world, self.old, self.new)
         # MySQL 5.7 shows open transactions live only with an instrument that is off by default.
         world.note("watching", await mysql_server.watch_transactions(await world.session(self.old)))
         old = world.servers[self.old]
@@ -40,22 +62,6 @@ class TakeLocks(Step[PairWorld]):
             old.lock, wait_timeout_s=SESSION_WAIT_TIMEOUT_S, lock_wait_timeout_s=1
         )
         await pair_lock.mark(world, old.lock, "lock")
-
-    async def _claim(self, world: PairWorld) -> None:
-        for name in (self.old, self.new):
-            if not await pair_lock.take(world, name):
-                raise Refused("cannot begin", [
-                    f"another slackwater works on this pair (its lock is on {name})"
-                ])
-        # The plan was made before the locks were ours: somebody may have switched over since.
-        old_writable, new_writable = [await world.writable(n) for n in (self.old, self.new)]
-        if old_writable is None or new_writable is None:
-            raise StepFailed("cannot tell which server accepts writes")
-        if not old_writable or new_writable:
-            raise Refused("cannot begin", [
-                f"{self.old} is no longer the one server that accepts writes: others were at work "
-                "since the plan was made"
-            ])
 
     async def verify(self, world: PairWorld) -> Seen:
         owned = [await pair_lock.owned(world, name) for name in (self.old, self.new)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +31,12 @@ from slackwater.operations.compare_state import Progress
 from slackwater.operations.compare_walk import Copy, Walk
 from slackwater.operations.compare_whole import compare_whole
 from slackwater.operations.servers_world import ServersWorld
-from slackwater.outside import compare_sql, mysql_compare, mysql_server
+from slackwater.outside import compare_sql, mysql_compare, mysql_server, state_file
 from slackwater.outside.mysql_session import MysqlError
 from slackwater.outside.mysql_tables import tables
 from slackwater.rules import compare as rules
 from slackwater.rules.compare import Pace
+from slackwater.rules.filters import Filter, left_out
 
 TRIES = 5  # for a chunk, when connections break; each has a minute to come back
 SCHEMA_LOOKS = 3
@@ -65,11 +67,13 @@ class Comparison:
     results: list[TableResult] = field(default_factory=list)
     stopped: str = ""  # why it was not finished
     rested_s: float = 0.0
+    filters: list[str] = field(default_factory=list)  # replication filters on the way, any kind
 
     @property
     def equal(self) -> bool | None:
-        """True, False, or None: nothing different was found, but not all could be told."""
-        found = [r.equal for r in self.results]
+        """True, False, or None: nothing different was found, but not all could be told. What a
+        replication filter leaves out does not count."""
+        found = [r.equal for r in self.results if not r.filtered]
         if False in found:
             return False
         return None if None in found or self.stopped else True
@@ -84,8 +88,9 @@ async def compare(
     """
     world = ServersWorld(config, asked.name, dict.fromkeys((*asked.servers, *asked.between)))
     sides: list[Side] = []
+    lock = _only_one(asked)
     try:
-        name = await _reference(config, world, asked)
+        name, filters = await _reference(config, world, asked)
         sides = [Side(n, world.servers[n].at)
                  for n in (name, *(s for s in asked.servers if s != name))]
         await asyncio.gather(*(s.open() for s in sides))
@@ -95,14 +100,34 @@ async def compare(
         meeting = Meeting(
             sides[0], sides[1:], asked.pace, asked.wait_s,
             lambda text: tell({"event": "told", "text": text}), stop)
-        return await _Run(asked, meeting, tell).all()
+        return await _Run(asked, meeting, tell, filters).all()
     finally:
         await world.close()
         for side in sides:
             await side.close()
+        os.close(lock)
 
 
-async def _reference(config: Config, world: ServersWorld, asked: Asked) -> str:
+def _only_one(asked: Asked) -> int:
+    """A lock until its descriptor is closed: two at once would double the load, and each would
+    write over what the other left for --resume."""
+    path = asked.state.with_name(f"compare-{asked.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = state_file.only_one(path)
+    except OSError as error:
+        raise CannotTell(f"{path}: {error.strerror}",
+                         hint="[state] directory in slackwater.toml names another place") from error
+    if lock is None:
+        raise CannotTell(f"another comparison of {asked.name} is under way",
+                         hint="wait for its end, or end it; `--resume` goes on where it was")
+    return lock
+
+
+async def _reference(
+    config: Config, world: ServersWorld, asked: Asked
+) -> tuple[str, dict[str, list[Filter]]]:
+    """The reference, and the replication filters on the way from it to each other server."""
     await world.connect()
     for name in asked.servers:
         if name in world.unreachable:
@@ -115,7 +140,11 @@ async def _reference(config: Config, world: ServersWorld, asked: Asked) -> str:
     found = rules.reference(seen, places, asked.servers)
     if isinstance(found, list):
         raise CannotTell("; ".join(found), hint="`slackwater status` shows who follows whom")
-    return found
+    logged = {n: await mysql_compare.binlog_filters(await world.session(n)) for n in seen}
+    on_way = {
+        n: rules.filters_between(found, n, seen, places, logged)
+        for n in asked.servers if n != found}
+    return found, on_way
 
 
 async def _may_see_all(side: Side) -> None:
@@ -131,12 +160,16 @@ class _Run:
     """One comparison under way."""
 
     def __init__(
-        self, asked: Asked, meeting: Meeting, tell: Callable[[dict[str, Any]], None]
+        self, asked: Asked, meeting: Meeting, tell: Callable[[dict[str, Any]], None],
+        filters: dict[str, list[Filter]],
     ) -> None:
         self.asked, self.meeting, self.tell = asked, meeting, tell
         names = [meeting.reference.name, *(o.name for o in meeting.others)]
         self.progress = Progress(asked.state, names)
-        self.found = Comparison(names[0], names[1:])
+        self.filters = filters
+        self.found = Comparison(names[0], names[1:], filters=[
+            f"{server}: {name} = {value}" for server, on_way in filters.items()
+            for name, value in on_way])
         self.hash = Hash.SHA1
         self._told = 0.0
 
@@ -180,6 +213,8 @@ class _Run:
                              hint="write SCHEMA.TABLE or a pattern such as 'shop.*'")
         for server, each in there.items():
             for name in each.keys() - here.keys():
+                if left_out(name, self.filters[server]):
+                    continue
                 only = TableResult(name, server, structure=[f"it is on {server} only"], done=True)
                 self.progress.results[name] = [
                     *(r for r in self.progress.results.get(name, []) if r.server != server), only]
@@ -220,7 +255,9 @@ class _Run:
         copies = []
         for side, result in zip(self.meeting.others, results, strict=True):
             theirs = there[side.name].get(ours.full_name)
-            if theirs is None:
+            if why := left_out(ours.full_name, self.filters[side.name]):
+                result.filtered, result.done = why, True
+            elif theirs is None:
                 result.structure, result.done = [f"it is missing on {side.name}"], True
             elif why := rules.incomparable(ours, theirs):
                 result.structure = [*rules.structure_differences(ours, theirs, side.name), why]

@@ -11,10 +11,11 @@ free again. In between nobody could change it, so a faithful copy has the same v
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from slackwater.errors import OutsideError
-from slackwater.facts.compare import How, KeyValues, Proof, RowDifference
+from slackwater.facts.compare import Bounds, How, KeyValues, Proof, RowDifference
 from slackwater.operations.compare_sides import Meeting, Side
 from slackwater.outside import compare_sql, mysql_compare
 from slackwater.outside.mysql_compare import Reader
@@ -45,11 +46,18 @@ class Rows:
         self.meeting, self.other, self.ours, self.theirs = meeting, other, ours, theirs
         self._lockable = ours.table.lockable
 
-    async def settle(
-        self, after: KeyValues | None, to: KeyValues | None, *, prove: int
-    ) -> Settled:
-        """Look at the rows of a chunk until each is the same or proven not to be. At most `prove`
-        of them are proven. Raises CannotTell, Interrupted, OutsideError."""
+    async def settle(self, parts: Sequence[Bounds], *, prove: int) -> Settled:
+        """Look at the rows of those parts of a chunk until each is the same or proven not to be.
+        At most `prove` of them are proven. Raises CannotTell, Interrupted, OutsideError."""
+        settled = Settled()
+        for part in parts:
+            self.meeting.go_on()
+            await self._settle_part(*part, prove - len(settled.differences), settled)
+        return settled
+
+    async def _settle_part(
+        self, after: KeyValues | None, to: KeyValues | None, prove: int, settled: Settled
+    ) -> None:
         mine = await self.ours.rows(after, to)
         await self._reach()
         theirs = await self.theirs.rows(after, to)
@@ -64,19 +72,18 @@ class Rows:
             await self._reach()
             theirs = await self.theirs.these(keys)
             suspects = {k for k in keys if mine.get(k) != theirs.get(k)}
-        settled = Settled(rechecked=first - len(suspects))
-        ordered = sorted(suspects)
-        settled.unproven = len(ordered[prove:])
+        settled.rechecked += first - len(suspects)
+        ordered, prove = sorted(suspects), max(0, prove)
+        settled.unproven += len(ordered[prove:])
         seen: set[tuple[str, ...]] = set()
         for key in ordered[:prove]:
             await self._prove(key, settled, seen)
-        return settled
 
     async def _prove(
         self, key: KeyValues, settled: Settled, seen: set[tuple[str, ...]]
     ) -> None:
-        both = await (self._locked(key) if self._lockable else self._stable(key))
-        if both is None and self._lockable and not self.meeting.may_lock:
+        both = await self._locked(key) if self._locks else None
+        if both is None and not self._locks:  # not here, or, as was found just now, not for us
             both = await self._stable(key)
         shown = compare_sql.shown(self.ours.table, key)
         if both is None:

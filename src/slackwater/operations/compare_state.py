@@ -24,11 +24,13 @@ class Progress:
     def load(self) -> bool:
         """Take up what an earlier run left; False when there is nothing of these servers."""
         said = state_file.read(self.path)
-        if said is None or said.get("servers") != self.servers:
+        if said is None or sorted(said.get("servers", [])) != sorted(self.servers):
             return False
+        # After a switchover the reference is another one: what is finished stays, the rest begins.
+        same = said["servers"] == self.servers
         for name, table in said["tables"].items():
             self.results[name] = [TableResult.read(r) for r in table["results"]]
-            if table["after"] is not None:
+            if same and table["after"] is not None:
                 self.after[name] = tuple(table["after"])
         return True
 

@@ -57,8 +57,10 @@ class CopyData(Step[ServersWorld]):
     bytes_a_second: int = 0  # 0: no limit
     limit_s: ClassVar[float] = LONGEST_S  # every wait within it has a limit of its own
     no_undo: ClassVar[str] = (
-        "what is half copied is marked as that on the target, and thrown away by the next run"
+        "what was there is thrown away; the target is marked as a copy that was cut off, and stays "
+        "read-only; the next run makes it anew"
     )
+    stays: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

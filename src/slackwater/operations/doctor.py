@@ -1,25 +1,24 @@
-"""The doctor's rounds: look at this host and at the servers, and judge. Nothing is changed."""
+"""The doctor's round of this host: look at its processes, and judge. Nothing is changed.
+
+Without servers to ask (doctor_servers.py) neither their driver nor asyncio is loaded: that would
+take longer than the look.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import platform
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from slackwater.errors import OutsideError
 from slackwater.facts.doctor.finding import Finding, Sure, worst
-from slackwater.facts.doctor.host import HostSeen, same
-from slackwater.facts.doctor.server import Sample, ServerSeen
-from slackwater.facts.server import ServerAddress
-from slackwater.outside import mysql_doctor, processes, server_log
-from slackwater.outside.mysql_session import Session
+from slackwater.facts.doctor.host import HostSeen, Stranger, same
+from slackwater.outside import net_sockets, processes
 from slackwater.outside.processes import Known
 from slackwater.rules.doctor import host as host_rules
-from slackwater.rules.doctor import server as server_rules
-from slackwater.rules.doctor.causes import NOT_RUNNING
 
 BETWEEN_LOOKS_S = 0.25  # longer than a fork takes to become another program
+MOST_KNOCKS = 20
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,44 @@ class Diagnosis:
         return worst(self.findings)
 
 
-async def look_at_host(known: Known, pids: Collection[int] | None = None) -> HostSeen:
-    """Two looks, and what they agree on."""
-    first = await asyncio.to_thread(processes.scan, known, pids)
-    if not first.held:
+def look_at_host(
+    known: Known, pids: Collection[int] | None = None, *, knock: bool = True
+) -> HostSeen:
+    """What two looks agree on; one where there is nothing that a second could refute.
+
+    The second is at the processes that hold a connection. With `knock`, unknown addresses that
+    could be a database's are connected to, once each."""
+    first = processes.scan(known, pids)
+    if knock and first.strangers:
+        places, blind = knock_at(first.strangers)
+        if places:
+            known = replace(known, places=known.places | places)
+            first = processes.scan(known, pids)
+        first = replace(first, blind=(*first.blind, *blind))
+    if not host_rules.doubtful(first):
         return first
-    await asyncio.sleep(BETWEEN_LOOKS_S)
-    return same(first, await asyncio.to_thread(processes.scan, known, pids))
+    time.sleep(BETWEEN_LOOKS_S)
+    return same(first, processes.scan(known, first.processes))
+
+
+def knock_at(strangers: Sequence[Stranger]) -> tuple[frozenset[tuple[str, int]], list[str]]:
+    """Which of them greet as a MySQL server does, each asked in its own network; and what could
+    not be seen."""
+    from slackwater.outside import knock  # most looks meet no stranger
+
+    blind = [f"whether a database listens at {s}: {MOST_KNOCKS} others were asked"
+             for s in strangers[MOST_KNOCKS:]]
+    by_network: dict[str, list[Stranger]] = {}
+    for stranger in strangers[:MOST_KNOCKS]:
+        by_network.setdefault(net_sockets.network_of(stranger.pid), []).append(stranger)
+    found: set[tuple[str, int]] = set()
+    for network, there in by_network.items():
+        try:
+            found |= net_sockets.in_network(
+                network, there[0].pid, partial(knock.greeted, [(s.address, s.port) for s in there]))
+        except OSError as error:
+            blind += [f"whether a database listens at {s}: {error.strerror}" for s in there]
+    return frozenset(found), blind
 
 
 def of_host(seen: HostSeen) -> Diagnosis:
@@ -50,69 +80,6 @@ def of_host(seen: HostSeen) -> Diagnosis:
     looked = (f"host {seen.host}: {seen.looked_at} processes with {seen.descriptors} descriptors;"
               f" {len(seen.connections)} database connections in {holders} processes")
     return Diagnosis(host_rules.findings(seen), list(seen.blind), [looked])
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How servers are looked at: `since_s` is how old a trace may be to count."""
-
-    since_s: float = 3600.0
-    between_s: float = 1.0
-    limit_s: float = 5.0
-
-
-async def look_at_server(at: ServerAddress, asked: Asked) -> ServerSeen:
-    """Two samples of one server, its settings, and its log. Raises OutsideError."""
-    told = mysql_doctor.Told()
-    async with await Session.open(at, limit_s=asked.limit_s) as session:
-        samples = await mysql_doctor.two_samples(
-            session, told, asked.between_s, limit_s=asked.limit_s)
-        return await complete(session, told, samples, asked)
-
-
-async def complete(
-    session: Session, told: mysql_doctor.Told, samples: tuple[Sample, Sample], asked: Asked
-) -> ServerSeen:
-    """The rest of a look, when the samples are there: settings, KILLs, hosts, log, kernel."""
-    where, blind = session.at.where, told.blind
-    await mysql_doctor.ask(session, told, limit_s=asked.limit_s)
-    log = await asyncio.to_thread(
-        server_log.read, told.variables, told.log, asked.since_s, blind, where)
-    kernel: tuple[str, ...] = ()
-    if _is_here(told.variables):
-        kernel = server_log.kernel_kills(asked.since_s, blind)
-    return ServerSeen(
-        where, str(session.flavour), *samples, told.variables, asked.since_s, tuple(told.kills),
-        tuple(told.hosts), log, kernel, tuple(blind), told.error_summary)
-
-
-def _is_here(variables: Mapping[str, str]) -> bool:
-    return variables.get("hostname") == platform.node()
-
-
-async def of_server(at: ServerAddress, asked: Asked) -> Diagnosis:
-    """One server. One that cannot be asked is a finding, or a blind spot."""
-    try:
-        seen = await look_at_server(at, asked)
-    except OutsideError as error:
-        if error.refused:
-            down = Finding(NOT_RUNNING, Sure.LIKELY, at.where, (str(error),), "every new client")
-            return Diagnosis([down], [], [at.where])
-        return Diagnosis([], [f"{at.where}, by SQL: {error}"], [])
-    counted = f"two samples {seen.last.at - seen.first.at:.1f} s apart"
-    log = f", its log in {seen.log.source}" if seen.log.source else ""
-    return Diagnosis(server_rules.findings(seen), list(seen.blind),
-                     [f"{at.where}: {seen.flavour}, {counted}{log}"])
-
-
-async def all_of(
-    known: Known, pids: Collection[int] | None, servers: Collection[ServerAddress], asked: Asked
-) -> Diagnosis:
-    """This host and these servers, side by side."""
-    async with asyncio.TaskGroup() as group:
-        host = group.create_task(look_at_host(known, pids))
-        others = [group.create_task(of_server(at, asked)) for at in servers]
-    return together([of_host(host.result()), *(task.result() for task in others)])
 
 
 def together(parts: Collection[Diagnosis]) -> Diagnosis:

@@ -14,7 +14,8 @@ from slackwater.errors import UsageError
 from slackwater.facts.doctor.finding import Finding
 from slackwater.facts.doctor.host import shown
 from slackwater.facts.server import ServerAddress
-from slackwater.operations.doctor import Asked, Diagnosis, together
+from slackwater.operations.doctor import Diagnosis, together
+from slackwater.operations.doctor_servers import Asked
 from slackwater.operations.doctor_watch import Event, watch
 from slackwater.outside import processes, programs
 from slackwater.outside.processes import Known

@@ -13,7 +13,7 @@ from slackwater.facts.doctor.finding import Finding, Sure
 from slackwater.facts.doctor.host import HostSeen
 from slackwater.facts.doctor.server import Sample
 from slackwater.facts.server import ServerAddress
-from slackwater.operations.doctor import Asked, complete
+from slackwater.operations.doctor_servers import Asked, complete
 from slackwater.outside import mysql_doctor, processes
 from slackwater.outside.mysql_session import Session
 from slackwater.outside.processes import Known
@@ -140,7 +140,8 @@ async def _sample_all(watches: Sequence[ServerWatch]) -> None:
 async def _explain(loss: Loss, watches: Sequence[ServerWatch], host: str) -> Event:
     """Ask the servers why; one that is away is asked until it is back."""
     told: list[Finding] = []
-    for each in [w for w in watches if w.is_of(loss)] or watches:
+    its = [w for w in watches if w.is_of(loss)]
+    for each in its or watches:
         ends = clock.mono() + _BACK_LIMIT_S
         while True:
             try:
@@ -152,4 +153,4 @@ async def _explain(loss: Loss, watches: Sequence[ServerWatch], host: str) -> Eve
                                         (str(error),)))
                     break
                 await asyncio.sleep(SERVER_EVERY_S / 2)
-    return Event(loss.at, why(loss, told, host))
+    return Event(loss.at, why(loss, told, host, direct=bool(its)))

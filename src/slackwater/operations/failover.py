@@ -17,12 +17,12 @@ from slackwater.operations.after_failover import (
     TellMissing,
 )
 from slackwater.operations.balancer_file import file_active, install_checked, write_file
-from slackwater.operations.fence_old import FenceOld, stop_waiting
+from slackwater.operations.fence_old import NO_WAIT, FenceOld, stop_waiting
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.receive_rest import ApplyReceived, StopReceiving
 from slackwater.operations.reopen import PROMOTING, surely_read_only
 from slackwater.operations.switchover import SendClients
-from slackwater.outside import mysql_server, semi_sync
+from slackwater.outside import mysql_server
 from slackwater.outside.mysql_session import Session
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Plan, Seen, Step
@@ -206,13 +206,10 @@ class Promote(Step[PairWorld]):
         await mysql_server.set_read_only(session, False)
 
     async def _wait_for_no_replica(self, world: PairWorld) -> None:
-        """Its own replica was the old server, and a hung one still counts as connected: with
-        semi-sync each commit would wait for its word, ten seconds or for ever."""
-        session = await world.session(self.new)
-        found = await semi_sync.look(session)
-        if found and found.source:
+        """Since StopReceiving, unless somebody switched it on: a commit would wait for ever."""
+        await stop_waiting(world, self.new, await world.session(self.new))
+        if self.new in world.notes.get(NO_WAIT, []):
             world.figures["semi_sync_off"] = self.new
-            await stop_waiting(world, self.new, session)
 
     async def verify(self, world: PairWorld) -> Seen:
         server = world.servers[self.new]

@@ -7,6 +7,7 @@ import dataclasses
 
 from slackwater import clock
 from slackwater.errors import SlackwaterError
+from slackwater.facts.balancer import BalancerState
 from slackwater.facts.failover import BalancerView, FailoverSeen, Passive, Seen, Sight
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.operations.balancer_file import check_file
@@ -29,16 +30,20 @@ Statuses = tuple[ReplicaStatus, ...]
 async def sights(world: PairWorld) -> dict[str, Seen]:
     """Both servers from here; the sessions that answered are kept in the world."""
 
-    async def one(name: str) -> Seen:
+    async def one(name: str, limit_s: float) -> Seen:
         server = world.servers[name]
-        seen, session = await see(server.at, limit_s=LOOK_S)
+        seen, session = await see(server.at, limit_s=limit_s)
         if session is not None:
             server.control = session
+            world.unreachable.pop(name, None)
         else:
             world.unreachable[name] = str(seen)
         return seen
 
-    found = await asyncio.gather(*(one(n) for n in world.pair))
+    found = await asyncio.gather(*(one(n, LOOK_S) for n in world.pair))
+    if not any(seen.sight.alive for seen in found):
+        # Or a machine is so busy that nobody was quick enough: both get their time.
+        found = await asyncio.gather(*(one(n, PATIENT_S) for n in world.pair))
     return dict(zip(world.pair, found, strict=True))
 
 
@@ -49,11 +54,15 @@ async def look(
     hurry = asyncio.Event()
     views = asyncio.ensure_future(_balancers(world, hurry))
     early = asyncio.ensure_future(_early(world))
+    meanwhile: asyncio.Future[Passive | None] | None = None
     try:
         seen = await sights(world)
         if await _surely_dead(world, seen):
             hurry.set()
             early.cancel()
+            new = next(n for n, s in seen.items() if s.sight is Sight.READ_ONLY)
+            # Nothing more can come to it, so it need not be the last that is looked at.
+            meanwhile = asyncio.ensure_future(_passive(world, new, ()))
         replication = {} if hurry.is_set() else await early
         balancers = await views
         if any(s.sight is Sight.SERVES for s in seen.values()):
@@ -61,13 +70,15 @@ async def look(
     finally:
         for task in (views, early):
             task.cancel()
-        await asyncio.gather(views, early, return_exceptions=True)
+        await asyncio.gather(views, early, *([meanwhile] if meanwhile else []),
+                             return_exceptions=True)
     says = {n: b.state.active if b.state else None for n, b in balancers.items()}
     found = rules.roles(seen, says, to)
     if isinstance(found, list):
         return FailoverSeen(world.pair, seen, balancers), found
     _, new = found
-    passive = await _passive(world, new, replication.get(new, ()))
+    passive = meanwhile.result() if meanwhile else await _passive(
+        world, new, replication.get(new, ()))
     unseen = world.unreachable.get(new, "")
     return FailoverSeen(world.pair, seen, balancers, passive, unseen), found
 
@@ -128,18 +139,23 @@ async def _balancers(world: PairWorld, hurry: asyncio.Event) -> dict[str, Balanc
 
 
 async def _balancer(world: PairWorld, name: str, hurry: asyncio.Event) -> BalancerView:
+    (state, lacks), behind, (file_active, of_file) = await asyncio.gather(
+        _obedient(world, name), _behind_soon(world, name, hurry), _file(world, name)
+    )
+    if state is None:
+        return BalancerView(None, lacks=tuple(lacks))
+    return BalancerView(state, behind, file_active, (*lacks, *of_file))
+
+
+async def _obedient(world: PairWorld, name: str) -> tuple[BalancerState | None, list[str]]:
+    """What it does now, and why it would not do what it is told."""
     balancer = world.balancers[name]
     try:
-        state = await balancer.look()
-        lacks = await balancer.obeys()
+        return await balancer.look(), await balancer.obeys()
     except SlackwaterError as error:
-        return BalancerView(None, lacks=(
+        return None, [
             f"{error}: it might send clients to the old server when that wakes up; mend it, or "
-            f"take it out of [pairs.{world.name}] if it is gone for good",))
-    behind, (file_active, of_file) = await asyncio.gather(
-        _behind_soon(world, name, hurry), _file(world, name)
-    )
-    return BalancerView(state, behind, file_active, (*lacks, *of_file))
+            f"take it out of [pairs.{world.name}] if it is gone for good"]
 
 
 async def _patiently(

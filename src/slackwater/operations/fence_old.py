@@ -62,6 +62,7 @@ class FenceOld(Step[PairWorld]):
     async def undo(self, world: PairWorld) -> None:
         if world.notes.get("was writable"):
             await reopen_old(world, self.old, self.new)
+            await wait_again(world, self.old)
 
 
 def tell(world: PairWorld, how: str) -> None:
@@ -77,12 +78,15 @@ def answering(world: PairWorld, name: str) -> Session | None:
     return next(usable, None)
 
 
-async def close_for_good(world: PairWorld, name: str, session: Session) -> None:
-    """Read-only, and no client's session left. Raises OutsideError."""
+async def close_for_good(
+    world: PairWorld, name: str, session: Session, *, limit_s: float = CLOSE_LIMIT_S
+) -> None:
+    """Read-only, and no client's session left. `limit_s`: for its read_only to take effect, which
+    waits for commits under way. Raises OutsideError."""
     await _end_clients(world, name, session)  # whom its read_only would wait for
     # Nor for commits that wait for a replica's word, which no longer comes: their clients are gone.
     await stop_waiting(world, name, session)
-    await mysql_server.set_read_only(session, True, limit_s=CLOSE_LIMIT_S)
+    await mysql_server.set_read_only(session, True, limit_s=limit_s)
     await _end_clients(world, name, session)
 
 
@@ -92,6 +96,14 @@ async def stop_waiting(world: PairWorld, name: str, session: Session) -> None:
     if found and found.source:
         world.note(NO_WAIT, sorted({*world.notes.get(NO_WAIT, []), name}))
         await semi_sync.set_source(session, False, limit_s=CLOSE_LIMIT_S)
+
+
+async def wait_again(world: PairWorld, name: str) -> None:
+    """Undo `stop_waiting` of this operation, if it did anything."""
+    names: list[str] = world.notes.get(NO_WAIT, [])
+    if name in names:
+        await semi_sync.set_source(await world.session(name), True)
+        world.note(NO_WAIT, [n for n in names if n != name])
 
 
 async def _end_clients(world: PairWorld, name: str, session: Session) -> None:

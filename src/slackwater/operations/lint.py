@@ -29,7 +29,7 @@ from slackwater.facts.alter_table import TableSize
 from slackwater.operations.lint_scratch import Scratch, scratch
 from slackwater.outside import mysql_schema
 from slackwater.outside.mysql_session import MysqlError, Session
-from slackwater.rules.alter import advice, statements
+from slackwater.rules.alter import advice, programs, statements
 from slackwater.rules.alter.cost import Cost, cost
 from slackwater.rules.alter.judge import conflicts, judge, modes
 from slackwater.rules.alter.verdict import Finding, Level, Note
@@ -125,7 +125,20 @@ async def lint(
             for each in done:
                 await _run(place, each, database, links, sizes)
             _put_back(done, links)
+        await _stored_code(session, database, done)
     return _report(database, session.at.name, links, done)
+
+
+async def _stored_code(session: Session, database: str, done: list[Linted]) -> None:
+    """Code that names a column which goes; not that which the file itself drops."""
+    changes = [c for d in done for c in d.changes]
+    if not programs.goes(changes):
+        return
+    gone = {c.name for c in changes if c.kind is Kind.TRIGGER_DROPPED}
+    code = [p for p in await mysql_schema.stored_programs(session, database)
+            if p.kind != "trigger" or p.name not in gone]
+    for each in done:
+        each.findings += programs.may_use(each.changes, code)
 
 
 async def _clone(

@@ -40,21 +40,27 @@ async def database_of(session: Session, asked: str | None) -> str:
     return there[0]
 
 
+async def active_and_passive(world: PairWorld, title: str) -> tuple[str, str]:
+    """Connect, and tell which server is which. Raises Refused(title) when that is not known."""
+    await world.connect()
+    missing = [f"{n}: {world.unreachable[n]}" for n in world.pair if n in world.unreachable]
+    if missing:
+        raise Refused(title, missing)
+    writable = [n for n in world.pair
+                if await mysql_server.is_writable(await world.session(n))]
+    if len(writable) != 1:
+        raise Refused(title, ["which server is passive is not known: "
+                                      f"{' and '.join(writable) or 'none'} accepts writes"])
+    active = writable[0]
+    passive = world.pair[1] if active == world.pair[0] else world.pair[0]
+    return active, passive
+
+
 async def lint_pair(
     world: PairWorld, script: list[Statement], database: str | None
 ) -> LintReport:
     """Lint on the passive of a connected pair. Raises Refused when no server is known to be it."""
-    await world.connect()
-    missing = [f"{n}: {world.unreachable[n]}" for n in world.pair if n in world.unreachable]
-    if missing:
-        raise Refused("cannot lint", missing)
-    writable = [n for n in world.pair
-                if await mysql_server.is_writable(await world.session(n))]
-    if len(writable) != 1:
-        raise Refused("cannot lint", ["which server is passive is not known: "
-                                      f"{' and '.join(writable) or 'none'} accepts writes"])
-    active = writable[0]
-    passive = world.pair[1] if active == world.pair[0] else world.pair[0]
+    active, passive = await active_and_passive(world, "cannot lint")
     links = PairSettings(first=await settings_of(await world.session(passive)),
                          other=await settings_of(await world.session(active)))
     session = await world.servers[passive].fresh()

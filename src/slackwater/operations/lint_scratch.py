@@ -2,7 +2,7 @@
 
 What a killed process leaves is small and read-only still: an empty schema, and on MySQL
 super_read_only off while read_only is on. A file in the state directory says so before it is done;
-the next run puts both right.
+`recover`, or the next run, puts both right.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slackwater.errors import OutsideError, Refused
-from slackwater.outside import mysql_schema, state_file
+from slackwater.outside import mysql_schema, mysql_server, state_file
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_schema import PREFIX
 from slackwater.outside.mysql_session import MysqlError, Session
 
 _LOCK = "slackwater lint"
+# Not "= 1": the server may have become the active one meanwhile, and would be closed to clients.
+_CLOSE = "SET GLOBAL super_read_only = @@GLOBAL.read_only"
 
 
 @dataclass
@@ -60,6 +62,35 @@ async def scratch(session: Session, notes: Path | None) -> AsyncIterator[Scratch
         await _clean_up(session, name, was_on=was_on, notes=notes)
 
 
+async def left_by_killed(session: Session, notes: Path) -> str:
+    """What a linter that was killed has left on this server, in words; "" for nothing, or while a
+    linter is at work there."""
+    if await mysql_server.lock_owner(session, _LOCK) is not None:
+        return ""
+    schemas = await mysql_schema.without_owner(session)
+    found = ["super_read_only off"] if _noted(notes) else []
+    return " and ".join(found + [f"the schema {s}" for s in schemas])
+
+
+async def put_back(session: Session, notes: Path) -> bool:
+    """Take away what a killed linter has left. `session`: one of its own, to be closed afterwards.
+    False: a linter is at work there, and does it by itself."""
+    if not int(await session.value("SELECT GET_LOCK(%s, 1)", _LOCK, limit_s=5) or 0):
+        return False
+    await mysql_schema.privately(session)
+    was_on = await _super_read_only(session) or _noted(notes)
+    try:
+        for left in await mysql_schema.left_behind(session):
+            if was_on:
+                await session.run("SET GLOBAL super_read_only = 0")
+            await mysql_schema.drop_scratch(session, left)
+    finally:
+        if was_on:
+            await session.run(_CLOSE)
+    notes.unlink(missing_ok=True)
+    return True
+
+
 def _not_allowed(session: Session, error: MysqlError) -> Refused:
     return Refused(f"cannot lint on {session.at.name}", [str(error)],
                    hint="docs/howto/lint.md lists the grants that it takes")
@@ -89,7 +120,7 @@ async def _clean_up(session: Session, name: str, *, was_on: bool, notes: Path | 
                 await mysql_schema.drop_scratch(link, name)
         finally:
             if was_on:
-                await link.run("SET GLOBAL super_read_only = 1")
+                await link.run(_CLOSE)
             if notes is not None:
                 notes.unlink(missing_ok=True)
         if own:

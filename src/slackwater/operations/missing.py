@@ -10,12 +10,14 @@ from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError
 from slackwater.facts import errant
 from slackwater.facts.binlog import Summary, Transaction, kept
+from slackwater.operations import heartbeat
+from slackwater.operations.fence_old import answering
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import binlog_tool, mysql_server, semi_sync
 from slackwater.outside.binlog_tool import Binlog
 from slackwater.outside.host import Host
 from slackwater.outside.mysql_dialect import dialect
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql_session import Session
 
 DIRECTORY = "lost"
 RECEIVED = "received"  # noted: what the new server has got from the old one
@@ -35,7 +37,7 @@ async def tell(world: PairWorld, old: str, new: str) -> dict[str, Any]:
     told: dict[str, Any] = {
         "received": received.get("gtids", ""),
         "received_from": f"{received.get('file', '')}:{received.get('position', 0)}",
-        "heartbeat": await _heartbeat(session),
+        **await _heartbeat(world, old, session, int(received.get("source_id") or 0)),
         "semi_sync": world.notes.get("semi-sync", False),
         "transactions": None,  # how many; None: nobody knows
         "saved": "",
@@ -152,14 +154,21 @@ def save(world: PairWorld, name: str, text: str) -> Path:
     return path
 
 
-async def _heartbeat(session: Session) -> str:
-    """The newest row of slackwater.heartbeat, where that table is; "" else."""
+async def _heartbeat(
+    world: PairWorld, old: str, session: Session, source_id: int
+) -> dict[str, Any]:
+    """The newest beat of the old server that arrived, in words and as data; "" where none did."""
     try:
-        rows = await session.rows("SELECT * FROM slackwater.heartbeat", limit_s=2)
-    except (MysqlError, OutsideError):
-        return ""
-    lines = [", ".join(f"{k}={v}" for k, v in row.items()) for row in rows]
-    return "; ".join(sorted(lines)[-4:])
+        found = await heartbeat.gap(session, source_id, answering(world, old))
+    except OutsideError:
+        return {"heartbeat": ""}
+    if found.last is None:
+        return {"heartbeat": ""}
+    return {
+        "heartbeat": f"of {clock.text(found.last.at)}: {found.describe()}",
+        "heartbeat_at": clock.text(found.last.at), "heartbeat_number": found.last.number,
+        "heartbeats_missing": found.missing_beats,
+    }
 
 
 def _unknown(world: PairWorld, old: str, why: str, told: dict[str, Any]) -> str:
@@ -168,7 +177,7 @@ def _unknown(world: PairWorld, old: str, why: str, told: dict[str, Any]) -> str:
     words = (f"what {old} committed between the last change that was received "
              f"({told['received'] or 'none'}, {told['received_from']}) and {until}")
     if told["heartbeat"]:
-        words += f"; the last heartbeat that was received: {told['heartbeat']}"
+        words += f"; the last heartbeat that was received is {told['heartbeat']}"
     if told["semi_sync"]:
         words = ("nothing that a client was told is committed: semi-synchronous replication was "
                  "on, unless it had fallen back; not acknowledged: " + words)

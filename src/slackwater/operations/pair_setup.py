@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from slackwater.errors import Refused, StepFailed
+from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.operations import pair_lock
 from slackwater.operations.copy_data import CopyData
 from slackwater.operations.pair_setup_follow import Detach, Follow
 from slackwater.operations.pair_setup_look import SetupWorld
 from slackwater.operations.pair_setup_prove import ProveReplication
+from slackwater.operations.pair_setup_semi import Semi
 from slackwater.outside import mysql_server
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan, Seen, Step
 from slackwater.rules.setup.data import Means, Target
 
 OPERATION = "pair-setup"
+AGAIN = ("the same `slackwater pair setup` again looks at what is there, and finishes it; "
+         "`slackwater recover` only undoes")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Asked:
     back_follows: bool  # the source replicates from it already
     tls: bool
     bytes_a_second: int = 0
+    semi: Semi | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Plain values that rebuild the plan after a crash."""
@@ -41,7 +46,8 @@ class Asked:
     def read(cls, arguments: Mapping[str, Any]) -> Asked:
         """From a journal."""
         targets = tuple(Target(**{**t, "means": Means(t["means"])}) for t in arguments["targets"])
-        return cls(**{**arguments, "targets": targets})
+        semi = arguments.get("semi")
+        return cls(**{**arguments, "targets": targets, "semi": semi and Semi.read(semi)})
 
 
 def plan(asked: Asked) -> Plan[Any]:
@@ -62,10 +68,12 @@ def plan(asked: Asked) -> Plan[Any]:
         steps.append(Follow(asked.source, asked.back, asked.tls, ring=True))
     steps += [SetRoles(asked.source, tuple(t.name for t in asked.targets)),
               ProveReplication(asked.source, tuple(t.name for t in asked.targets), asked.back)]
+    if asked.semi is not None:
+        steps += asked.semi.steps()
     others = ", ".join(t.name for t in asked.targets)
     ring = f", and {asked.source} from {asked.back}" if asked.back else ""
     title = f"set {asked.group} up: {others} replicate(s) from {asked.source}{ring}"
-    return Plan(OPERATION, title, tuple(steps), asked.arguments())
+    return Plan(OPERATION, title, tuple(steps), asked.arguments(), AGAIN)
 
 
 def plan_again(arguments: dict[str, Any]) -> Plan[Any]:
@@ -93,7 +101,8 @@ class LockServers(Step[SetupWorld]):
 
     async def undo(self, world: SetupWorld) -> None:
         for name in (self.source, *self.targets):
-            await pair_lock.release(world, name)
+            with contextlib.suppress(OutsideError):  # gone, and its lock with it
+                await pair_lock.release(world, name)
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,9 @@ class CloseTarget(Step[SetupWorld]):
         session = await world.session(self.target)
         if not await mysql_server.is_writable(session):
             return []
-        ours = {world.servers[self.target].at.user, world.config.accounts.slackwater.user}
+        # Who has not logged in yet will find a server that takes no writes.
+        ours = {world.servers[self.target].at.user, world.config.accounts.slackwater.user,
+                "unauthenticated user"}
         there = [s.who() for s in await mysql_server.client_sessions(
             session, world.own_ids(self.target)) if s.user not in ours]
         return [f"clients are connected to {self.target}, which takes writes now and will not any "
@@ -150,6 +161,7 @@ class SetRoles(Step[SetupWorld]):
     targets: tuple[str, ...]
     limit_s: ClassVar[float] = 40.0
     no_undo: ClassVar[str] = "the roles are those that were asked for"
+    stays: ClassVar[bool] = True
 
     async def do(self, world: SetupWorld) -> None:
         for name in self.targets:

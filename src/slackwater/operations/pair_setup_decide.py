@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slackwater.facts.setup import ServerSetup
-from slackwater.operations import copy_clone, pair_setup, pair_setup_prepare, restart
+from slackwater.operations import (
+    copy_clone,
+    pair_setup,
+    pair_setup_prepare,
+    pair_setup_semi,
+    restart,
+)
 from slackwater.operations.copy_data import CLONE, DUMP
 from slackwater.operations.pair_setup_look import SetupWorld, look, one
 from slackwater.plan.step import Plan
@@ -17,12 +23,14 @@ from slackwater.rules.setup.settings import Fault, How
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for on the command line."""
+    """What was asked for on the command line. `again`: whose data is copied anew in any case; they
+    are in `overwrite` too."""
 
     active: str | None = None
     overwrite: tuple[str, ...] = ()
     method: str = ""
     bytes_a_second: int = 0
+    again: tuple[str, ...] = ()
 
 
 @dataclass
@@ -112,7 +120,8 @@ async def _data(
     first = seen[source]
     for name in others:
         why_not = {CLONE: await copy_clone.why_not(world, source, name), DUMP: _no_dump(first)}
-        found = data.decide(seen[name], first, Ways(why_not), wish.overwrite, wish.method)
+        found = data.decide(seen[name], first, Ways(why_not), wish.overwrite, wish.method,
+                            again=name in wish.again)
         if isinstance(found, Target):
             choice.targets.append(found)
         else:
@@ -125,6 +134,7 @@ async def _data(
         back_follows=bool(back) and data.follows(first, seen[back]),
         tls=tls or (account is not None and account.require_tls),
         bytes_a_second=wish.bytes_a_second,
+        semi=await pair_setup_semi.wanted(world, world.group, seen, source),
     )
     choice.main = pair_setup.plan(asked)
     choice.title = choice.main.title

@@ -30,7 +30,8 @@ class Detach(Step[SetupWorld]):
     target: str
     source: str  # replicates from it, perhaps; "": nobody does
     limit_s: ClassVar[float] = 90.0
-    no_undo: ClassVar[str] = "it did not work, or it is made anew; the next run makes it"
+    no_undo: ClassVar[str] = "it replicates no more, and stays read-only, until the next run"
+    stays: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from slackwater.config import Config, host_port
-from slackwater.errors import StepFailed
 from slackwater.facts.setup import ServerSetup, settings_text
-from slackwater.operations.pair_setup import LockServers
+from slackwater.operations.pair_setup import AGAIN, LockServers
 from slackwater.operations.pair_setup_accounts import make_replication_account, replication_hosts
+from slackwater.operations.pair_setup_file import WriteSettings
 from slackwater.operations.pair_setup_look import SetupWorld
-from slackwater.outside import mysql_setup, option_file, secrets
+from slackwater.outside import mysql_setup, secrets
 from slackwater.outside.mysql_account import own_grants
 from slackwater.plan.step import Plan, Seen, Step
 from slackwater.rules.setup.settings import Fault, How, file_settings
@@ -92,7 +91,7 @@ def plan(asked: Asked) -> Plan[Any]:
         if change.now:
             steps.append(SetNow(change.server, change.now))
     title = f"prepare {', '.join(names)} for replication: accounts and settings"
-    return Plan(OPERATION, title, tuple(steps), asked.arguments())
+    return Plan(OPERATION, title, tuple(steps), asked.arguments(), AGAIN)
 
 
 def plan_again(arguments: dict[str, Any]) -> Plan[Any]:
@@ -128,6 +127,7 @@ class MakeAccounts(Step[SetupWorld]):
     server: str
     limit_s: ClassVar[float] = 60.0
     no_undo: ClassVar[str] = "an account that can do no more than replicate does no harm"
+    stays: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -159,51 +159,6 @@ class MakeAccounts(Step[SetupWorld]):
         wanted = {f"{account.user}@{h}" for h in
                   replication_hosts(world.config, world.group.servers)} if account else set()
         return Seen.DONE if wanted <= has else Seen.NOT_DONE
-
-
-@dataclass(frozen=True)
-class WriteSettings(Step[SetupWorld]):
-    """Write {path} on {server}, after the server itself has checked it"""
-
-    server: str
-    path: str
-    text: str
-    old: str | None
-    limit_s: ClassVar[float] = 60.0
-
-    @property
-    def name(self) -> str:
-        return f"WriteSettings.{self.server}"
-
-    async def precheck(self, world: SetupWorld) -> list[str]:
-        """Its directory may be written."""
-        directory = Path(self.path).parent
-        if not await world.hosts[self.server].may_write(directory):
-            return [f"{self.server}: cannot write in {directory}: run as a user that may, or give "
-                    f"servers.{self.server}.ssh a user that may"]
-        return []
-
-    async def do(self, world: SetupWorld) -> None:
-        host, session = world.hosts[self.server], await world.session(self.server)
-        found = await mysql_setup.variables(session)
-        why = await option_file.why_not(host, Path(self.path).parent, self.text, found,
-                                        mariadb=session.flavour.mariadb)
-        if why:
-            raise StepFailed(f"{self.server} would not start with these settings: {why}")
-        await host.replace(Path(self.path), self.text)
-
-    async def verify(self, world: SetupWorld) -> Seen:
-        host, path = world.hosts[self.server], Path(self.path)
-        if not await host.exists(path):
-            return Seen.NOT_DONE
-        return Seen.DONE if await host.read(path) == self.text else Seen.NOT_DONE
-
-    async def undo(self, world: SetupWorld) -> None:
-        host, path = world.hosts[self.server], Path(self.path)
-        if self.old is None:
-            await host.remove(path)
-        elif await host.read(path) != self.old:
-            await host.replace(path, self.old)
 
 
 @dataclass(frozen=True)

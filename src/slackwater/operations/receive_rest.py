@@ -8,7 +8,7 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.operations import missing
-from slackwater.operations.fence_old import answering
+from slackwater.operations.fence_old import answering, stop_waiting, wait_again
 from slackwater.operations.missing import RECEIVED
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import surely_read_only
@@ -30,6 +30,9 @@ class StopReceiving(Step[PairWorld]):
 
     async def do(self, world: PairWorld) -> None:
         session = await world.session(self.new)
+        # Its own replica is the old server, and a hung one still counts as connected: with
+        # semi-sync even what it applies would wait for that one's word, for ever.
+        await stop_waiting(world, self.new, session)
         world.figures["complete"] = await self._took_all(world)
         await missing.note_semi_sync(world, self.new)
         await semi_sync.stop_receiving(session)
@@ -65,6 +68,7 @@ class StopReceiving(Step[PairWorld]):
     async def undo(self, world: PairWorld) -> None:
         await surely_read_only(world, self.new)
         await mysql_server.start_replica(await world.session(self.new))
+        await wait_again(world, self.new)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from slackwater import clock
 from slackwater.config import host_port
 from slackwater.errors import Refused, StepFailed
 from slackwater.facts.failover import PARKED_PORT
@@ -20,8 +21,10 @@ from slackwater.plan import journal
 from slackwater.plan.step import Plan, Seen, Step
 from slackwater.plan.wait import wait_until
 
+CLOSE = "rejoin-close"
 STAYS = "it does what a passive server does; there is nothing to go back to"
 BACK_LIMIT_S = 20.0
+CLOSE_LIMIT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,32 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
 
 def plan_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
     """The plan of a journal, from its `arguments`."""
+    return plan(*_read(arguments))
+
+
+def close_plan(pair: str, asked: Asked) -> Plan[PairWorld]:
+    """What comes before the data of the old server is copied anew."""
+    old, new = asked.old, asked.new
+    return Plan(
+        CLOSE,
+        f"close {old} of pair {pair}, and save what it has of its own",
+        (LockPair(old, new), CloseReturned(old, new), SaveOwn(old, new)),
+        asked.arguments(pair),
+        onward="`slackwater pair rejoin --copy-again` again goes on with it",
+    )
+
+
+def close_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
+    """The same, of a journal."""
+    return close_plan(*_read(arguments))
+
+
+def _read(arguments: dict[str, Any]) -> tuple[str, Asked]:
     values = dict(arguments)
     pair = values.pop("pair")
     values["balancers"] = tuple(values["balancers"])
     values["replicas"] = tuple(values["replicas"])
-    return plan(pair, Asked(**values))
+    return pair, Asked(**values)
 
 
 @dataclass(frozen=True)
@@ -100,10 +124,13 @@ class CloseReturned(Step[PairWorld]):
     old: str
     new: str
     no_undo: ClassVar[str] = "two servers that accept writes are never wanted"
-    limit_s: ClassVar[float] = 10.0
+    stays: ClassVar[bool] = True
+    limit_s: ClassVar[float] = CLOSE_LIMIT_S + 10.0
 
     async def do(self, world: PairWorld) -> None:
-        await close_for_good(world, self.old, await world.session(self.old))
+        # Nobody waits for it here, and it may have just woken up with much to finish.
+        session = await world.session(self.old)
+        await close_for_good(world, self.old, session, limit_s=CLOSE_LIMIT_S)
 
     async def verify(self, world: PairWorld) -> Seen:
         session = await world.session(self.old)
@@ -131,10 +158,35 @@ class NothingOfItsOwn(Step[PairWorld]):
         return Seen.NOT_DONE if more else Seen.DONE
 
 
+@dataclass(frozen=True)
+class SaveOwn(Step[PairWorld]):
+    """Save what {old} has and {new} never had, before its data is thrown away"""
+
+    old: str
+    new: str
+    no_undo: ClassVar[str] = "it only reads, and saves what it found"
+    limit_s: ClassVar[float] = 300.0
+
+    async def do(self, world: PairWorld) -> Seen:
+        if more := await own_transactions.extra(world, self.old, self.new):
+            told = await own_transactions.show(world, self.old, self.new, more, keep=True)
+            world.figures["extra"] = told
+            world.tell({"at": clock.unix(), "event": "told", "text": told["words"]})
+            if not told["saved"]:
+                raise StepFailed(
+                    f"{told['words']}, so its data is not thrown away",
+                    hint=f"keep its binary logs yourself, and have {self.old} forget them (RESET "
+                         "MASTER; RESET BINARY LOGS AND GTIDS since MySQL 8.2); then again")
+        return Seen.DONE  # it is in the file
+
+    async def verify(self, world: PairWorld) -> Seen:
+        return Seen.NOT_DONE  # cheap to do again
+
+
 def copy_again(old: str) -> str:
     """What leads on for a server that has transactions of its own."""
     return (f"look at them, bring over by hand what you want to keep, then copy the data of {old} "
-            f"anew: `slackwater pair setup --overwrite {old}`")
+            "anew: `slackwater pair rejoin --copy-again`")
 
 
 @dataclass(frozen=True)

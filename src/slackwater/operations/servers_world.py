@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Protocol
 
 from slackwater.config import Config, host_port
 from slackwater.errors import OutsideError, SlackwaterError
 from slackwater.facts.server import ServerAddress
+from slackwater.operations.world import World
 from slackwater.outside import mysql_server
 from slackwater.outside.mysql_session import Session
-from slackwater.plan.journal import Journal
 
 CONNECT_LIMIT_S = 3.0
 # A server whose operator is gone frees our locks after this long, whatever happened to us.
@@ -76,13 +76,13 @@ class Server:
         self.lock = self.spare = self.control = None
 
 
-class ServersWorld:
+class ServersWorld(World):
     """What steps act on: some servers. `name` is what is locked: a pair, or one server."""
 
     def __init__(
         self, config: Config, name: str, servers: Iterable[str], *, as_admin: bool = False
     ) -> None:
-        self.config, self.name = config, name
+        super().__init__(config, name)
         self.limits = config.limits
         password = "" if as_admin else config.password()
         self.servers = {
@@ -90,11 +90,7 @@ class ServersWorld:
                       else server_address(config, s, password))
             for s in servers
         }
-        self.figures: dict[str, Any] = {}
-        self.notes: dict[str, Any] = {}
-        self.journal: Journal | None = None
         self.unreachable: dict[str, str] = {}
-        self.tell: Callable[[dict[str, Any]], None] = lambda event: None  # to who watches
 
     async def connect(self) -> None:
         """Reach every server; those that cannot be reached are noted, not raised."""
@@ -111,12 +107,6 @@ class ServersWorld:
     async def close(self) -> None:
         """Give everything back; never raises, never takes long."""
         await close_all(self.servers.values())
-
-    def note(self, key: str, value: Any) -> None:
-        """Remember something for those who undo or finish, also after a crash."""
-        self.notes[key] = value
-        if self.journal is not None:
-            self.journal.write("noted", key=key, value=value)
 
     def own_ids(self, server: str) -> set[int]:
         """Ids of the sessions on a server that are ours."""

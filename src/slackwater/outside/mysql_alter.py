@@ -176,7 +176,9 @@ async def lift_super_read_only(session: Session) -> None:
 
 
 async def put_super_read_only(session: Session) -> None:
-    """Switch it on again; it waits for commits under way, at most a few seconds."""
+    """Switch it on again where read_only is still on: never close a server that has become the
+    active one. It waits for commits under way, at most a few seconds."""
     await session.many(
-        "SET SESSION lock_wait_timeout = 3;SET GLOBAL super_read_only = 1", limit_s=15
+        "SET SESSION lock_wait_timeout = 3;SET GLOBAL super_read_only = @@GLOBAL.read_only",
+        limit_s=15,
     )

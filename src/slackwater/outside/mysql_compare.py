@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from slackwater.errors import OutsideError
 from slackwater.facts import gtid
-from slackwater.facts.compare import Digest, Hash, KeyValues
+from slackwater.facts.compare import Bounds, Digest, Hash, KeyValues
 from slackwater.facts.gtid import MariadbGtids, MysqlGtids
 from slackwater.facts.tables import Table
 from slackwater.outside import compare_sql as sql
@@ -119,6 +119,18 @@ async def wait_applied(session: Session, text: str, *, limit_s: float) -> bool:
     return done is not None and int(done) == 0
 
 
+async def binlog_filters(session: Session, *, limit_s: float = 5.0) -> list[tuple[str, str]]:
+    """What this server leaves out of its binary log, as SHOW MASTER STATUS has it."""
+    try:
+        rows = await session.rows(dialect(session.flavour).binlog_status, limit_s=limit_s)
+    except MysqlError as error:
+        if denied(error):
+            return []
+        raise
+    names = ("Binlog_Do_DB", "Binlog_Ignore_DB")
+    return [(n, str(row[n])) for row in rows for n in names if row.get(n)]
+
+
 # --- chunks and rows ---------------------------------------------------------------------------
 
 
@@ -140,29 +152,32 @@ class Reader:
         """The same in another session of the same server."""
         return Reader(session, self.table, self._how, self.values, limit_s=self.limit_s)
 
-    async def end_of_chunk(self, after: KeyValues | None, rows: int) -> KeyValues | None:
-        """The key of the last row of a chunk that begins behind `after`; None: it is the last."""
+    async def end_of_chunk(
+        self, after: KeyValues | None, rows: int, to: KeyValues | None = None
+    ) -> KeyValues | None:
+        """The key of the last row of a chunk that begins behind `after`; None: there are fewer rows
+        up to `to`, or to the end of the table."""
         found = await self.session.rows(
             f"SELECT {','.join(self._keys)} FROM {sql.source_of(self.table)}"
-            f" WHERE {sql.inside(self.table, after, None)}"
+            f" WHERE {sql.inside(self.table, after, to)}"
             f" ORDER BY {sql.order(self.table)} LIMIT {rows - 1},1",
             limit_s=self.limit_s,
         )
         return self._key(found[0]) if found else None
 
-    async def chunk(self, after: KeyValues | None, to: KeyValues | None) -> Digest:
-        """The digest of a chunk."""
-        found = await self.session.rows(self._chunk(after, to), limit_s=self.limit_s)
-        return Digest(int(found[0]["n"]), int(found[0]["d"]))
+    async def chunks(self, bounds: Sequence[Bounds]) -> list[Digest]:
+        """The digests of several chunks, in one round trip."""
+        results = await self.session.many(self._packet(bounds), limit_s=self.limit_s)
+        return _digests(results)
 
-    async def chunk_then_position(
-        self, after: KeyValues | None, to: KeyValues | None
-    ) -> tuple[Digest, str]:
-        """The digest, and a position at which a replica has all that went into it."""
-        packet = f"{self._chunk(after, to)};{dialect(self.session.flavour).visible}"
+    async def chunks_then_position(self, bounds: Sequence[Bounds]) -> tuple[list[Digest], str]:
+        """The digests, and a position at which a replica has all that went into them."""
+        packet = f"{self._packet(bounds)};{dialect(self.session.flavour).visible}"
         results = await self.session.many(packet, limit_s=self.limit_s)
-        row = results[0][0]
-        return Digest(int(row["n"]), int(row["d"])), _visible(self.session, results)
+        return _digests(results[: len(bounds)]), _visible(self.session, results)
+
+    def _packet(self, bounds: Sequence[Bounds]) -> str:
+        return ";".join(self._chunk(after, to) for after, to in bounds)
 
     def _chunk(self, after: KeyValues | None, to: KeyValues | None) -> str:
         return (
@@ -230,6 +245,10 @@ class Reader:
             limit_s=self.limit_s,
         )
         return {str(row["h"]): int(row["n"]) for row in found}
+
+
+def _digests(results: list[list[Row]]) -> list[Digest]:
+    return [Digest(int(rows[0]["n"]), int(rows[0]["d"])) for rows in results]
 
 
 async def begin_hold(session: Session, *, limit_s: float = 5.0) -> None:

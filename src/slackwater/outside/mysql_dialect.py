@@ -447,3 +447,30 @@ _NO_TRANSACTION = (
 def _parts(ids: Sequence[int]) -> list[list[int]]:
     whole = [int(i) for i in ids]
     return [whole[at : at + LOOKED_AT_ONCE] for at in range(0, len(whole), LOOKED_AT_ONCE)]
+
+
+@dataclass(frozen=True)
+class SkippingReplica:
+    """The words for a replica by file and position that skips what it cannot apply."""
+
+    follow: str  # arguments: port, user, password, file, position; on this machine
+    wait: str  # arguments: file, position, seconds; NULL when the applier stops
+    skip: str
+
+
+def skipping_replica(flavour: Flavour) -> SkippingReplica:
+    """Of this flavour; its server has no GTIDs and one applier."""
+    new = flavour.min_mysql(8, 0, 26)
+    if flavour.mariadb:
+        verb, word, tail = "CHANGE MASTER TO", "MASTER", ", MASTER_USE_GTID=no"
+    elif new:
+        verb, word = "CHANGE REPLICATION SOURCE TO", "SOURCE"
+        tail = ", GET_SOURCE_PUBLIC_KEY=1, SOURCE_AUTO_POSITION=0"
+    else:
+        verb, word, tail = "CHANGE MASTER TO", "MASTER", ", MASTER_AUTO_POSITION=0"
+    return SkippingReplica(
+        f"{verb} {word}_HOST='127.0.0.1', {word}_PORT=%s, {word}_USER=%s, {word}_PASSWORD=%s,"
+        f" {word}_LOG_FILE=%s, {word}_LOG_POS=%s{tail}",
+        f"SELECT {word}_POS_WAIT(%s, %s, %s)",
+        f"SET GLOBAL sql_{'replica' if new else 'slave'}_skip_counter = 1",
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from slackwater.facts.alter_program import StoredProgram
 from slackwater.facts.alter_table import COUNTER, SchemaRows, TableDef, TableSize, tables
 from slackwater.outside.mysql_session import MysqlError, Row, Session
 
@@ -156,14 +157,20 @@ async def privately(session: Session, *, limit_s: float = 5.0) -> str:
 
 async def left_behind(session: Session, *, limit_s: float = 10.0) -> list[str]:
     """Scratch schemas whose owner is dead. Their locks are ours now."""
+    return [name for name in await _scratches(session, limit_s)
+            if int(await session.value("SELECT GET_LOCK(%s, 0)", name, limit_s=limit_s) or 0)]
+
+
+async def without_owner(session: Session, *, limit_s: float = 10.0) -> list[str]:
+    """Scratch schemas whose owner is dead; it only looks."""
+    return [name for name in await _scratches(session, limit_s)
+            if int(await session.value("SELECT IS_FREE_LOCK(%s)", name, limit_s=limit_s) or 0)]
+
+
+async def _scratches(session: Session, limit_s: float) -> list[str]:
     like = PREFIX.replace("_", r"\_") + "%"
     rows = await session.rows(f"SHOW DATABASES LIKE '{like}'", limit_s=limit_s)
-    found = []
-    for row in rows:
-        name = str(next(iter(row.values())))
-        if int(await session.value("SELECT GET_LOCK(%s, 0)", name, limit_s=limit_s) or 0):
-            found.append(name)
-    return found
+    return [str(next(iter(row.values()))) for row in rows]
 
 
 async def create_scratch(session: Session, name: str, *, limit_s: float = 10.0) -> None:
@@ -210,6 +217,31 @@ async def _triggers(session: Session, schema: str, wanted: set[str], limit_s: fl
         " ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER",
         schema, limit_s=limit_s)
     return [r for r in found if str(r["EVENT_OBJECT_TABLE"]).lower() in wanted]
+
+
+async def stored_programs(
+    session: Session, schema: str, *, limit_s: float = STATEMENT_LIMIT_S
+) -> list[StoredProgram]:
+    """Everything in a schema that has code, as far as this account is shown it."""
+    asked = (
+        "SELECT 'view' AS K, TABLE_NAME AS N, '' AS T, VIEW_DEFINITION AS D FROM"
+        " information_schema.VIEWS WHERE TABLE_SCHEMA = %s",
+        "SELECT 'trigger' AS K, TRIGGER_NAME AS N, EVENT_OBJECT_TABLE AS T, ACTION_STATEMENT AS D"
+        " FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s",
+        "SELECT LOWER(ROUTINE_TYPE) AS K, ROUTINE_NAME AS N, '' AS T, ROUTINE_DEFINITION AS D FROM"
+        " information_schema.ROUTINES WHERE ROUTINE_SCHEMA = %s",
+        "SELECT 'event' AS K, EVENT_NAME AS N, '' AS T, EVENT_DEFINITION AS D FROM"
+        " information_schema.EVENTS WHERE EVENT_SCHEMA = %s",
+    )
+    found = []
+    for sql in asked:
+        rows = await session.rows(f"{sql} ORDER BY 2", schema, limit_s=limit_s)
+        found += [StoredProgram(*(_text(r[k]) for k in "KNTD")) for r in rows]
+    return found
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
 
 
 async def try_statement(

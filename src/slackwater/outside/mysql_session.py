@@ -285,9 +285,12 @@ def _tls(at: ServerAddress) -> ssl.SSLContext | None:
     return _tls_context(at.ca)
 
 
-@functools.cache  # making one takes some 20 ms
+@functools.cache
 def _tls_context(ca: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca or None)
+    # Without an authority none is asked, and reading the system's would take some 20 ms.
+    context = (
+        ssl.create_default_context(cafile=ca) if ca else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    )
     # Servers make their own certificates, without host names: an authority is what can be checked.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED if ca else ssl.CERT_NONE

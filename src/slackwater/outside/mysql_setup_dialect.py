@@ -25,6 +25,13 @@ class SetupDialect:
     users: str  # rows: USER, HOST, ROLE (1 for MariaDB's roles)
     print_hashes: str  # statement that makes SHOW CREATE USER give hashes as text, or ""
     clones: bool  # has MySQL's clone plugin
+    # Semi-synchronous replication: what settings begin with, as a source and as a replica; and the
+    # plugins that they need, with their files (none where it is built in).
+    semi_sync: tuple[str, str]
+    semi_sync_plugins: tuple[tuple[str, str], ...]
+    # After a crash such a server, when its file says that it gives word to others, cuts off its
+    # binary log what nobody gave word for, although its replica may have it (MDEV-21117).
+    semi_sync_cuts: bool
     snapshot_lock: LockKind  # under which several sessions begin the same snapshot
 
     def seed(self, executed: str, logged: str) -> tuple[str, ...]:
@@ -61,6 +68,7 @@ class SetupDialect:
 def setup_dialect(flavour: Flavour) -> SetupDialect:
     """The dialect of this flavour."""
     new = flavour.min_mysql(8, 2)
+    words = ("source", "replica") if flavour.min_mysql(8, 0, 26) else ("master", "slave")
     return SetupDialect(
         flavour=flavour,
         forget_binlog="RESET BINARY LOGS AND GTIDS" if new else "RESET MASTER",
@@ -75,6 +83,12 @@ def setup_dialect(flavour: Flavour) -> SetupDialect:
             "SET SESSION print_identified_with_as_hex = 1" if flavour.min_mysql(8, 0, 17) else ""
         ),
         clones=flavour.min_mysql(8, 0, 17),
+        semi_sync=(f"rpl_semi_sync_{words[0]}_", f"rpl_semi_sync_{words[1]}_"),
+        semi_sync_plugins=() if flavour.mariadb else tuple(
+            (f"rpl_semi_sync_{word}", f"semisync_{word}.so") for word in words),
+        # 10.11.19 and 11.8 were seen not to (MDEV-33465); of those between nothing is known here.
+        semi_sync_cuts=flavour.mariadb and (
+            (10, 6) <= flavour.version < (10, 11, 19) or (11,) <= flavour.version < (11, 8)),
         snapshot_lock=LockKind.COMMITS if flavour.mariadb else LockKind.TABLES,
     )
 

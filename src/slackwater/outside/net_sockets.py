@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from slackwater.facts.doctor import tables
 from slackwater.facts.doctor.host import CLOSE_WAIT, ESTABLISHED, LISTEN
 from slackwater.outside import sock_diag
 
+T = TypeVar("T")
 _STATES = 1 << ESTABLISHED | 1 << CLOSE_WAIT | 1 << LISTEN
 
 
@@ -35,16 +37,27 @@ def namespaces(pids: Iterable[int]) -> dict[str, int]:
     return found
 
 
+def network_of(pid: int) -> str:
+    """The name of a process's network namespace; "" when it is gone or not ours to see."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return ""
+
+
+def in_network(name: str, pid: int, ask: Callable[[], T]) -> T:
+    """Call `ask` in that network namespace, which is that of `pid`. Raises OSError."""
+    if name == os.readlink("/proc/self/ns/net"):
+        return ask()
+    return sock_diag.within(f"/proc/{pid}/ns/net", ask)
+
+
 def sockets(spaces: dict[str, int]) -> Sockets:
     """Ask each namespace once."""
     found = Sockets()
-    own = os.readlink("/proc/self/ns/net")
     for name, pid in spaces.items():
         try:
-            if name == own:
-                tcp, unix = _ask()
-            else:
-                tcp, unix = sock_diag.within(f"/proc/{pid}/ns/net", _ask)
+            tcp, unix = in_network(name, pid, _ask)
         except OSError as error:
             tcp, unix = _from_tables(pid, found.blind, name, error)
         found.tcp.update((s.inode, s) for s in tcp)

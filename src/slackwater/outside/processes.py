@@ -6,6 +6,7 @@ Nothing is sent to the processes, none is stopped or traced.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import pwd
 import re
@@ -25,15 +26,23 @@ from slackwater.facts.doctor.host import (
     Held,
     HostSeen,
     Process,
+    Stranger,
     shown,
 )
 from slackwater.outside.net_sockets import Sockets, namespaces, sockets
 
 PORTS = frozenset({3306, 33060})
+# Ports on which something else is at home, which needs no knock to be told from a database.
+OTHERS_PORTS = frozenset({
+    22, 25, 53, 80, 88, 110, 111, 143, 389, 443, 445, 465, 514, 587, 636, 873, 993, 995, 1433, 1521,
+    2049, 2379, 2380, 5432, 5671, 5672, 6379, 6443, 8080, 8443, 8500, 9042, 9092, 9200, 9300, 10250,
+    11211, 27017,
+})  # fmt: skip
 _SOCKET_NAME = re.compile(r"(mysql|maria|percona)[^/]*\.sock(et)?$|/mysqlx?\.sock")
 _PID_NAMESPACE = "pid:[4026531836]"  # that of the host itself, the same on every kernel
 _COMMAND_MAX = 300
 _PARENTS = 6
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class Known:
 
     ports: frozenset[int] = PORTS
     sockets: frozenset[str] = frozenset()
+    places: frozenset[tuple[str, int]] = frozenset()  # addresses that greeted as a server does
     # Connections of an earlier look. One that was reset is in no table any more, and a unix socket
     # whose server is gone does not tell whose it was; but a process may still hold it.
     earlier: Mapping[int, Connection] = field(default_factory=dict)
@@ -53,26 +63,43 @@ def scan(known: Known | None = None, pids: Collection[int] | None = None) -> Hos
     begun = time.monotonic()
     every = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     looked = sorted(every if pids is None else set(every) & set(pids))
-    found = sockets(namespaces(looked))
-    inodes = _connections(found, known, _listening(_servers(every), found))
-    held: list[Held] = []
+    spaces = namespaces(looked)
+    found = sockets(spaces)
+    owned: list[tuple[int, int, int]] = []  # pid, descriptor, inode
     descriptors = hidden = 0
+    candidates = _candidates(found)
     for pid in looked:
-        numbers = _descriptors(pid, inodes)
+        numbers = _descriptors(pid, candidates)
         if numbers is None:
             hidden += 1
             continue
-        count, mine = numbers
-        descriptors += count
-        held += [Held(pid, n, inode, _cloexec(pid, n)) for n, inode in mine]
+        descriptors += numbers[0]
+        owned += [(pid, n, inode) for n, inode in numbers[1]]
+    inodes = _connections(found, known, _listening(owned if pids is None else None, every, found))
+    held = [Held(pid, n, inode, _cloexec(pid, n)) for pid, n, inode in owned if inode in inodes]
+    if known.earlier:
+        held += _of_earlier(looked, set(inodes) - candidates)
     holders = {h.pid for h in held}
-    blind = [*found.blind, *_blind(hidden)]
     kept = {h.inode: inodes[h.inode] for h in held}
     ancestors: dict[int, tuple[int, str]] = {}
     return HostSeen(
         socket.gethostname(), kept, {pid: process(pid, ancestors) for pid in holders}, tuple(held),
-        tuple(blind), len(looked), descriptors, (time.monotonic() - begun) * 1000,
+        (*found.blind, *_blind(hidden)), len(looked), descriptors,
+        (time.monotonic() - begun) * 1000, _strangers(owned, found, inodes),
     )
+
+
+def _candidates(found: Sockets) -> set[int]:
+    """Sockets that could be a database's at either end: the others are not looked at again."""
+    return set(found.tcp) | {u.inode for u in found.unix.values() if u.peer or u.state == LISTEN}
+
+
+def _of_earlier(pids: Iterable[int], inodes: set[int]) -> list[Held]:
+    """Who holds connections of an earlier look that are in no table any more."""
+    if not inodes:
+        return []
+    return [Held(pid, n, inode, _cloexec(pid, n)) for pid in pids
+            for n, inode in (_descriptors(pid, inodes) or (0, []))[1]]
 
 
 def children(pid: int) -> set[int]:
@@ -104,11 +131,9 @@ def _blind(hidden: int) -> list[str]:
     return said
 
 
-def _servers(pids: Iterable[int]) -> list[int]:
-    return [pid for pid in pids if _is_server(pid, _read(pid, "comm").strip())]
-
-
-def _is_server(pid: int, name: str) -> bool:
+def is_server(pid: int) -> bool:
+    """Whether this process is a database server."""
+    name = _read(pid, "comm").strip()
     if not name.startswith("ld-"):
         return name in SERVER_NAMES
     # A loader with the server as its argument, as for versions beside the system's own.
@@ -116,18 +141,44 @@ def _is_server(pid: int, name: str) -> bool:
                for word in _read(pid, "cmdline").split("\0")[:6])
 
 
-def _listening(servers: Iterable[int], found: Sockets) -> Known:
-    """Where the servers of this host listen."""
-    ports, paths = set(), set()
+def _listening(
+    owned: Iterable[tuple[int, int, int]] | None, every: Iterable[int], found: Sockets
+) -> Known:
+    """Where the servers of this host listen. `owned`: the descriptors of all processes; where
+    only some were looked at, the servers are searched for."""
     listens = {s.inode for s in found.tcp.values() if s.state == LISTEN}
     listens |= {s.inode for s in found.unix.values() if s.state == LISTEN}
-    for pid in servers:
-        for _, inode in (_descriptors(pid, listens) or (0, []))[1]:
-            if inode in found.tcp:
-                ports.add(found.tcp[inode].local[1])
-            else:
-                paths.add(found.unix[inode].name)
-    return Known(frozenset(ports), frozenset(paths))
+    if owned is None:
+        theirs = {inode for pid in every if is_server(pid)
+                  for _, inode in (_descriptors(pid, listens) or (0, []))[1]}
+    else:
+        by_pid: dict[int, set[int]] = {}
+        for pid, _, inode in owned:
+            if inode in listens:
+                by_pid.setdefault(pid, set()).add(inode)
+        theirs = {inode for pid, mine in by_pid.items() if is_server(pid) for inode in mine}
+    return Known(frozenset(found.tcp[i].local[1] for i in theirs if i in found.tcp),
+                 frozenset(found.unix[i].name for i in theirs if i in found.unix))
+
+
+def _strangers(
+    owned: Iterable[tuple[int, int, int]], found: Sockets, inodes: Collection[int]
+) -> tuple[Stranger, ...]:
+    """Where clients are connected that nobody is known to listen: one for each address."""
+    listens = {s.local[1] for s in found.tcp.values() if s.state == LISTEN}
+    by_place: dict[tuple[str, int], Stranger] = {}
+    for pid, _, inode in owned:
+        s = found.tcp.get(inode)
+        if (s is None or s.state != ESTABLISHED or inode in inodes or s.remote in by_place
+                or s.local[1] in listens or s.remote[1] in OTHERS_PORTS or not _near(s.remote[0])):
+            continue
+        by_place[s.remote] = Stranger(*s.remote, pid)
+    return tuple(by_place.values())
+
+
+def _near(address: str) -> bool:
+    """A host of our own network: nobody else's is ever connected to."""
+    return ipaddress.ip_address(address).is_private
 
 
 def _connections(found: Sockets, known: Known, here: Known) -> dict[int, Connection]:
@@ -137,7 +188,7 @@ def _connections(found: Sockets, known: Known, here: Known) -> dict[int, Connect
         address, port = s.remote
         near = address == s.local[0] or address.startswith("127.") or address == "::1"
         if s.state in (ESTABLISHED, CLOSE_WAIT) and (
-            port in known.ports or (near and port in here.ports)
+            port in known.ports or s.remote in known.places or (near and port in here.ports)
         ):
             kept[s.inode] = Connection(
                 s.inode, "tcp", _text(s.local), _text(s.remote), s.state == CLOSE_WAIT, s.idle_ms,
@@ -197,7 +248,7 @@ def _cloexec(pid: int, number: int) -> bool | None:
 def process(pid: int, ancestors: dict[int, tuple[int, str]] | None = None) -> Process:
     """Who this is; with empty fields for what may not be read, or is gone. `ancestors`: parents
     and names that were read before."""
-    parent, stack = _stat(pid)
+    parent, stack, age_s = _stat(pid)
     words = _read(pid, "cmdline").rstrip("\0").split("\0")
     command = shown(words)[:_COMMAND_MAX]
     program = user = ""
@@ -206,7 +257,8 @@ def process(pid: int, ancestors: dict[int, tuple[int, str]] | None = None) -> Pr
     with contextlib.suppress(OSError, KeyError):
         user = pwd.getpwuid(os.stat(f"/proc/{pid}").st_uid).pw_name
     return Process(pid, _read(pid, "comm").strip(), command, program, stack, user, parent,
-                   tuple(_parents(parent, {} if ancestors is None else ancestors)))
+                   tuple(_parents(parent, {} if ancestors is None else ancestors)), age_s,
+                   _inner(pid))
 
 
 def _parents(pid: int, seen: dict[int, tuple[int, str]]) -> Iterable[str]:
@@ -222,10 +274,23 @@ def _parents(pid: int, seen: dict[int, tuple[int, str]]) -> Iterable[str]:
         pid = parent
 
 
-def _stat(pid: int) -> tuple[int, int]:
-    """(parent, where its stack began: 0 where that may not be known)."""
+def _stat(pid: int) -> tuple[int, int, float | None]:
+    """(parent, where its stack began: 0 where that may not be known, seconds since its fork)."""
     fields = _read(pid, "stat").rpartition(")")[2].split()
-    return (int(fields[1]), int(fields[25])) if len(fields) > 25 else (0, 0)
+    if len(fields) <= 25:
+        return 0, 0, None
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / _TICKS
+    return int(fields[1]), int(fields[25]), age
+
+
+def _inner(pid: int) -> int:
+    try:
+        if os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid"):
+            return pid
+    except OSError:
+        return 0
+    found = re.search(r"^NSpid:.*\s(\d+)$", _read(pid, "status"), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _read(pid: int, name: str) -> str:

@@ -6,6 +6,7 @@ from slackwater.facts.failover import SemiSync
 from slackwater.facts.server import is_on
 from slackwater.outside import mysql_server
 from slackwater.outside.mysql_session import Row, Session
+from slackwater.outside.mysql_setup_dialect import setup_dialect
 
 _LOOK = (
     "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%';SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync%'"
@@ -29,6 +30,48 @@ async def look(session: Session, *, limit_s: float = 3.0) -> SemiSync | None:
         timeout_ms=int(variables.get(source + "timeout", "0")),
         clients=int(status.get(source + "clients", "0")),
     )
+
+
+async def prepare(session: Session, *, limit_s: float = 10.0) -> tuple[str, str]:
+    """Load its plugins where it needs them and has none; what its settings begin with, as a source
+    and as a replica. Raises MysqlError where there is no such plugin."""
+    rows = await session.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%'", limit_s=limit_s)
+    names = _named(rows)
+    if (source := _prefix(names, _SOURCE)) and (replica := _prefix(names, _REPLICA)):
+        return source, replica
+    speaks = setup_dialect(session.flavour)
+    for (name, file), prefix in zip(speaks.semi_sync_plugins, speaks.semi_sync, strict=True):
+        if prefix + "enabled" not in names:
+            await session.run(f"INSTALL PLUGIN {name} SONAME '{file}'", limit_s=limit_s)
+    return speaks.semi_sync
+
+
+def file_settings(session: Session, timeout_ms: int) -> dict[str, str]:
+    """What an option file has to say of it. `loose_`: a server that is asked about its file has no
+    plugins loaded."""
+    speaks = setup_dialect(session.flavour)
+    loose = "loose_" if speaks.semi_sync_plugins else ""
+    source, replica = (loose + prefix for prefix in speaks.semi_sync)
+    found = {source + "enabled": "ON", source + "wait_point": "AFTER_SYNC",
+             source + "timeout": str(timeout_ms)}
+    return found if speaks.semi_sync_cuts else found | {replica + "enabled": "ON"}
+
+
+async def set_waiting(session: Session, timeout_ms: int, *, limit_s: float = 5.0) -> None:
+    """How commits wait, where they do: before others see them, and for how long at most."""
+    source, _ = await prepare(session, limit_s=limit_s)
+    await session.run(f"SET GLOBAL {source}wait_point = AFTER_SYNC", limit_s=limit_s)
+    await session.run(f"SET GLOBAL {source}timeout = {timeout_ms}", limit_s=limit_s)
+
+
+async def set_replica(session: Session, on: bool, *, limit_s: float = 10.0) -> None:
+    """Have it give word of what it receives, or not: told to its source when it connects, so the
+    I/O thread is begun anew. Nothing where there is no such setting."""
+    rows = await session.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%'", limit_s=limit_s)
+    if prefix := _prefix(_named(rows), _REPLICA):
+        await session.run(f"SET GLOBAL {prefix}enabled = {int(on)}", limit_s=limit_s)
+        await stop_receiving(session, limit_s=limit_s)
+        await mysql_server.start_replica(session, limit_s=limit_s)
 
 
 async def set_source(session: Session, on: bool, *, limit_s: float = 2.0) -> None:

@@ -81,6 +81,28 @@ def kernel_kills(since_s: float, blind: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def cgroup_kills(pid: int) -> str:
+    """What the cgroup of a process counts of kills for lack of memory, in words; "" for none, or
+    where it is not told. The count has no times, and is as old as the group."""
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return ""
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        places = [f"memory{path}/memory.oom_control"] if "memory" in controllers.split(",") else [
+            f"{root}{path.lstrip('/')}/memory.events" for root in ("", "unified/")]
+        for place in places if "memory" in controllers or not controllers else []:
+            file = Path("/sys/fs/cgroup", place)
+            try:
+                found = re.search(r"^oom_kill (\d+)", file.read_text(), re.MULTILINE)
+            except OSError:
+                continue
+            if found and int(found[1]):
+                return f"{file}: oom_kill {found[1]}"
+    return ""
+
+
 def _record(fd: int) -> str:
     while True:
         try:

@@ -26,10 +26,13 @@ class Recovery:
     last: int
 
     def steps(self, plan: Plan[Any]) -> list[tuple[str, Step[Any]]]:
-        """What would be done, as ("undo", step), ("look at", step) or ("do", step), in order."""
+        """What would be done, as ("undo", step), ("look at", step) or ("do", step), in order;
+        and ("keep", step) for what stays of what is undone."""
         commit = plan.commit_index()
         if self.way is Way.UNDO:
-            return [("undo", s) for s in reversed(plan.steps[: self.last + 1]) if not s.no_undo]
+            begun = plan.steps[: self.last + 1]
+            return [("undo", s) for s in reversed(begun) if not s.no_undo] + [
+                ("keep", s) for s in begun if s.stays]
         if self.way is Way.LOOK:
             return [("look at", plan.steps[commit])]
         # Each is looked at first, and done only if a look says that it is not.

@@ -49,6 +49,8 @@ class Report:
     ended: float = 0.0
     reasons: list[str] = field(default_factory=list)  # why refused, undone, stuck or unknown
     left: list[str] = field(default_factory=list)  # what a person or `recover` still has to do
+    stays: list[str] = field(default_factory=list)  # where the rest was undone: what was not
+    onward: str = ""  # what to do then
     figures: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -66,5 +68,7 @@ class Report:
             "ended": clock.text(self.ended),
             "reasons": self.reasons,
             "left": self.left,
+            **({"stays": self.stays} if self.stays else {}),
+            **({"next": self.onward} if self.onward else {}),
             **self.figures,
         }

@@ -283,6 +283,8 @@ class Runner(Generic[World]):
             for s, r in list(zip(self.plan.steps, self.records, strict=True))[: last + 1]
             if not s.no_undo and r.state != "undone"
         ]
+        begun = self.plan.steps[: last + 1]
+        self.report.stays = [f"{s.summary}: {s.no_undo}" for s in begun if s.stays]
         if self._declined and last == 0 and not left:
             return self._end(Outcome.REFUSED, self._declined)
         outcome = Outcome.STUCK if left else Outcome.UNDONE
@@ -318,6 +320,7 @@ class Runner(Generic[World]):
     ) -> Report:
         report = self.report
         report.outcome, report.reasons, report.left = outcome, reasons, left or []
+        report.onward = self.plan.onward if outcome in (Outcome.UNDONE, Outcome.STUCK) else ""
         report.ended = clock.unix()
         report.figures = getattr(self.world, "figures", {})
         if outcome is Outcome.REFUSED:

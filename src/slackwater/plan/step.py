@@ -46,6 +46,9 @@ class Step(Generic[World]):
     forward_tries: ClassVar[int] = 3
     # A step without undo says why, in words.
     no_undo: ClassVar[str] = ""
+    # Without undo, and people have to know: where the rest is undone, the report names it as what
+    # stays, with the words of `no_undo`.
+    stays: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -96,6 +99,7 @@ class Plan(Generic[World]):
     title: str
     steps: tuple[Step[World], ...]
     arguments: dict[str, Any]
+    onward: str = ""  # for people, where it was undone or is stuck: what finishes the work
 
     def __post_init__(self) -> None:
         names = [s.name for s in self.steps]
@@ -104,6 +108,7 @@ class Plan(Generic[World]):
         for step in self.steps:
             has_undo = type(step).undo is not Step.undo
             assert has_undo or step.no_undo, f"{step.name} has neither undo nor a reason why not"
+            assert step.no_undo or not step.stays, f"{step.name} stays, and does not say why"
 
     def commit_index(self) -> int:
         """Position of the commit step; len(steps) when the plan has none."""

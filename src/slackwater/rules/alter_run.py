@@ -29,6 +29,7 @@ class Back:
 
 
 def quoted(name: str) -> str:
+    """A name as an identifier."""
     return "`" + name.replace("`", "``") + "`"
 
 
@@ -111,6 +112,9 @@ class Loss:
 _INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 _BYTES = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215,
           "tinyblob": 255, "blob": 65_535, "mediumblob": 16_777_215}
+_TEXT = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext")
+_CHARSET = re.compile(r"^ (?:CHARACTER SET|CHARSET) (\w+)")
+_DEFAULT_CHARSET = re.compile(r"DEFAULT CHARSET=(\w+)")
 _TYPE = re.compile(r"^(\w+)(?:\(((?:'(?:[^']|'')*'|[^)])*)\))?((?: unsigned| zerofill)*)")
 
 
@@ -133,11 +137,12 @@ def losses(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[Loss
                                       f"NOT ({quoted(name)} <=> DEFAULT({quoted(name)}))",
                                       new.primary))
                 continue
-            condition = _does_not_fit(quoted(name), old.columns[name], line)
+            condition = _does_not_fit(quoted(name), old.columns[name], line,
+                                      _charset(old, name), _charset(new, name))
             if condition is None:
                 unknown.append(f"{table}.{name}: whether its values fit {old.columns[name]}")
             elif condition:
-                found.append(Loss(table, f"values of {name} that {_words(old.columns[name])}"
+                found.append(Loss(table, f"values of {name} that {_words(old, name)}"
                                          " cannot hold", condition, new.primary))
     return found, unknown
 
@@ -146,12 +151,25 @@ def _generated(line: str) -> bool:
     return " AS (" in line
 
 
-def _words(line: str) -> str:
-    match = _TYPE.match(line)
-    return match[0] if match else line
+def _words(definition: Definition, name: str) -> str:
+    match = _TYPE.match(definition.columns[name])
+    charset = _charset(definition, name)
+    return (match[0] if match else definition.columns[name]) + (f" in {charset}" if charset else "")
 
 
-def _does_not_fit(name: str, old: str, new: str) -> str | None:
+def _charset(definition: Definition, name: str) -> str:
+    """The character set of a text column; "" for any other, and where it is not told."""
+    line = definition.columns[name]
+    kind = _TYPE.match(line)
+    if kind is None or kind[1].lower() not in _TEXT:
+        return ""
+    found = _CHARSET.search(line[kind.end():]) or _DEFAULT_CHARSET.search(definition.options)
+    return found[1].lower() if found else ""
+
+
+def _does_not_fit(
+    name: str, old: str, new: str, old_charset: str = "", new_charset: str = ""
+) -> str | None:
     """A condition for values that only the new type holds; "" when there are none, None: unknown"""
     conditions = []
     if "NOT NULL" in old and "NOT NULL" not in new:
@@ -164,6 +182,10 @@ def _does_not_fit(name: str, old: str, new: str) -> str | None:
         if found is None:
             return None
         conditions.append(found)
+    if old_charset and new_charset and old_charset not in (new_charset, "utf8mb4"):
+        # There and back again: what the old character set lacks comes back as a question mark.
+        there = f"CONVERT(CONVERT({name} USING {old_charset}) USING {new_charset})"
+        conditions.append(f"NOT (CAST({there} AS BINARY) <=> CAST({name} AS BINARY))")
     return " OR ".join(c for c in conditions if c)
 
 
@@ -204,6 +226,20 @@ def not_reversible(seen: PairSeen) -> list[str]:
         reasons += [f"{change.other} does not replicate: {'; '.join(c.errors) or 'stopped'}"
                     for c in channels if not c.running]
     return reasons
+
+
+def forgotten(seen: PairSeen) -> list[str]:
+    """The servers that do not convert what they must while schemas differ, as after a restart."""
+    change = seen.change
+    if change is None:
+        return []
+    found = []
+    for name, server in seen.servers.items():
+        variables = server.facts.variables
+        now = variables.get("replica_type_conversions", variables.get("slave_type_conversions"))
+        if now is not None and name in change.conversions and change.lacks(name, now):
+            found.append(name)
+    return found
 
 
 def says(change: Change) -> str:

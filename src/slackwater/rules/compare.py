@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from slackwater.facts.server import ServerFacts
 from slackwater.facts.tables import Table
+from slackwater.rules.filters import Filter
 
 FIRST_CHUNK = 1000
 SMALLEST_CHUNK = 50
 LARGEST_CHUNK = 50_000  # its rows' digests are fetched when it is not the same
+PARTS, PART_ROWS = 8, 500  # a chunk is read in so many parts, or in fewer of so many rows
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ def next_rows(rows: int, took_s: float, aim_s: float) -> int:
     """
     wanted = rows * aim_s / max(took_s, 1e-4)
     return int(min(max(wanted, SMALLEST_CHUNK), rows * 2, LARGEST_CHUNK))
+
+
+def part_sizes(rows: int) -> list[int]:
+    """Rows of each part of a chunk. More parts: less to read again when a chunk is not the same,
+    and more round trips."""
+    count = max(1, min(PARTS, rows // PART_ROWS))
+    return [rows * (n + 1) // count - rows * n // count for n in range(count)]
 
 
 def rest_s(took_s: float, pace: Pace) -> float:
@@ -78,9 +87,11 @@ def reference(
 
 
 def _upstream(
-    name: str, facts: Mapping[str, ServerFacts], places: Mapping[str, tuple[str, int]]
+    name: str, facts: Mapping[str, ServerFacts], places: Mapping[str, tuple[str, int]],
+    stop: str = "",
 ) -> set[str]:
-    """All servers whose transactions arrive at this one, over any number of others."""
+    """All servers whose transactions arrive at this one, over any number of others (what arrives
+    at `stop` is not asked for)."""
     found: set[str] = set()
     ask = [name]
     while ask:
@@ -90,8 +101,25 @@ def _upstream(
                 by_place = places[other] == (channel.source_host, channel.source_port)
                 if (by_id or by_place) and other not in found:
                     found.add(other)
-                    ask.append(other)
+                    if other != stop:
+                        ask.append(other)
     return found
+
+
+def filters_between(
+    reference: str, copy: str, facts: Mapping[str, ServerFacts],
+    places: Mapping[str, tuple[str, int]], logged: Mapping[str, Sequence[Filter]],
+) -> list[Filter]:
+    """What keeps changes of the reference from a copy: the filters of its own replication, and of
+    the servers in between; `logged`: those of each server's binary log.
+
+    Where there are several ways, a change may come by another one: taken as if all had the filter.
+    """
+    between = [n for n in _upstream(copy, facts, places, stop=reference)
+               if n not in (reference, copy) and reference in _upstream(n, facts, places)]
+    found = [f for n in (reference, *between) for f in logged.get(n, ())]
+    found += [f for n in (copy, *between) for c in facts[n].replication for f in c.filters]
+    return list(dict.fromkeys(found))
 
 
 def structure_differences(ours: Table, other: Table, server: str) -> list[str]:

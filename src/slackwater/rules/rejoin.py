@@ -54,6 +54,5 @@ def refusals(old: ServerFacts, new: ServerFacts, old_name: str, new_name: str) -
         purged = gtid.parse(new.variables.get("gtid_purged"), new.flavour)
         if isinstance(purged, MysqlGtids) and (lacks := purged.subtract(has)):
             found.append(f"{new_name} has deleted binary logs that {old_name} would need "
-                         f"({lacks}): copy the data anew, `slackwater pair setup --overwrite "
-                         f"{old_name}`")
+                         f"({lacks}): copy the data anew, `slackwater pair rejoin --copy-again`")
     return found

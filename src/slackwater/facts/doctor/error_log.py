@@ -16,6 +16,7 @@ _ABORTED = re.compile(
     r"Aborted connection (\d+) to db: '([^']*)' user: '([^']*)' host: '([^']*)'"
     r"(?: real ip: '[^']*')? \((.*?)\)?\.?\)?$"
 )
+_PID = re.compile(r"as process (\d+)")
 
 
 class Kind(enum.StrEnum):
@@ -95,6 +96,7 @@ class Return:
     ready: Line
     in_order: bool  # it had been asked to shut down
     crash: Line | None  # its own report of a crash
+    pid: int = 0  # of the life before; 0: the log does not tell
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,14 @@ def ends(lines: Iterable[Line]) -> list[Return]:
     last: Line | None = None
     crash: Line | None = None
     up = in_order = False
+    pid = starting = 0
     for line in lines:
+        if line.kind is Kind.START and (match := _PID.search(line.text)):
+            starting = int(match[1])
         if line.kind is Kind.READY:
             if up and last is not None:
-                found.append(Return(last, line, in_order, crash))
-            up, in_order, crash = True, False, None
+                found.append(Return(last, line, in_order, crash, pid))
+            up, in_order, crash, pid = True, False, None, starting
         elif line.kind in (Kind.SHUTDOWN, Kind.END):
             in_order = True
         elif line.kind is Kind.CRASH:

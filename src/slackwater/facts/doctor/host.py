@@ -33,11 +33,14 @@ class Connection:
     timer: str = "none"
     timer_ms: int = 0
     retransmits: int = 0
+    session: str = ""  # "session 7 of server a (…)", where a server was asked and knew
+    opened_by: int = 0  # the pid that logged in, where it is known
 
     def __str__(self) -> str:
+        which = f"socket {self.inode}" + (f", {self.session}" if self.session else "")
         if self.kind == "unix":
-            return f"unix:{self.remote} (socket {self.inode})"
-        return f"{self.local} -> {self.remote} (socket {self.inode})"
+            return f"unix:{self.remote} ({which})"
+        return f"{self.local} -> {self.remote} ({which})"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Process:
     user: str = ""
     parent: int = 0
     parents: tuple[str, ...] = ()
+    age_s: float | None = None  # since it was forked
+    inner_pid: int = 0  # its own idea of its pid: another one inside of a container
 
     def __str__(self) -> str:
         return f"{self.name} (pid {self.pid})"
@@ -72,6 +77,20 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Stranger:
+    """An address that clients of this host are connected with, and that could be a database's.
+    `pid` is one of them: it says which network the address is of."""
+
+    address: str
+    port: int
+    pid: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else (
+            f"{self.address}:{self.port}")
+
+
+@dataclass(frozen=True)
 class HostSeen:
     """One look. `blind` says in words what could not be seen."""
 
@@ -83,6 +102,7 @@ class HostSeen:
     looked_at: int = 0  # processes
     descriptors: int = 0
     took_ms: float = 0.0
+    strangers: tuple[Stranger, ...] = ()
 
     def holders(self, inode: int) -> list[Held]:
         """Who has this connection."""
@@ -115,7 +135,7 @@ def same(first: HostSeen, second: HostSeen) -> HostSeen:
         closed = now.closed_by_peer and then.closed_by_peer
         lasting[inode] = replace(now, closed_by_peer=closed)
     return HostSeen(
-        second.host, lasting,
-        second.processes, held, tuple(dict.fromkeys(first.blind + second.blind)),
-        second.looked_at, second.descriptors, first.took_ms + second.took_ms,
+        second.host, lasting, second.processes, held,
+        tuple(dict.fromkeys(first.blind + second.blind)), first.looked_at, first.descriptors,
+        first.took_ms + second.took_ms,
     )

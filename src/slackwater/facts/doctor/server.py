@@ -11,8 +11,8 @@ STATUS = (
     "Aborted_clients", "Aborted_connects", "Aborted_connects_preauth", "Access_denied_errors",
     "Com_kill", "Connection_errors_accept", "Connection_errors_internal",
     "Connection_errors_max_connections", "Connection_errors_peer_address",
-    "Connections", "Max_statement_time_exceeded", "Max_used_connections", "Threads_connected",
-    "Uptime",
+    "Connections", "Max_statement_time_exceeded", "Max_used_connections", "Ssl_accepts",
+    "Ssl_finished_accepts", "Threads_connected", "Uptime",
 )  # fmt: skip
 VARIABLES = (
     "connect_timeout", "datadir", "have_ssl", "host_cache_size", "hostname",
@@ -21,8 +21,11 @@ VARIABLES = (
     "log_warnings", "max_allowed_packet", "max_connect_errors", "max_connections",
     "net_read_timeout", "net_write_timeout", "performance_schema", "pid_file", "port",
     "require_secure_transport", "skip_name_resolve", "socket", "sql_error_log_filename",
+    "tls_version",
     "version", "version_comment", "wait_timeout",
 )  # fmt: skip
+# The account that does not exist, with which the doctor looks who listens (outside/knock.py).
+KNOCKER = "slackwater-knock"
 # Errors that tell of a connection, in MySQL 8's summaries.
 ERRORS = (1040, 1045, 1129, 1130, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1317, 1835, 1927, 3024,
           3159, 3169, 4031)
@@ -68,6 +71,18 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class ServerSession:
+    """A session as its server tells it: `host` is address:port, or "localhost" by unix socket;
+    `pid` what the client told of itself (0: nothing); `peer` the client's end, an inode."""
+
+    id: int
+    user: str
+    host: str
+    pid: int = 0
+    peer: int = 0
+
+
+@dataclass(frozen=True)
 class ServerSeen:
     """All that was asked of one server. `blind`: what it would not tell, in words."""
 
@@ -80,9 +95,12 @@ class ServerSeen:
     kills: tuple[KillCount, ...] = ()
     hosts: tuple[HostCount, ...] = ()
     log: LogSeen = field(default_factory=LogSeen)
-    kernel: tuple[str, ...] = ()  # what the kernel says of killing this server
+    kernel: tuple[str, ...] = ()  # what the kernel says of killing database servers of this host
+    cgroup: str = ""  # what its cgroup counts of such kills, if any: without a time
     blind: tuple[str, ...] = ()
     error_summary: bool = False  # whether errors are counted by account
+    sessions: tuple[ServerSession, ...] = ()
+    is_here: bool = False  # on this host
 
     @property
     def uptime_s(self) -> int:

@@ -121,7 +121,7 @@ def dropped(change: Change, links: PairSettings) -> list[Finding]:
         DROP_LAST, change, what, lambda link: _dropped(old, link), links,
         gates=[f"must not use {change.table}.{old.name}, now and later"],
         checks=[f"no statement names {old.name}: performance_schema.events_statements_summary_by"
-                f"_digest, the general log, and `slackwater alter --rehearse`"])]
+                f"_digest, the general log, and `slackwater alter rehearse`"])]
     if not change.aligned:
         found.append(finding(NOT_LAST, change, what, _shifted, links))
     return found

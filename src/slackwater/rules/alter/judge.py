@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable
 
 from slackwater.facts.alter_diff import Change, Kind
 from slackwater.facts.alter_link import PairSettings
-from slackwater.rules.alter import attributes, columns, constraints, keys, statements, tables
+from slackwater.rules.alter import (
+    attributes,
+    columns,
+    constraints,
+    keys,
+    programs,
+    statements,
+    tables,
+)
 from slackwater.rules.alter.verdict import (
     UNSIGNED,
     Finding,
@@ -17,7 +25,7 @@ from slackwater.rules.alter.verdict import (
 
 RULES: tuple[Rule, ...] = (
     *columns.RULES, *attributes.RULES, *keys.RULES, *constraints.RULES, *tables.RULES,
-    *statements.RULES,
+    *programs.RULES, *statements.RULES,
 )
 _LOOKS: dict[Kind, Callable[[Change, PairSettings], list[Finding]]] = {
     Kind.COLUMN_ADDED: columns.added,

@@ -36,7 +36,8 @@ INHERITED = Cause(
     " client closes or ends, the session stays on the server, with its locks, till the child ends.",
     "Set close-on-exec on the connection (libmariadb and libmysqlclient do not), or start children"
     " with their descriptors closed (Python close_fds, which is its default).",
-    "On the client's host: the socket in another program's /proc/PID/fd.",
+    "On the client's host: the socket in another program's /proc/PID/fd. When the child alone has"
+    " it: the last data is older than the child, or the server says that another pid logged in.",
 )
 NO_CLOEXEC = Cause(
     "no-cloexec", "Connections that every child will inherit",
@@ -67,6 +68,15 @@ MIDDLEBOX = Cause(
     "Keepalive below their limit (net.ipv4.tcp_keepalive_time=120 and SO_KEEPALIVE), and a pool"
     " that gives connections up earlier.",
     "On the client's host: idle time, and the keepalive timer.",
+)
+PROXY_CLOSED = Cause(
+    "proxy-closed", "Something between client and server closed the connection",
+    "A proxy or load balancer ended it, most often for being idle (HAProxy: timeout client and"
+    " timeout server), or because it was reloaded.",
+    "Give the proxy a longer limit than the pool's and wait_timeout, or a pool that gives"
+    " connections up earlier than the proxy.",
+    "By --watch: the connection ends, and no server tells why. The server counts a client that"
+    " vanished.",
 )
 IDLE_TIMEOUT = Cause(
     "idle-timeout", "The server closes sessions that ask nothing for too long",
@@ -145,7 +155,8 @@ NOT_A_CLIENT = Cause(
 )
 ACCESS_DENIED = Cause(
     "access-denied", "Logins are refused",
-    "Wrong password, no such account, or no right from that host (1045, 1044, 1130, 1698).",
+    "Wrong password, no such account, or no right from that host (1045, 1044, 1130, 1698). A client"
+    " that lacks the account's plugin can look so, too: it sends no password.",
     "Set the password on both sides, and the account's host part for where clients come from.",
     "MySQL 8+: 1045 by account. MariaDB: Access_denied_errors, and its error log.",
 )
@@ -153,7 +164,7 @@ TOO_MANY = Cause(
     "too-many-connections", "max_connections was reached",
     "New clients get error 1040; those that are in stay.",
     "Smaller pools or a proxy in front; raise max_connections only with the memory for it.",
-    "Connection_errors_max_connections.",
+    "Connection_errors_max_connections, and 1040 in the client.",
 )
 HOST_BLOCKED = Cause(
     "host-blocked", "A host is blocked for too many broken handshakes",
@@ -167,15 +178,18 @@ DNS = Cause(
     "dns", "The server cannot resolve its clients' names",
     "Each login waits for DNS and may be refused for the name.",
     "skip_name_resolve=ON (accounts by address then), or mend DNS.",
-    "performance_schema.host_cache COUNT_NAMEINFO_*.",
+    "The error log (\"could not be resolved\"), performance_schema.host_cache COUNT_NAMEINFO_*.",
 )
 TLS_OR_PLUGIN = Cause(
     "tls-or-plugin", "Client and server do not agree on TLS or on how to log in",
-    "require_secure_transport, TLS versions, or an authentication plugin that one side lacks"
-    " (3159, 2026, 2059, 2061, 1251).",
+    "require_secure_transport, TLS versions, or an authentication plugin that one side lacks (3159,"
+    " 2026, 2059, 2061, 1251). Known pairs: a client of MySQL 9 has no mysql_native_password,"
+    " which MariaDB and MySQL 5.7 give to accounts; one older than MySQL 5.7.23 or Connector/C 3.0"
+    " has no caching_sha2_password, which MySQL 8 and newer give.",
     "Update the client's library, or give the account a plugin that it knows.",
     "The client's error number. MySQL 8+: error 3159, host_cache's COUNT_SSL_ERRORS and"
-    " COUNT_NO_AUTH_PLUGIN_ERRORS.",
+    " COUNT_NO_AUTH_PLUGIN_ERRORS. Ssl_accepts without Ssl_finished_accepts; MariaDB:"
+    " Aborted_connects without Aborted_connects_preauth and Access_denied_errors.",
 )
 SLOW_LOGIN = Cause(
     "slow-login", "A login took longer than connect_timeout",

@@ -38,6 +38,8 @@ def explain(text: str) -> Explained | None:
     code = codes[0] if codes else None
     words = next((meaning for pattern, meaning in TEXTS if pattern.search(text)), None)
     general = words in (CODES[2006], CODES[2013], CODES[2003])
+    # "2006 … EOF occurred in violation of protocol (_ssl.c)": the loss is the matter, not TLS.
+    general |= code in (2006, 2013, 2055) and words == CODES[2026]
     meaning = CODES[code] if code and (words is None or general) else words
     if meaning is None:
         return None

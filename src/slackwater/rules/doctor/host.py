@@ -12,6 +12,7 @@ _STANDARD = {0: "standard input", 1: "standard output", 2: "standard error"}
 _SHORTEST_MIDDLEBOX_S = 240  # Azure; AWS 350, IPVS 900
 _RETRANSMITS = 3
 _LISTED = 5
+_SLACK_S = 0.05  # of clocks that tick a hundred times a second
 
 
 def findings(seen: HostSeen) -> list[Finding]:
@@ -23,10 +24,20 @@ def findings(seen: HostSeen) -> list[Finding]:
             found.append(_standard(seen, connection, holders))
         elif len({h.pid for h in holders}) > 1:
             found.append(_shared(seen, connection, holders))
+        elif orphan := _orphan(seen, connection, holders[0]):
+            found.append(orphan)
         found += _wire(seen, connection, holders)
     found += _middleboxes(seen)
     found += _no_cloexec(seen)
     return sorted(found, key=lambda f: -f.sure)
+
+
+def doubtful(seen: HostSeen) -> bool:
+    """Whether a second look could refute a finding: what was caught between fork and exec, or
+    between the server's goodbye and the client's."""
+    shared = len({h.inode for h in seen.held}) < len(seen.held)
+    return (shared or any(h.number <= 2 for h in seen.held)
+            or any(c.closed_by_peer for c in seen.connections.values()))
 
 
 def _standard(seen: HostSeen, connection: Connection, holders: list[Held]) -> Finding:
@@ -78,6 +89,23 @@ def _shared(seen: HostSeen, connection: Connection, holders: list[Held]) -> Find
     # A child that lives while its parent does keeps nothing open that would not be.
     sure = Sure.POSSIBLE if unread or len(owners) > 1 else Sure.NOTE
     return Finding(causes.INHERITED, sure, seen.host, tuple(evidence), hits)
+
+
+def _orphan(seen: HostSeen, connection: Connection, held: Held) -> Finding | None:
+    """A connection whose only holder has not made it: who made it has closed it, or has ended."""
+    process = seen.processes[held.pid]
+    evidence = [f"{connection} is descriptor {held.number} of {process}, and of nobody else",
+                *_who(process)]
+    idle_s = None if connection.idle_ms is None else connection.idle_ms / 1000
+    if connection.opened_by and process.inner_pid not in (0, connection.opened_by):
+        evidence.append(f"the server says that pid {connection.opened_by} logged in over it")
+    elif idle_s is not None and process.age_s is not None and idle_s > process.age_s + _SLACK_S:
+        evidence.append(f"the last data went over it {idle_s:.0f} s ago, and {process} was started"
+                        f" {process.age_s:.0f} s ago")
+    else:
+        return None
+    return Finding(causes.INHERITED, Sure.LIKELY, seen.host, tuple(evidence),
+                   "whoever waits for the locks of that session")
 
 
 def _numbers(holders: list[Held], pid: int) -> str:

@@ -40,8 +40,9 @@ def lost(before: HostSeen, now: HostSeen, at: float) -> list[Loss]:
     return found
 
 
-def why(loss: Loss, told: Sequence[Finding], host: str) -> Finding:
-    """The cause of one loss. `told`: what the servers have told since shortly before it."""
+def why(loss: Loss, told: Sequence[Finding], host: str, *, direct: bool = True) -> Finding:
+    """The cause of one loss. `told`: what the servers have told since shortly before it; `direct`:
+    whether it went to one of them, and not to something between."""
     hits = ", ".join(f"{name} (pid {pid})" for pid, name, _ in loss.holders)
     ended = sorted((f for f in told if f.sure >= Sure.LIKELY and f.cause.id not in _NO_LOSS),
                    key=lambda f: -f.sure)
@@ -60,4 +61,9 @@ def why(loss: Loss, told: Sequence[Finding], host: str) -> Finding:
     if ended:
         best = ended[0]
         return Finding(best.cause, best.sure, best.where, (line, *best.evidence), hits)
+    if told and not direct:
+        line = f"{loss}: closed by what listens there, which is no server that was asked"
+        vanished = [text for f in told if f.cause == causes.CLIENT_VANISHED for text in f.evidence]
+        return Finding(causes.PROXY_CLOSED, Sure.LIKELY, host,
+                       (line, "no server tells of an end of its own", *vanished), hits)
     return Finding(causes.SERVER_CLOSED, Sure.LIKELY, host, (line,), hits)

@@ -18,7 +18,7 @@ class Meaning:
 
 
 _LOST = (c.IDLE_TIMEOUT, c.SERVER_SHUTDOWN, c.KILLED, c.STRAY_OUTPUT, c.FORKED, c.PACKET_TOO_BIG,
-         c.MIDDLEBOX, c.SERVER_CRASH, c.OOM_KILL)
+         c.PROXY_CLOSED, c.MIDDLEBOX, c.SERVER_CRASH, c.OOM_KILL)
 _NO_SERVER = (c.NOT_RUNNING, c.SERVER_CRASH, c.SERVER_SHUTDOWN)
 
 CODES = {
@@ -64,7 +64,8 @@ CODES = {
     2006: Meaning("The connection was closed before this statement was sent.", _LOST),
     2013: Meaning("The connection was lost while a statement ran or was sent.",
                   (c.SERVER_CRASH, c.OOM_KILL, c.KILLED, c.SERVER_SHUTDOWN, c.CLIENT_TIMEOUT,
-                   c.IDLE_TIMEOUT, c.FORKED, c.MIDDLEBOX)),
+                   c.IDLE_TIMEOUT, c.STRAY_OUTPUT, c.FORKED, c.PACKET_TOO_BIG, c.SILENT_DROP,
+                   c.MIDDLEBOX)),
     2014: Meaning("Commands out of sync: the client used a connection that was not free.",
                   (c.OUT_OF_ORDER, c.FORKED)),
     2020: Meaning("An answer was bigger than the client's own max_allowed_packet.",
@@ -104,6 +105,9 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         (r"reading authorization packet|reading final connect information|waiting for initial"
          r" communication", Meaning("The connection was lost during the login.",
                                     (c.SLOW_LOGIN, c.TLS_OR_PLUGIN, c.DNS))),
+        (r"alert[_ ]unexpected[_ ]message", Meaning(
+            "Bytes that were not encrypted came into a connection with TLS.",
+            (c.STRAY_OUTPUT, c.FORKED, c.FOREIGN_BYTES))),
         (r"connection was killed|session was killed", CODES[1927]),
         (r"this connection closed normally without authentication", Meaning(
             "Something connected to the server and did not log in.", (c.NOT_A_CLIENT,))),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from slackwater.facts.doctor.error_log import Kind, Line
+from slackwater.facts.doctor.error_log import Kind, Line, Return
 from slackwater.facts.doctor.finding import Cause, Finding, Sure
-from slackwater.facts.doctor.server import ErrorCount, HostCount, ServerSeen
+from slackwater.facts.doctor.server import KNOCKER, ErrorCount, HostCount, ServerSeen
 from slackwater.rules.doctor import causes
 
 Rule = Callable[[ServerSeen], Iterator[Finding]]
@@ -108,8 +108,11 @@ def _restarts(seen: ServerSeen) -> Iterator[Finding]:
         hits = "every connection that is older than that start"
         if back.in_order:
             yield _finding(seen, causes.SERVER_SHUTDOWN, Sure.CERTAIN, evidence, hits)
-        elif seen.kernel and back.crash is None:
-            yield _finding(seen, causes.OOM_KILL, Sure.CERTAIN, [*seen.kernel, *evidence], hits)
+        elif back.crash is None and (shot := _shot(seen, back)):
+            yield _finding(seen, causes.OOM_KILL, Sure.CERTAIN,
+                           [*shot, *([seen.cgroup] if seen.cgroup else []), *evidence], hits)
+        elif back.crash is None and seen.cgroup and not seen.kernel:
+            yield _finding(seen, causes.OOM_KILL, Sure.LIKELY, [seen.cgroup, *evidence], hits)
         else:
             told = back.crash.text if back.crash else "no shutdown, and no report of a crash"
             yield _finding(seen, causes.SERVER_CRASH, Sure.CERTAIN, [told, *evidence], hits)
@@ -120,6 +123,11 @@ def _restarts(seen: ServerSeen) -> Iterator[Finding]:
         yield _finding(seen, causes.SERVER_SHUTDOWN, Sure.NOTE,
                        [f"it was started {seen.uptime_s} s ago; its log, which would tell why,"
                         " could not be read"])
+
+
+def _shot(seen: ServerSeen, back: Return) -> list[str]:
+    """What the kernel says of killing that life of the server, and not another one's."""
+    return [line for line in seen.kernel if not back.pid or f"process {back.pid} " in line]
 
 
 def _too_big(seen: ServerSeen) -> Iterator[Finding]:
@@ -184,7 +192,7 @@ def _logins(seen: ServerSeen) -> Iterator[Finding]:
         limit = f"connect_timeout = {seen.variables.get('connect_timeout')} s"
         yield _finding(seen, causes.SLOW_LOGIN, Sure.LIKELY,
                        [*_errors(early), *_lines(slow), limit])
-    lines = seen.log.of(Kind.DENIED)
+    lines = [line for line in seen.log.of(Kind.DENIED) if KNOCKER not in line.text]
     errors = seen.errors(1045, 1130) + seen.errors(1045, 1130, logged_in=False)
     counted = seen.recent("access_denied_errors")
     if lines or errors or counted:
@@ -200,6 +208,29 @@ def _logins(seen: ServerSeen) -> Iterator[Finding]:
         asks = f"require_secure_transport = {seen.variables.get('require_secure_transport')}"
         yield _finding(seen, causes.TLS_OR_PLUGIN, Sure.CERTAIN if tls else Sure.LIKELY,
                        [*_errors(tls), *map(_host, hosts), asks])
+
+
+def _handshakes(seen: ServerSeen) -> Iterator[Finding]:
+    """Logins that were given up in the middle, as far as counters tell."""
+    begun, ended = (s.status.get("ssl_accepts", 0) - s.status.get("ssl_finished_accepts", 0)
+                    for s in (seen.first, seen.last))
+    failed, of = min(begun, ended), seen.last.status.get("ssl_accepts", 0)
+    if failed > 0:  # some are under way at any time, but not one of a hundred
+        sure = Sure.POSSIBLE if seen.young and failed * 100 > of else Sure.NOTE
+        yield _finding(seen, causes.TLS_OR_PLUGIN, sure, [
+            f"{failed} of {of} TLS handshakes since the server's start were not finished",
+            f"tls_version = {seen.variables.get('tls_version')}"])
+    if "aborted_connects_preauth" not in seen.last.status:
+        return
+    other = ("aborted_connects_preauth", "access_denied_errors", "connection_errors_accept",
+             "connection_errors_internal", "connection_errors_max_connections",
+             "connection_errors_peer_address")
+    left = seen.recent("aborted_connects") - sum(seen.recent(name) for name in other)
+    if left > 0 and not seen.log.of(Kind.SLOW_LOGIN):
+        yield _finding(seen, causes.TLS_OR_PLUGIN, Sure.POSSIBLE, [
+            f"{left} clients began to log in, were not refused, and gave it up (Aborted_connects"
+            " without Aborted_connects_preauth and Access_denied_errors): as one does that lacks"
+            " the account's plugin, such as a client of MySQL 9 with mysql_native_password"])
 
 
 def _recent(host: HostCount, seen: ServerSeen) -> bool:
@@ -229,8 +260,10 @@ def _limits(seen: ServerSeen) -> Iterator[Finding]:
 
 
 def _memory(seen: ServerSeen) -> Iterator[Finding]:
-    if seen.kernel and not seen.log.returns:
-        yield _finding(seen, causes.OOM_KILL, Sure.LIKELY, list(seen.kernel))
+    if seen.kernel and seen.young and not seen.log.source:
+        # There may be others on this host: without the log nobody knows whose end that was.
+        yield _finding(seen, causes.OOM_KILL, Sure.NOTE, [
+            *seen.kernel, "which server that was, its log would tell, which could not be read"])
 
 
 def _blindness(seen: ServerSeen) -> Iterator[Finding]:
@@ -249,6 +282,7 @@ def _blindness(seen: ServerSeen) -> Iterator[Finding]:
 
 
 RULES: tuple[Rule, ...] = (
-    _timeouts, _foreign, _killed, _restarts, _too_big, _clients, _no_login, _logins, _limits,
+    _timeouts, _foreign, _killed, _restarts, _too_big, _clients, _no_login, _logins,
+    _handshakes, _limits,
     _memory, _blindness,
 )

@@ -148,7 +148,7 @@ def decide(
     method: str = "", again: bool = False,
 ) -> Target | str:
     """What to do with one target, or the reason why nothing is done. `again`: copy in any case
-    (its name is in `overwrite`)."""
+    (its name is in `overwrite`, and what it has of its own was shown and saved)."""
     name = target.name
     if target.marker is not None:
         return _copy(target, source, ways, False, method, "a copy of it was cut off: anew")
@@ -163,10 +163,11 @@ def decide(
         if not source.data:
             return Target(name, Means.SEED, "dump", note=note)
         return _copy(target, source, ways, False, method, note)
-    if ahead and related(target, source):
+    if ahead and related(target, source) and not again:
         return (f"{name} has transactions that {source.name} has not ({ahead}): it might be ahead, "
                 "and its data is never thrown away then; look at them with mysqlbinlog, and use "
-                f"`slackwater pair rejoin`, or --active {name} if its data counts")
+                f"`slackwater pair rejoin` (with --copy-again it saves them and copies the data "
+                f"anew), or --active {name} if its data counts")
     if descends(target, source) and not again:
         gone = purged(target, source)
         if not gone:

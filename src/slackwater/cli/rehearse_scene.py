@@ -1,0 +1,133 @@
+"""What a rehearsal is of: the schema, the settings and the application's statements."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slackwater import config
+from slackwater.cli import alter_offline
+from slackwater.cli.interrupts import interruptible
+from slackwater.cli.operate import opened
+from slackwater.errors import Refused, UsageError
+from slackwater.facts import statement_log
+from slackwater.facts.alter_link import PairSettings, Settings
+from slackwater.facts.alter_script import ScriptError
+from slackwater.facts.flavour import Flavour, Vendor
+from slackwater.facts.statement_log import Heard
+from slackwater.operations.lint_pair import active_and_passive, database_of, settings_of
+from slackwater.operations.pair_world import PairWorld
+from slackwater.outside import mysql_rehearse
+from slackwater.outside.mysql_dialect import alter_traits
+from slackwater.outside.mysql_rehearse import Schema
+from slackwater.outside.row_text import identifier
+from slackwater.outside.schema_copy import Made
+from slackwater.outside.server_programs import Program, at, installed
+
+
+@dataclass
+class Scene:
+    """What is rehearsed, wherever it comes from; `real`: the version of the pair's servers."""
+
+    schema: Schema
+    database: str
+    links: PairSettings
+    wanted: dict[str, str]
+    heard: Heard
+    real: Flavour | None
+    notes: list[str] = field(default_factory=list)
+
+
+def of_pair(
+    file: Path | None, pair: str | None, database: str | None, statements: Path | None,
+    sample: int,
+) -> Scene:
+    """Read the pair: the schema from the passive, what is said from the active."""
+    settings = config.load(config.find(file))
+
+    async def look() -> Scene:
+        with interruptible() as interrupts:
+            async with opened(settings, settings.pair(pair)[0]) as world:
+                return await interrupts.look(_read(world, database, statements, sample))
+
+    return asyncio.run(look())
+
+
+async def _read(
+    world: PairWorld, database: str | None, statements: Path | None, sample: int
+) -> Scene:
+    active, passive = await active_and_passive(world, "cannot rehearse")
+    at_active = await world.session(active)
+    session = await world.servers[passive].fresh()
+    try:
+        links = PairSettings(first=await settings_of(session), other=await settings_of(at_active))
+        name = await database_of(session, database)
+        if statements is not None:
+            heard = _heard(statements, name)
+        else:
+            heard = statement_log.chosen(f"performance_schema of {active}",
+                                         await mysql_rehearse.digests(at_active))
+        schema = await mysql_rehearse.read_schema(session, sample=sample)
+        wanted = await mysql_rehearse.settings(at_active)
+        return Scene(schema, name, links, wanted, heard, session.flavour)
+    finally:
+        await session.close()
+
+
+def of_dump(
+    schema: Path, server: str | None, database: str | None, statements: Path | None,
+    binlog_format: str, row_image: str,
+) -> Scene:
+    """From a dump, without a pair."""
+    if server is None or statements is None:
+        raise UsageError("with --schema it takes --server and --statements too")
+    if binlog_format.upper() not in ("ROW", "STATEMENT", "MIXED"):
+        raise UsageError(f"--format is ROW, STATEMENT or MIXED, not {binlog_format}")
+    name = database or alter_offline.DATABASE
+    flavour = _flavour(alter_offline.program_named(server))
+    own = Settings.read({"binlog_format": binlog_format, "binlog_row_image": row_image},
+                        alter_traits(flavour))
+    made = Schema({name: f"CREATE DATABASE {identifier(name)}"})
+    for each in alter_offline.read_dump(schema):
+        one = Made(name, "", mysql_rehearse.anonymous(each.text))
+        (made.tables if each.has("TABLE") and not each.has("TRIGGER") else made.programs
+         ).append(one)
+    return Scene(made, name, PairSettings(own, own), {}, _heard(statements, name), flavour)
+
+
+def _heard(path: Path, database: str) -> Heard:
+    try:
+        with path.open(encoding="utf-8", errors="backslashreplace") as opened_file:
+            text = opened_file.read(statement_log.LONGEST)
+        return statement_log.read(text, database)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except ScriptError as error:
+        raise Refused(f"cannot read {path}", [str(error)]) from error
+
+
+def _flavour(program: Program) -> Flavour:
+    return Flavour(Vendor.MARIADB if program.is_mariadb else Vendor.MYSQL, program.version)
+
+
+def program(server: str | None, real: Flavour | None) -> tuple[Program, list[str]]:
+    """The server to rehearse with: the one asked for, else the pair's series, else its vendor's
+    nearest; and what is to be said of a version that differs."""
+    if server is not None:
+        found = at(Path(server)) if Path(server).is_dir() else alter_offline.program_named(server)
+    else:
+        assert real is not None
+        there = {_flavour(p): p for p in installed()}
+        nearest = real.nearest(there)
+        if nearest is None:
+            raise Refused("cannot rehearse", [f"no server like {real} is installed here"],
+                          hint="get one with scripts/servers/get, or name its folder: --server DIR")
+        found = there[nearest]
+    flavour = _flavour(found)
+    if real is None or flavour == real:
+        return found, []
+    if flavour.same_series(real):
+        return found, [f"rehearsed on {flavour}; the pair has {real}, of the same series"]
+    return found, [f"REHEARSED ON ANOTHER VERSION: {flavour}, while the pair has {real}; what "
+                     "was found may be otherwise there"]

@@ -1,0 +1,70 @@
+"""What `pair rejoin` sees before it begins: who comes back, and why that cannot be."""
+
+from __future__ import annotations
+
+from slackwater.cli.operate import Proposal
+from slackwater.errors import SlackwaterError
+from slackwater.facts.server import ServerFacts
+from slackwater.operations import own_transactions
+from slackwater.operations import rejoin as operation
+from slackwater.operations.pair_world import PairWorld
+from slackwater.outside import mysql_server
+from slackwater.rules import rejoin as rules
+
+
+async def proposal(
+    world: PairWorld, catch_up_s: float, *, keep: bool
+) -> Proposal[PairWorld]:
+    """Look at both servers; the plan, and why not to walk it. `keep`: save what it has of its own.
+    """
+    found = await look(world, catch_up_s)
+    if isinstance(found, list):
+        return Proposal(None, found)
+    asked, servers = found
+    old, new = asked.old, asked.new
+    if old not in servers:  # closing it is the first step, and sets its commits free
+        return Proposal(operation.plan(world.name, asked), [])
+    reasons = rules.refusals(servers[old], servers[new], old, new)
+    if not servers[old].writable:  # one that accepts writes is closed first: the steps see to it
+        more = await own_transactions.extra(world, old, new)
+        if more:
+            told = await own_transactions.show(world, old, new, more, keep=keep)
+            world.figures["extra"] = told
+            reasons.append(f"{told['words']} ({operation.copy_again(old)})")
+    return Proposal(operation.plan(world.name, asked), reasons)
+
+
+async def look(
+    world: PairWorld, catch_up_s: float
+) -> tuple[operation.Asked, dict[str, ServerFacts]] | list[str]:
+    """Who comes back, and who takes the writes; or why nobody can say. The servers are without one
+    that cannot be looked at before it is closed."""
+    await world.connect()
+    servers: dict[str, ServerFacts] = {}
+    waits = ""  # one whose commits wait for a replica's word (semi-sync): it tells no position then
+    for name in world.pair:
+        if name not in world.unreachable:
+            try:
+                servers[name] = await mysql_server.look(await world.session(name), name)
+            except SlackwaterError as error:
+                world.unreachable[name] = str(error)
+                if await world.writable(name):
+                    waits = name
+    says: dict[str, str | None] = {}
+    unreachable = {n: why for n, why in world.unreachable.items() if n in world.pair}
+    for name, balancer in world.balancers.items():
+        try:
+            says[name] = (await balancer.look()).active
+        except SlackwaterError as error:
+            unreachable[f"balancer {name}"] = str(error)
+    other = next((n for n in world.pair if n != waits), "")
+    found: tuple[str, str] | list[str]
+    if waits and len(unreachable) == 1 and set(says.values()) == {other}:
+        found = waits, other
+    else:
+        found = rules.roles(world.pair, servers, says, unreachable)
+    if isinstance(found, list):
+        return found
+    old, new = found
+    world.figures.update({"from": old, "to": new})
+    return operation.Asked(old, new, tuple(world.balancers), world.replicas, catch_up_s), servers

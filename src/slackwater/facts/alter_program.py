@@ -1,0 +1,24 @@
+"""Views, triggers, routines and events, by their text: which of them may use a column."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_WORD = re.compile(r"[\w$\x80-\uffff]+")
+
+
+@dataclass(frozen=True)
+class StoredProgram:
+    """One of them; `table`: that of a trigger, "" for the others. `text` may be "": not shown."""
+
+    kind: str  # view, trigger, procedure, function, event
+    name: str
+    table: str
+    text: str
+
+    def may_use(self, table: str, column: str) -> bool:
+        """Whether its text has both words (a trigger's table need not be in it)."""
+        words = {w.lower() for w in _WORD.findall(self.text)}
+        return column.lower() in words and (
+            self.table.lower() == table.lower() or table.lower() in words)

@@ -1,0 +1,32 @@
+"""What every operation's world has: a name that is locked, notes for who undoes, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from slackwater.config import Config
+from slackwater.plan.journal import Journal
+
+
+class World:
+    """What steps act on. `name` is what is locked meanwhile: a pair, a server, a pool."""
+
+    def __init__(self, config: Config, name: str) -> None:
+        self.config, self.name = config, name
+        self.figures: dict[str, Any] = {}
+        self.notes: dict[str, Any] = {}
+        self.journal: Journal | None = None
+        self.tell: Callable[[dict[str, Any]], None] = lambda event: None  # to who watches
+
+    async def connect(self) -> None:
+        """Reach what is worked on."""
+
+    async def close(self) -> None:
+        """Give everything back; never raises, never takes long."""
+
+    def note(self, key: str, value: Any) -> None:
+        """Remember something for those who undo or finish, also after a crash."""
+        self.notes[key] = value
+        if self.journal is not None:
+            self.journal.write("noted", key=key, value=value)

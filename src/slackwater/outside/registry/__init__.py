@@ -1,0 +1,1 @@
+"""What the registry touches: stores of members, balancers, members themselves."""

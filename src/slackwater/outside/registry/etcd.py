@@ -1,0 +1,178 @@
+"""etcd's own JSON gateway (v3): one request each. No client library of etcd is kept well."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from slackwater.errors import OutsideError
+
+PAGE = 1000
+TRY_LIMIT_S = 1.5  # of one member of the cluster, before the next one is asked
+
+
+@dataclass(frozen=True)
+class KeyValue:
+    """One key as it is now. `changed`: the revision of its last change."""
+
+    key: str
+    value: str
+    changed: int
+
+
+class Etcd:
+    """A cluster by its client addresses; any that answers will do.
+
+    All requests that go through here may be sent twice: each says what shall be, or compares
+    first. Raises OutsideError.
+    """
+
+    def __init__(self, endpoints: Sequence[str], *, user: str = "", password: str = "",
+                 ca: str = "") -> None:
+        self.where = f"etcd {', '.join(endpoints)}"
+        self._endpoints = [e.rstrip("/") for e in endpoints]
+        self._user, self._password, self._token = user, password, ""
+        tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca) if ca else True
+        self._http = httpx.AsyncClient(
+            timeout=TRY_LIMIT_S, verify=tls, trust_env=False,
+            limits=httpx.Limits(max_connections=20, max_keepalive_connections=10))
+
+    async def range(self, key: str, *, prefix: bool = False, limit: int = 0
+                    ) -> tuple[int, list[KeyValue]]:
+        """The store's revision, and the key, or all keys that begin with it, as of then.
+
+        In pages, so that none takes long, however many there are.
+        """
+        said: dict[str, Any] = {"key": _code(key)}
+        if prefix:
+            said |= {"range_end": _code(_end(key)), "limit": limit or PAGE}
+        pairs: list[KeyValue] = []
+        revision = 0
+        while True:
+            found = await self._ask("kv/range", said)
+            revision = revision or int(found["header"]["revision"])
+            pairs += [KeyValue(_plain(kv["key"]), _plain(kv.get("value", "")),
+                               int(kv["mod_revision"])) for kv in found.get("kvs", [])]
+            if limit or not found.get("more") or not pairs:
+                return revision, pairs
+            said |= {"key": _code(pairs[-1].key + "\0"), "revision": str(revision)}
+
+    async def txn(self, compare: Sequence[dict[str, Any]], success: Sequence[dict[str, Any]]
+                  ) -> bool:
+        """All of it if everything compares, else nothing; whether it was done."""
+        found = await self._ask("kv/txn", {"compare": list(compare), "success": list(success)})
+        return bool(found.get("succeeded", False))
+
+    async def grant(self, ttl_s: int) -> int:
+        """A new lease."""
+        found = await self._ask("lease/grant", {"TTL": ttl_s, "ID": 0})
+        return int(found["ID"])
+
+    async def keep_alive(self, lease: int) -> bool:
+        """Renew a lease; False when there is none any more."""
+        found = await self._ask("lease/keepalive", {"ID": str(lease)})
+        return int(found.get("result", {}).get("TTL", 0)) > 0
+
+    async def changed(self, prefix: str, after: int, limit_s: float) -> bool:
+        """Wait until a key that begins with prefix was changed after that revision."""
+        said = {"create_request": {"key": _code(prefix), "range_end": _code(_end(prefix)),
+                                   "start_revision": str(after + 1)}}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                return await self._watch(said)
+        # Silence of a member that was cut off is not silence of the cluster.
+        await self.range(prefix, limit=1)
+        return False
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def _watch(self, said: dict[str, Any]) -> bool:
+        try:
+            async with self._http.stream(
+                "POST", f"{self._endpoints[0]}/v3/watch", json=said, headers=self._heads(),
+                timeout=httpx.Timeout(TRY_LIMIT_S, read=None),
+            ) as answer:
+                async for line in answer.aiter_lines():
+                    result = json.loads(line).get("result", {}) if line.strip() else {}
+                    # Compacted or cancelled: what changed is not known, so look.
+                    if result.get("events") or result.get("canceled"):
+                        return True
+        except (httpx.HTTPError, ValueError) as error:
+            self._next()
+            raise OutsideError(self.where, f"cannot watch: {error!r}", sent=False) from error
+        return True
+
+    async def _ask(self, what: str, said: dict[str, Any]) -> dict[str, Any]:
+        troubles = []
+        for _ in self._endpoints:
+            at = self._endpoints[0]
+            try:
+                return await self._ask_one(at, what, said)
+            except (httpx.HTTPError, ValueError, KeyError) as error:
+                troubles.append(f"{at}: {str(error) or type(error).__name__}")
+                self._next()
+        raise OutsideError(self.where, "; ".join(troubles), sent=True)
+
+    async def _ask_one(self, at: str, what: str, said: dict[str, Any]) -> dict[str, Any]:
+        if self._user and not self._token:
+            await self._log_in(at)
+        answer = await self._http.post(f"{at}/v3/{what}", json=said, headers=self._heads())
+        found: dict[str, Any] = answer.json()
+        if answer.status_code == 401:
+            self._token = ""
+        if answer.status_code != 200 or "error" in found:
+            why = found.get("error", answer.status_code)
+            raise ValueError(why.get("message", why) if isinstance(why, dict) else str(why))
+        return found
+
+    async def _log_in(self, at: str) -> None:
+        said = {"name": self._user, "password": self._password}
+        answer = await self._http.post(f"{at}/v3/auth/authenticate", json=said)
+        token = answer.json().get("token", "")
+        if not token:
+            raise ValueError(f"it does not let {self._user} in")
+        self._token = token
+
+    def _heads(self) -> dict[str, str]:
+        return {"Authorization": self._token} if self._token else {}
+
+    def _next(self) -> None:
+        self._endpoints.append(self._endpoints.pop(0))
+
+
+def put(key: str, value: str, lease: int = 0) -> dict[str, Any]:
+    """For `txn`: set a key."""
+    said = {"key": _code(key), "value": _code(value)}
+    return {"request_put": said | ({"lease": str(lease)} if lease else {})}
+
+
+def delete(key: str) -> dict[str, Any]:
+    """For `txn`: remove a key."""
+    return {"request_delete_range": {"key": _code(key)}}
+
+
+def unchanged(key: str, revision: int) -> dict[str, Any]:
+    """For `txn`: nobody has changed it since; revision 0: it is not there."""
+    return {"key": _code(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
+
+
+def _code(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _plain(text: str) -> str:
+    return base64.b64decode(text).decode(errors="replace")
+
+
+def _end(prefix: str) -> str:
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)

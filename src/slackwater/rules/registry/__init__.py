@@ -1,0 +1,1 @@
+"""What the registry decides: leases, colours, pace."""

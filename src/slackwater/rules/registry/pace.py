@@ -1,0 +1,34 @@
+"""When to reload, and how often to be renewed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RENEWALS_PER_S = 250.0  # what one registry is asked to take, whatever the number of members
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Of reloads: wait for `quiet_s` without a change, at most `longest_s`; `gap_s` between two."""
+
+    quiet_s: float = 0.25
+    longest_s: float = 5.0
+    gap_s: float = 1.5
+
+    def wait_s(self, first: float, last: float, reloaded: float, now: float) -> float:
+        """Seconds from now to the reload. `first`, `last`: the oldest and newest change that
+        waits; `reloaded`: the last reload's begin. All on one clock."""
+        due = min(last + self.quiet_s, first + self.longest_s)
+        return max(0.0, due - now, reloaded + self.gap_s - now)
+
+
+def lease_s(asked: float, members: int) -> float:
+    """The lease that is granted: longer than asked where there are many members, so that all
+    renewals together (three in a lease) stay below RENEWALS_PER_S. Balancers' own checks find
+    the dead in seconds whatever the lease."""
+    return max(asked, 3.0 * members / RENEWALS_PER_S) if asked else 0.0
+
+
+def renew_after_s(lease: float) -> float:
+    """When to renew: three times in a lease, so that two may be lost."""
+    return lease / 3.0

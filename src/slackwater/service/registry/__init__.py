@@ -1,0 +1,1 @@
+"""The registry: servers join and leave their load balancer by themselves."""

@@ -1,0 +1,237 @@
+"""Whatever fails, traffic goes to who lives: registry, file, disk, store, net."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.registry import stores
+from tests.registry.conftest import Serving
+from tests.registry.rig import Backend, Registry, backends
+from tests.servers.patience import eventually
+
+from slackwater.outside.registry.client import Access, Client
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def five() -> Iterator[dict[str, Backend]]:
+    with backends([f"w{i}" for i in range(5)]) as made:
+        yield made
+
+
+KEYS: dict[tuple[str, str], Access] = {}
+
+
+def ask(registry: Registry, *requests: tuple[str, str, dict[str, Any] | None],
+        key: str = "fleet") -> list[dict[str, Any]]:
+    """Requests at once."""
+    if (registry.url, key) not in KEYS:
+        KEYS[registry.url, key] = registry.key(key, any_member=True)
+    access = KEYS[registry.url, key]
+
+    async def every() -> list[dict[str, Any]]:
+        client = Client(access, limit_s=60)
+        try:
+            return await asyncio.gather(*(client.ask(*r) for r in requests))
+        finally:
+            await client.close()
+
+    return asyncio.run(every())
+
+
+def join(registry: Registry, made: dict[str, Backend], **more: object) -> list[dict[str, Any]]:
+    """Register all of them, in effect."""
+    return ask(registry, *(
+        ("PUT", f"/v1/pools/web/members/{n}?wait=applied&timeout=20", {"port": b.port, **more})
+        for n, b in made.items()))
+
+
+def pool(registry: Registry) -> dict[str, Any]:
+    return ask(registry, ("GET", "/v1/pools/web", None))[0]
+
+
+def test_the_registry_is_killed_and_its_file_is_damaged(
+    serving: Serving, five: dict[str, Backend]
+) -> None:
+    registry, made = serving("haproxy")
+    balancer = made["haproxy"]
+    assert all(a["applied"] and a["stored"] for a in join(registry, five))
+    registry.kill()
+    assert balancer.names(15) == set(five)  # it is not needed for traffic
+    file = registry.state / "members.json"
+    file.write_bytes(file.read_bytes()[:-20] + b"x" * 20)
+    registry.start()
+    report = pool(registry)
+    assert "damaged" in " ".join(report["store"]["faults"])
+    assert balancer.names(15) == set(five)
+    registry.kill()
+    for each in (file, file.with_name("members.json.copy")):
+        each.write_text("{")
+    registry.start()
+    # Nothing is known: what the balancer has stays, until members had time to renew.
+    assert pool(registry)["members"] == []
+    assert balancer.names(15) == set(five)
+    join(registry, five)
+    assert balancer.names(15) == set(five)
+
+
+def test_the_disk_is_full(serving: Serving, five: dict[str, Backend], room: Path) -> None:
+    small = room / "registry" / "state"
+    small.mkdir(parents=True)
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small)],
+                           capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("cannot mount a small file system here")
+    try:
+        small.chmod(0o700)
+        registry, made = serving("haproxy")
+        key = registry.key("fleet", any_member=True)
+        rest = small / "rest"
+        with pytest.raises(OSError), rest.open("wb") as file:
+            while True:
+                file.write(b"x" * 512)
+                file.flush()
+
+        async def put() -> dict[str, Any]:
+            client = Client(key)
+            try:
+                return await client.ask("PUT", "/v1/pools/web/members/w0?wait=applied&timeout=20",
+                                        {"port": five["w0"].port})
+            finally:
+                await client.close()
+
+        answer = asyncio.run(put())
+        assert not answer["stored"] and answer["applied"]
+        assert made["haproxy"].names(3) == {"w0"}
+        rest.unlink()
+        eventually(lambda: '"id":"w0"' in _text(small / "members.json"), "it is written after all")
+        registry.stop()
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=False)
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def test_a_partition_ends_most_leases_and_traffic_goes_on(
+    serving: Serving, five: dict[str, Backend]
+) -> None:
+    """Four of five agents are cut off from the registry; the balancer reaches their servers."""
+    registry, made = serving("haproxy", "nginx")
+    join(registry, five, lease=3)
+    stay = ("PUT", "/v1/pools/web/members/w0", {"port": five["w0"].port, "lease": 3})
+
+    def frozen() -> bool:
+        ask(registry, stay)
+        return bool(pool(registry)["frozen"])
+
+    eventually(frozen, "the pool is frozen", limit_s=60)
+    five["w4"].kill()  # dead, among the silent
+    for balancer in made.values():
+        eventually(lambda b=balancer: b.names(15) == set(five) - {"w4"},  # type: ignore[misc]
+                   "the living serve")
+    five["w4"].start()
+
+    def thawed() -> bool:
+        join(registry, five, lease=60)
+        return not pool(registry)["frozen"]
+
+    eventually(thawed, "the pool is not frozen any more")
+    for balancer in made.values():
+        eventually(lambda b=balancer: b.names(15) == set(five),  # type: ignore[misc]
+                   "all serve again")
+
+
+def test_a_member_that_dies_goes_by_its_lease(serving: Serving, five: dict[str, Backend]) -> None:
+    registry, made = serving("haproxy")
+    join(registry, five, lease=3)
+    five["w1"].kill()
+
+    def gone() -> bool:
+        join(registry, {n: b for n, b in five.items() if n != "w1"}, lease=3)
+        return "w1" not in {m["id"] for m in pool(registry)["members"]}
+
+    eventually(gone, "it is forgotten", limit_s=60)
+    assert made["haproxy"].names(15) == set(five) - {"w1"}
+    eventually(lambda: "server w1 " not in made["haproxy"].file.read_text(), "and in the file")
+
+
+def test_a_burst_of_registrations_is_few_reloads(serving: Serving) -> None:
+    """Five hundred at once; half a dozen real servers on many addresses."""
+    registry, made = serving("nginx")
+    before = made["nginx"].reloads
+    with backends(["one"]) as real:
+        port = real["one"].port
+
+        access = registry.key("burst", role="admin")
+
+        async def burst() -> None:
+            client = Client(access, limit_s=60)
+            limit = asyncio.Semaphore(50)
+
+            async def one(i: int) -> None:
+                async with limit:
+                    await client.ask("PUT", f"/v1/pools/web/members/m{i}", {
+                        "address": f"127.0.{i // 250}.{i % 250 + 1}", "port": port, "lease": 600})
+
+            try:
+                await asyncio.gather(*(one(i) for i in range(500)))
+            finally:
+                await client.close()
+
+        asyncio.run(burst())
+        # None of these addresses but one has a listener: they are known, and not shown.
+        assert len(pool(registry)["members"]) == 500
+    assert made["nginx"].reloads - before <= 2
+
+
+def test_a_reload_by_others_loses_nothing(serving: Serving, five: dict[str, Backend]) -> None:
+    registry, made = serving("haproxy")
+    join(registry, five)
+    balancer = made["haproxy"]
+    eventually(lambda: all(f"server {n} " in balancer.file.read_text() for n in five), "the file")
+    registry.kill()
+    subprocess.run([balancer.reload], check=True, timeout=30)
+    assert balancer.names(15) == set(five)
+
+
+def test_the_leader_of_etcd_is_killed(
+    serving: Serving, five: dict[str, Backend], room: Path
+) -> None:
+    with stores.etcd(room / "etcd", 3) as nodes:
+        urls = json.dumps([n.url for n in nodes])
+        registry, made = serving("haproxy", store=(
+            f'[store]\nkind = "etcd"\nendpoints = {urls}\n'))
+        some = {n: five[n] for n in ("w0", "w1")}
+        join(registry, some)
+        leader = _leader(nodes)
+        leader.stop()
+        assert made["haproxy"].names(10) == set(some)
+        join(registry, five)  # at once, by this registry's own memory
+        assert made["haproxy"].names(15) == set(five)
+        eventually(lambda: not pool(registry)["store"]["pending"]
+                   and not pool(registry)["store"]["away"], "the cluster has everything")
+        for node in nodes:
+            node.stop()  # all of it is gone
+        eventually(lambda: pool(registry)["store"]["away"], "it is known to be away")
+        assert made["haproxy"].names(15) == set(five)
+
+
+def _leader(nodes: list[stores.EtcdNode]) -> stores.EtcdNode:
+    import urllib.request
+
+    for node in nodes:
+        asked = urllib.request.Request(f"{node.url}/v3/maintenance/status", data=b"{}")
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            said = json.loads(answer.read())
+        if said["leader"] == said["header"]["member_id"]:
+            return node
+    raise AssertionError("no leader")
