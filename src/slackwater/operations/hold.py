@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ HOLD_S = 8.0  # clients give up connecting after 10 s or so
 TTL_S = 3.0  # the kernel lets go by itself when nobody has refreshed it for so long
 CALM_LIMIT_S = 10.0
 FOLLOW_LIMIT_S = 60.0
+COMMAND_OVER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,19 @@ class ShutGate(Step[HoldWorld]):
         return Seen.DONE if shut else Seen.NOT_DONE
 
     async def undo(self, world: HoldWorld) -> None:
+        await _command_over(world)
         await open_gate(world)
+
+
+async def _command_over(world: HoldWorld) -> None:
+    """Whatever is believed of the command: as long as it runs, the server may be down or about to
+    be, and who was let in would be refused. At most to the end of the hold."""
+    until = clock.mono() + min(world.left_s(), COMMAND_OVER_S)
+    while world.command is not None and clock.mono() < until:
+        await world.command.look()
+        if not world.command.alive:
+            return
+        await asyncio.sleep(0.02)
 
 
 @dataclass(frozen=True)
