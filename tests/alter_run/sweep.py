@@ -1,8 +1,8 @@
 """A schema change cut off at every step: slackwater killed, either server killed; then mended.
 
 `python -m tests.alter_run.sweep [--server ROOT] [--steps A,B] [--kinds kill,killed,a,b]
-[--with recover,again] [--operation alter,finish,revert]` runs all of it, under load; the tests run
-a part.
+[--mended recover,again] [--operation alter,finish,revert]` runs all of it, under load; the
+tests run a part.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -143,6 +144,7 @@ def main() -> None:
                        ("operation", ",".join(OPERATIONS))):
         ask.add_argument(f"--{name}", default=all_)
     asked = ask.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end the servers all the same
     directory = Path(tempfile.mkdtemp(prefix="slackwater-alter-"))
     directory.chmod(0o711)
     failed = 0
