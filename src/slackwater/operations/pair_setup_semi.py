@@ -15,15 +15,13 @@ from slackwater.config import Group
 from slackwater.errors import StepFailed
 from slackwater.facts.failover import SemiSync
 from slackwater.facts.setup import ServerSetup, settings_text
+from slackwater.operations import gives_word
 from slackwater.operations.pair_setup_file import WriteSettings
 from slackwater.operations.pair_setup_look import SetupWorld
 from slackwater.outside import mysql_server, mysql_setup, semi_sync
 from slackwater.outside.mysql_session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
-from slackwater.plan.wait import wait_until
 from slackwater.rules.setup.settings import file_settings
-
-CONNECTED_LIMIT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class SetSemiSync(Step[SetupWorld]):
             await semi_sync.set_replica(await world.session(name), True)
         for name in self.waits:
             session = await world.session(name)
-            await self._connected(session, name)
+            await gives_word.connected(session, name)
             await semi_sync.set_waiting(session, self.timeout_ms)
             await semi_sync.set_source(session, True)
 
@@ -117,16 +115,6 @@ class SetSemiSync(Step[SetupWorld]):
             raise StepFailed(f"{name} cannot do semi-synchronous replication: {error}",
                              hint="install the server's semisync plugins, or take semi_sync out of "
                                   "the file") from error
-
-    async def _connected(self, session: Session, name: str) -> None:
-        """Somebody gives word to it: without, the first commit would wait for the whole timeout."""
-
-        async def clients() -> int:
-            found = await semi_sync.look(session)
-            return found.clients if found else 0
-
-        await wait_until(clients, bool, what=f"a semi-synchronous replica at {name}",
-                         limit_s=CONNECTED_LIMIT_S, every_s=0.05)
 
     async def verify(self, world: SetupWorld) -> Seen:
         names: Iterable[str] = dict.fromkeys((*self.waits, *self.tells))

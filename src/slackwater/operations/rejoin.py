@@ -9,7 +9,7 @@ from slackwater import clock
 from slackwater.config import host_port
 from slackwater.errors import Refused, StepFailed
 from slackwater.facts.failover import PARKED_PORT
-from slackwater.operations import canary, own_transactions, pair_lock
+from slackwater.operations import canary, gives_word, own_transactions, pair_lock
 from slackwater.operations.after_switchover import ARRIVAL_LIMIT_S, ProveIt
 from slackwater.operations.balancer_file import file_active, write_file
 from slackwater.operations.failover import resume as resume
@@ -276,11 +276,16 @@ class WaitAgain(Step[PairWorld]):
     old: str
     new: str
     no_undo: ClassVar[str] = STAYS
+    limit_s: ClassVar[float] = 2 * gives_word.CONNECTED_LIMIT_S + 30
 
     async def do(self, world: PairWorld) -> Seen:
         names = {*world.notes.get(NO_WAIT, []), *_told_not_to_wait(world)}
-        for name in sorted(names & {self.old, self.new}):
-            await semi_sync.set_source(await world.session(name), True)
+        for name, other in ((self.old, self.new), (self.new, self.old)):
+            if name not in names:
+                continue
+            session = await world.session(name)
+            await gives_word.begin(await world.session(other), session, name)
+            await semi_sync.set_source(session, True)
             world.figures.setdefault("semi_sync_on", []).append(name)
         return Seen.DONE  # the servers said so
 
