@@ -17,7 +17,6 @@ from slackwater.plan.step import Seen, Step
 
 REST_LIMIT_S = 5.0  # for what a fenced old server still has to send
 LOOK_EVERY_S = 1.0
-READ_ALL = "read all relay log"  # what an SQL thread says that has nothing more to read
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class ApplyReceived(Step[PairWorld]):
                 raise StepFailed(f"{self.new} does not apply what it received: "
                                  f"{channel.sql_error or 'its SQL thread was stopped'}")
             now = await mysql_server.executed_text(session)
-            if now == was and READ_ALL in channel.sql_state:
+            if now == was and await mysql_server.appliers_idle(session):
                 break  # what is left is the torn beginning of a transaction
             was = now
             if clock.mono() >= until:

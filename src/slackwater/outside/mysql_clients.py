@@ -57,6 +57,12 @@ async def appliers(session: Session, *, limit_s: float = 5.0) -> list[ClientSess
     return [_session(row) for row in rows]
 
 
+async def appliers_idle(session: Session, *, limit_s: float = 5.0) -> bool:
+    """Whether replication's threads have applied all there is: the SQL thread has read the whole
+    relay log, and its workers wait for it. Of a server whose I/O thread is stopped."""
+    return not await session.value(dialect(session.flavour).busy_appliers, limit_s=limit_s)
+
+
 async def open_transactions(session: Session, *, limit_s: float = 5.0) -> dict[int, float]:
     """Sessions in a transaction now, with its age in seconds (whole ones but on MySQL 8+).
 

@@ -116,6 +116,17 @@ class Dialect:
             " AND p.INFO IS NOT NULL AND p.COMMAND NOT IN ('Daemon', 'Slave_IO')"
         )
 
+    @property
+    def busy_appliers(self) -> str:
+        """How many threads of replication have something at hand (its I/O thread apart)."""
+        return (
+            "SELECT COUNT(*) AS BUSY FROM information_schema.PROCESSLIST"
+            " WHERE USER = 'system user' AND COMMAND NOT IN ('Daemon', 'Slave_IO')"
+            " AND STATE NOT LIKE '%read all relay log%'"
+            " AND STATE NOT IN ('Waiting for work from SQL thread',"
+            " 'Waiting for an event from Coordinator')"
+        )
+
     def close_idle(
         self,
         ids: Sequence[int],

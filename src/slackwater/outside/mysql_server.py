@@ -29,6 +29,7 @@ from slackwater.outside.mysql_account import (
 )
 from slackwater.outside.mysql_clients import (
     appliers,
+    appliers_idle,
     client_sessions,
     clients_and_transactions,
     close_idle,
@@ -44,8 +45,8 @@ from slackwater.outside.mysql_dialect import dialect
 from slackwater.outside.mysql_session import MysqlError, Row, Session
 
 __all__ = [
-    "appliers", "change_source", "client_sessions", "clients_and_transactions", "close_idle",
-    "close_if_idle", "commits_held_up", "dump_ports", "enabled_events", "end_session",
+    "appliers", "appliers_idle", "change_source", "client_sessions", "clients_and_transactions",
+    "close_idle", "close_if_idle", "commits_held_up", "dump_ports", "enabled_events", "end_session",
     "executed_of", "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads",
     "lock_all", "lock_owner", "look", "missing_privileges", "open_transactions",
     "own_privileges", "point_source", "prepare_lock", "prepared_xa", "privileged_users",
