@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def far(program: Program, place: Path, *, slow: bool = False) -> Iterator[Far]:
         server = alone.make(program, place)
         again = slow_restart.command(server, place) if slow else restart.command(server.directory)
         # Programs that sshd starts know nothing of our environment.
-        again = f"env PYTHONPATH={os.environ.get('PYTHONPATH', '')} {again}"
+        again = f"env PYTHONPATH={os.pathsep.join(p for p in sys.path if p)} {again}"
         with sshd(home, patch, HERE) as ssh:
             alone.write_config(server, place, again, f'ssh = "{ssh.destination}"')
             text = alone.config(place).read_text()
