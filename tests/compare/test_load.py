@@ -117,14 +117,18 @@ def test_after_a_switchover_it_goes_on_with_the_other_reference(one: LabFacts) -
     """Roles that change in the middle end it; what was finished is not compared again."""
     def tell(event: dict[str, Any]) -> None:
         if event["event"] == "table" and event["table"] == "shop.myisam":
-            assert slackwater(one, "switchover", "--to", "b").code == 0
+            said = slackwater(one, "switchover", "--to", "b")
+            assert said.code == 0, said
 
-    found = compared(one, "shop.*", tell=tell)
-    assert found.equal is None and "switched over meanwhile" in found.stopped
-    again = compared(one, "shop.*", resume=True)
-    assert again.equal and (again.reference, again.others) == ("b", ["a"])
-    assert {r.server for r in again.results} == {"a", "b"}
-    assert slackwater(one, "switchover", "--to", "a").code == 0
+    try:
+        found = compared(one, "shop.*", tell=tell)
+        assert found.equal is None and "switched over meanwhile" in found.stopped
+        again = compared(one, "shop.*", resume=True)
+        assert again.equal and (again.reference, again.others) == ("b", ["a"])
+        assert {r.server for r in again.results} == {"a", "b"}
+    finally:
+        back = slackwater(one, "switchover", "--to", "a")
+    assert back.code == 0, back
 
 
 def test_lost_connections_are_made_again(two: LabFacts) -> None:
@@ -156,12 +160,14 @@ def test_the_command_its_exit_codes_and_ctrl_c(one: LabFacts) -> None:
     assert (said.code, said.report["equal"], said.report["outcome"]) == (0, True, "done")
     assert {t["table"] for t in said.report["tables"]} == {"shop.many", "shop.pk2"}
     spoil(one, "UPDATE shop.pk2 SET v = 77 WHERE b = 1")
-    said = slackwater(one, "pair", "compare", "--tables", "shop.pk2", "--servers", "b,a")
+    try:
+        said = slackwater(one, "pair", "compare", "--tables", "shop.pk2", "--servers", "b,a")
+    finally:
+        spoil(one, "UPDATE shop.pk2 SET v = 1 WHERE b = 1")
     assert (said.code, said.report["equal"], said.report["reference"]) == (1, False, "a")
     (row,) = said.report["tables"][0]["differences"]
     assert row == {"key": "a='a', b=1", "how": "differs", "columns": ["v"], "count": 1,
                    "proof": "row locked"}
-    spoil(one, "UPDATE shop.pk2 SET v = 1 WHERE b = 1")
     assert slackwater(one, "pair", "compare", "--servers", "a").code == 64
     assert slackwater(one, "pair", "compare", "--tables", "shop.nothing").code == 64
     command = python("slackwater", "pair", "compare", "--rest", "0.99", "--json", "--config",

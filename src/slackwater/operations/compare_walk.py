@@ -92,6 +92,8 @@ class Walk:
                 read = None
                 continue
             after = read.end
+            if following is None:
+                await self.meeting.same_roles()
             self.walked(after)
             if following is None:
                 for copy in self.copies:
