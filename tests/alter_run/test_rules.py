@@ -6,7 +6,7 @@ import pytest
 
 from slackwater.facts.alter_definition import parse
 from slackwater.facts.alter_state import Change
-from slackwater.operations.alter_store import from_text, to_text
+from slackwater.operations.alter.store import from_text, to_text
 from slackwater.rules.alter_run import disk, losses, time_left_s, way_back
 
 OLD = """CREATE TABLE `t` (

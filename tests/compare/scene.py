@@ -15,7 +15,7 @@ from tests.servers.patience import PATIENCE, eventually
 
 from slackwater import config
 from slackwater.lab.facts import LabFacts
-from slackwater.operations.compare import Asked, Comparison, compare
+from slackwater.operations.compare.compare import Asked, Comparison, compare
 from slackwater.rules.compare import Pace
 
 TABLES = """\

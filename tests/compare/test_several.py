@@ -20,7 +20,7 @@ from tests.sweep.pair import environment
 from slackwater.cli.pair_compare import comparison_json, comparison_text
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.instance import installed
-from slackwater.operations.compare_sides import CannotTell
+from slackwater.operations.compare.sides import CannotTell
 
 pytestmark = pytest.mark.servers
 

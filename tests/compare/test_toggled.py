@@ -15,8 +15,8 @@ from tests.servers.patience import PATIENCE
 from slackwater import config
 from slackwater.facts.compare import Bounds, Hash, KeyValues, Proof
 from slackwater.lab.facts import LabFacts
-from slackwater.operations.compare_rows import Rows, Settled
-from slackwater.operations.compare_sides import Meeting, Side
+from slackwater.operations.compare.rows import Rows, Settled
+from slackwater.operations.compare.sides import Meeting, Side
 from slackwater.operations.servers_world import server_address
 from slackwater.outside import compare_sql
 from slackwater.outside.mysql_compare import Reader

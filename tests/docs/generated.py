@@ -10,7 +10,7 @@ from pathlib import Path
 
 from slackwater.cli.present import plan_text
 from slackwater.facts.flavour import Flavour, Vendor
-from slackwater.operations import switchover
+from slackwater.operations.switchover import switchover
 from slackwater.outside.mysql_account import OWN_SCHEMA_RIGHTS
 from slackwater.outside.mysql_dialect import dialect
 from slackwater.rules import guardrails

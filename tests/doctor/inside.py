@@ -24,8 +24,8 @@ from tests.servers.patience import PATIENCE, eventually
 from slackwater.cli.doctor_page import as_json
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
-from slackwater.operations.doctor import look_at_host, of_host, together
-from slackwater.operations.doctor_servers import Asked, of_server
+from slackwater.operations.doctor.doctor import look_at_host, of_host, together
+from slackwater.operations.doctor.servers import Asked, of_server
 from slackwater.outside import processes
 from slackwater.outside import server_programs as programs
 from slackwater.outside.processes import Known

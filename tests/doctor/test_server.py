@@ -20,7 +20,7 @@ from tests.servers.patience import PATIENCE, eventually
 from slackwater.cli.doctor_page import as_json
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
-from slackwater.operations.doctor_servers import Asked, of_server
+from slackwater.operations.doctor.servers import Asked, of_server
 
 pytestmark = pytest.mark.servers
 

@@ -16,7 +16,7 @@ from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE
 
 from slackwater.lab.instance import Instance
-from slackwater.operations.doctor import look_at_host
+from slackwater.operations.doctor.doctor import look_at_host
 from slackwater.outside import knock
 from slackwater.outside.processes import Known
 

@@ -11,7 +11,7 @@ from slackwater.errors import StepFailed
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
 from slackwater.operations import canary
-from slackwater.operations.settle_sessions import _cut
+from slackwater.operations.switchover.settle_sessions import _cut
 from slackwater.outside import mysql_server
 from slackwater.outside.mysql_session import Session
 

@@ -18,7 +18,7 @@ from slackwater.lab.facts import LabFacts
 from slackwater.operations.pair_lock import lock_name, mark_name
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
-from slackwater.operations.switchover import PromoteNew
+from slackwater.operations.switchover.switchover import PromoteNew
 from slackwater.outside import mysql_server
 
 pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]

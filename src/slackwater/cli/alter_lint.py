@@ -15,8 +15,8 @@ from slackwater.cli.operate import opened, say
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.facts.alter_script import LONGEST, Statement
-from slackwater.operations.lint import LintReport, read
-from slackwater.operations.lint_pair import lint_pair
+from slackwater.operations.alter.lint import LintReport, read
+from slackwater.operations.alter.lint_pair import lint_pair
 from slackwater.rules.alter.verdict import Level
 
 

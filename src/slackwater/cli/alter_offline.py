@@ -11,8 +11,8 @@ from slackwater.facts.alter_link import PairSettings, Settings
 from slackwater.facts.alter_script import ScriptError, Statement, split
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
-from slackwater.operations.lint import LintReport
-from slackwater.operations.lint import lint as lint_on
+from slackwater.operations.alter.lint import LintReport
+from slackwater.operations.alter.lint import lint as lint_on
 from slackwater.outside import mysql_schema
 from slackwater.outside.mysql_dialect import alter_traits
 from slackwater.outside.mysql_session import MysqlError, Session

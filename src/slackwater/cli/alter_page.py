@@ -7,7 +7,7 @@ from typing import Any
 
 from slackwater import __version__
 from slackwater.errors import Refused, UsageError
-from slackwater.operations.lint import Linted, LintReport
+from slackwater.operations.alter.lint import Linted, LintReport
 from slackwater.rules.alter.cost import Cost, pages
 from slackwater.rules.alter.judge import RULES
 from slackwater.rules.alter.statements import head

@@ -23,8 +23,8 @@ from slackwater.facts.alter_script import Statement
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
 from slackwater.lab.throwaway import throwaway_pair
-from slackwater.operations import rehearse as operation
-from slackwater.operations.lint import read
+from slackwater.operations.alter import rehearse as operation
+from slackwater.operations.alter.lint import read
 
 OPERATION = "alter rehearse"
 NO_STATEMENTS = (

@@ -18,9 +18,10 @@ from slackwater.cli.recover import recovered
 from slackwater.cli.switch import limits_with, pair_world
 from slackwater.config import Config
 from slackwater.errors import UsageError
-from slackwater.operations import alter, alter_propose
-from slackwater.operations.alter_propose import Limits
-from slackwater.operations.alter_server import CARRY_ON
+from slackwater.operations.alter import alter
+from slackwater.operations.alter import propose as alter_propose
+from slackwater.operations.alter.propose import Limits
+from slackwater.operations.alter.server import CARRY_ON
 from slackwater.operations.pair_world import PairWorld
 from slackwater.plan.journal import Past
 from slackwater.plan.report import Report

@@ -19,15 +19,15 @@ from slackwater.cli.doctor_page import event_page, explanation, explanation_json
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.errors import UsageError
 from slackwater.facts.doctor.finding import Sure
-from slackwater.operations import doctor
-from slackwater.operations.doctor import Diagnosis
+from slackwater.operations.doctor import doctor
+from slackwater.operations.doctor.doctor import Diagnosis
 from slackwater.outside.config_files import DEFAULT_FILES
 from slackwater.outside.processes import PORTS, Known
 
 if TYPE_CHECKING:
     from slackwater.facts.server import ServerAddress
-    from slackwater.operations.doctor_servers import Asked
-    from slackwater.operations.doctor_watch import Event
+    from slackwater.operations.doctor.servers import Asked
+    from slackwater.operations.doctor.watch import Event
 
 app = typer.Typer(
     help="Say, with evidence, why clients lose their connection. Exit code: 0 nothing above a note,"
@@ -96,7 +96,7 @@ def diagnose(
         raise typer.Exit(int(found.worst))
     import asyncio
 
-    from slackwater.operations.doctor_servers import Asked
+    from slackwater.operations.doctor.servers import Asked
 
     asked = Asked(since_s=since, between_s=sample)
     if watch:
@@ -112,11 +112,11 @@ async def _once(
     known: Known, pids: list[int] | None, servers: list[ServerAddress], asked: Asked,
     capture_s: float, *, knock: bool,
 ) -> Diagnosis:
-    from slackwater.operations import doctor_servers
+    from slackwater.operations.doctor import servers as doctor_servers
 
     parts = [await doctor_servers.all_of(known, pids, servers, asked, knock=knock)]
     if capture_s:
-        from slackwater.operations import doctor_capture
+        from slackwater.operations.doctor import capture as doctor_capture
 
         begun = f"slackwater doctor: looking at the wire for {capture_s:g} s"
         parts.append(await doctor_capture.capture(
@@ -129,7 +129,7 @@ async def _watch(
     seconds: float | None, *, as_json: bool,
 ) -> Sure:
     """Print events until Ctrl-C or the end of the time."""
-    from slackwater.operations import doctor_watch
+    from slackwater.operations.doctor import watch as doctor_watch
 
     worst, ends = Sure.NOTE, clock.mono() + (seconds or float("inf"))
     print("slackwater doctor: watching; Ctrl-C ends it", file=sys.stderr, flush=True)
@@ -161,8 +161,8 @@ def run(
     """
     import asyncio
 
-    from slackwater.operations import doctor_run
-    from slackwater.operations.doctor_servers import Asked
+    from slackwater.operations.doctor import run as doctor_run
+    from slackwater.operations.doctor.servers import Asked
 
     known, servers = ground(file, port, None)
     ran = asyncio.run(doctor_run.run(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from slackwater import clock
 from slackwater.facts.doctor.finding import Finding, Sure
-from slackwater.operations.doctor import Diagnosis
+from slackwater.operations.doctor.doctor import Diagnosis
 
 if TYPE_CHECKING:
     from slackwater.rules.doctor.explain import Explained

@@ -8,9 +8,9 @@ from typing import Any
 
 from slackwater.cli.operate import closing
 from slackwater.config import Config, host_port
-from slackwater.operations.hold import unreachable_ports
-from slackwater.operations.hold_sockets import look
-from slackwater.operations.hold_world import HoldWorld, Scope
+from slackwater.operations.hold.hold import unreachable_ports
+from slackwater.operations.hold.sockets import look
+from slackwater.operations.hold.world import HoldWorld, Scope
 from slackwater.outside import gate, mysql_server, tcp_table
 
 

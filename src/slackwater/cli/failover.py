@@ -10,7 +10,7 @@ import typer
 
 from slackwater.cli.operate import Proposal, operate
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
-from slackwater.operations.failover_look import look
+from slackwater.operations.failover.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.rules import failover as rules
 
@@ -59,9 +59,9 @@ async def proposal(world: PairWorld, to: str | None, apply_s: float) -> Proposal
     # The steps are read while servers are waited for: clients wait as well.
     (seen, roles), _ = await asyncio.gather(
         look(world, to),
-        asyncio.to_thread(importlib.import_module, "slackwater.operations.failover"),
+        asyncio.to_thread(importlib.import_module, "slackwater.operations.failover.failover"),
     )
-    from slackwater.operations import failover as operation
+    from slackwater.operations.failover import failover as operation
 
     if isinstance(roles, list):
         return Proposal(None, roles)

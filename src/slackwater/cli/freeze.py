@@ -27,10 +27,10 @@ from slackwater.errors import (
 )
 from slackwater.facts.backup import LOCK_SAYS, LockKind
 from slackwater.facts.duration import seconds
-from slackwater.operations import freeze as operation
-from slackwater.operations.backup_moment import OLDER_THAN_S
-from slackwater.operations.freeze import Asked, Thawed
-from slackwater.operations.snapshot_look import Look, look
+from slackwater.operations.snapshot import freeze as operation
+from slackwater.operations.snapshot.backup_moment import OLDER_THAN_S
+from slackwater.operations.snapshot.freeze import Asked, Thawed
+from slackwater.operations.snapshot.look import Look, look
 from slackwater.rules import backup
 
 Result = TypeVar("Result")

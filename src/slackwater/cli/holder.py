@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from slackwater.operations.freeze_holder import hold
+from slackwater.operations.snapshot.freeze_holder import hold
 from slackwater.outside.holder_process import Channel
 
 

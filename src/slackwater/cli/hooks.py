@@ -15,8 +15,8 @@ from slackwater import config
 from slackwater.cli.freeze import ServersOption, duration, servers_asked
 from slackwater.cli.operate import say
 from slackwater.cli.options import ConfigOption, JsonOption
-from slackwater.operations import hooks
-from slackwater.operations.hooks import LIMITS, File, Limits
+from slackwater.operations.snapshot import hooks
+from slackwater.operations.snapshot.hooks import LIMITS, File, Limits
 
 app = typer.Typer(help="Hooks for hypervisors and backup programs.", no_args_is_help=True,
                   rich_markup_mode=None)

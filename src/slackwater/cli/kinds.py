@@ -9,26 +9,19 @@ from typing import Any, Generic
 from slackwater.cli.operate import AnyWorld
 from slackwater.config import Config
 from slackwater.errors import UsageError
-from slackwater.operations import (
-    alter,
-    failover,
-    hold,
-    hold_clients,
-    pair_setup,
-    pair_setup_prepare,
-    pool,
-    rejoin,
-    restart,
-    snapshot,
-    switchover,
-    upgrade,
-)
-from slackwater.operations.hold_world import HoldWorld
+from slackwater.operations.alter import alter
+from slackwater.operations.failover import failover, rejoin
+from slackwater.operations.hold import clients, hold, restart, upgrade
+from slackwater.operations.hold.world import HoldWorld
 from slackwater.operations.look import look
-from slackwater.operations.pair_setup_look import SetupWorld
 from slackwater.operations.pair_world import PairWorld
-from slackwater.operations.pool_world import PoolWorld
-from slackwater.operations.snapshot import SnapshotWorld
+from slackwater.operations.pool import pool
+from slackwater.operations.pool.world import PoolWorld
+from slackwater.operations.setup import prepare, setup
+from slackwater.operations.setup.look import SetupWorld
+from slackwater.operations.snapshot import snapshot
+from slackwater.operations.snapshot.snapshot import SnapshotWorld
+from slackwater.operations.switchover import switchover
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan
 from slackwater.rules.agreement import agreement
@@ -84,9 +77,9 @@ def _pool_of(settings: Config, planned: dict[str, Any]) -> PoolWorld:
 
 
 KINDS: dict[str, Kind[Any]] = {
-    "pair-settings": Kind(pair_setup_prepare.plan_again, _setup_of, pair_setup.resume,
-                          pair_setup.settled),
-    "pair-setup": Kind(pair_setup.plan_again, _setup_of, pair_setup.resume, pair_setup.settled),
+    "pair-settings": Kind(prepare.plan_again, _setup_of, setup.resume,
+                          setup.settled),
+    "pair-setup": Kind(setup.plan_again, _setup_of, setup.resume, setup.settled),
     "failover": Kind(failover.plan_again, _pair_of, failover.resume, _agreed),
     "rejoin": Kind(rejoin.plan_again, _pair_of, rejoin.resume, _agreed),
     rejoin.CLOSE: Kind(rejoin.close_again, _pair_of, rejoin.resume, _agreed),
@@ -94,9 +87,9 @@ KINDS: dict[str, Kind[Any]] = {
     alter.FINISH: Kind(alter.finish_again, _pair_of, alter.resume, alter.settled),
     alter.REVERT: Kind(alter.revert_again, _pair_of, alter.resume, alter.settled),
     "switchover": Kind(switchover.plan_again, _pair_of, switchover.resume, _agreed),
-    "hold": Kind(hold.plan_again, _held, hold_clients.resume, hold.settled),
-    "restart": Kind(restart.plan_again, _held, hold_clients.resume, hold.settled),
-    "upgrade": Kind(upgrade.plan_again, _held, hold_clients.resume, hold.settled),
+    "hold": Kind(hold.plan_again, _held, clients.resume, hold.settled),
+    "restart": Kind(restart.plan_again, _held, clients.resume, hold.settled),
+    "upgrade": Kind(upgrade.plan_again, _held, clients.resume, hold.settled),
     "pool": Kind(pool.plan_again, _pool_of, pool.resume, pool.settled),
     "snapshot": Kind(snapshot.plan_again, _snapshot_of, snapshot.resume, snapshot.settled),
 }

@@ -19,11 +19,11 @@ from slackwater.cli.rolling import Part, print_parts, roll
 from slackwater.config import Config
 from slackwater.errors import OutsideError, Refused, SlackwaterError, UsageError
 from slackwater.facts.destination import Destination
-from slackwater.operations import hold as holding
-from slackwater.operations import restart as restarting
-from slackwater.operations import upgrade as upgrading
-from slackwater.operations.hold_sockets import kept_sockets
-from slackwater.operations.hold_world import HoldWorld, Scope, scope_of
+from slackwater.operations.hold import hold as holding
+from slackwater.operations.hold import restart as restarting
+from slackwater.operations.hold import upgrade as upgrading
+from slackwater.operations.hold.sockets import kept_sockets
+from slackwater.operations.hold.world import HoldWorld, Scope, scope_of
 from slackwater.outside import apt, gate, mysql_server
 from slackwater.plan import journal
 from slackwater.rules import upgrade as rules

@@ -15,7 +15,7 @@ from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, UsageError
 from slackwater.facts.compare import TableResult
-from slackwater.operations.compare import Asked, Comparison, compare
+from slackwater.operations.compare.compare import Asked, Comparison, compare
 from slackwater.rules.compare import Pace
 
 EXIT_DIFFERENT = 1

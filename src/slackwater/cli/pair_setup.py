@@ -28,10 +28,11 @@ from slackwater.cli.present import Presenter, report_text
 from slackwater.cli.recover import recover_one
 from slackwater.config import Config, Group
 from slackwater.errors import EXIT_REFUSED, Refused
-from slackwater.operations import pair_setup, pair_setup_prepare
-from slackwater.operations.pair_setup_decide import Choice, Wish, decide
-from slackwater.operations.pair_setup_grants import statements
-from slackwater.operations.pair_setup_look import SetupWorld
+from slackwater.operations.setup import prepare as pair_setup_prepare
+from slackwater.operations.setup import setup as pair_setup
+from slackwater.operations.setup.decide import Choice, Wish, decide
+from slackwater.operations.setup.grants import statements
+from slackwater.operations.setup.look import SetupWorld
 from slackwater.plan.report import Report
 from slackwater.plan.step import Outcome
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from slackwater.cli import maintain
 from slackwater.cli.operate import Proposal, walk
 from slackwater.config import Config
-from slackwater.operations import hold, restart
-from slackwater.operations.hold_world import HoldWorld, Scope
+from slackwater.operations.hold import hold, restart
+from slackwater.operations.hold.world import HoldWorld, Scope
 from slackwater.plan.report import Report
 
 

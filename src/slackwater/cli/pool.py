@@ -16,8 +16,8 @@ from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.config import Config
 from slackwater.errors import UsageError
 from slackwater.facts.members import Shares, pool_name
-from slackwater.operations import pool as operation
-from slackwater.operations.pool_world import PoolWorld
+from slackwater.operations.pool import pool as operation
+from slackwater.operations.pool.world import PoolWorld
 
 app = typer.Typer(help="The colours of a pool, and its traffic among them.",
                   no_args_is_help=True, rich_markup_mode=None)

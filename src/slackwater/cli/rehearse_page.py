@@ -8,7 +8,7 @@ from typing import Any
 
 from slackwater.facts.rehearsal import Seen, Way
 from slackwater.facts.statement_log import Heard
-from slackwater.operations.rehearse import Rehearsed
+from slackwater.operations.alter.rehearse import Rehearsed
 from slackwater.rules.rehearsal import Harm, Problem
 
 _NAMES = {Way.NEITHER: "without-the-change", Way.REPLICA: "old-to-new", Way.SOURCE: "new-to-old"}

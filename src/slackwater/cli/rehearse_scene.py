@@ -16,7 +16,7 @@ from slackwater.facts.alter_link import PairSettings, Settings
 from slackwater.facts.alter_script import ScriptError
 from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.facts.statement_log import Heard
-from slackwater.operations.lint_pair import active_and_passive, database_of, settings_of
+from slackwater.operations.alter.lint_pair import active_and_passive, database_of, settings_of
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_rehearse
 from slackwater.outside.mysql_dialect import alter_traits

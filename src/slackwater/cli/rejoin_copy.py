@@ -28,10 +28,10 @@ from slackwater.cli.rejoin_look import look, proposal
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused
 from slackwater.facts.server import ServerFacts
-from slackwater.operations import rejoin as operation
-from slackwater.operations.pair_setup_decide import Choice, Wish, decide
-from slackwater.operations.pair_setup_look import SetupWorld
+from slackwater.operations.failover import rejoin as operation
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.setup.decide import Choice, Wish, decide
+from slackwater.operations.setup.look import SetupWorld
 from slackwater.plan.report import Report
 from slackwater.plan.step import Outcome
 

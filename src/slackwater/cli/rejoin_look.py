@@ -5,8 +5,8 @@ from __future__ import annotations
 from slackwater.cli.operate import Proposal
 from slackwater.errors import SlackwaterError
 from slackwater.facts.server import ServerFacts
-from slackwater.operations import own_transactions
-from slackwater.operations import rejoin as operation
+from slackwater.operations.failover import own_transactions
+from slackwater.operations.failover import rejoin as operation
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import mysql_server
 from slackwater.rules import rejoin as rules

@@ -17,7 +17,7 @@ from slackwater.cli.present import report_text
 from slackwater.cli.switch import proposal
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, SlackwaterError
-from slackwater.operations.hold_world import HoldWorld, scope_of
+from slackwater.operations.hold.world import HoldWorld, scope_of
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.plan.report import Report

@@ -19,10 +19,11 @@ from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, Refused, UsageError
 from slackwater.facts.backup import LockKind
-from slackwater.operations import snapshot as operation
-from slackwater.operations import snapshot_records, verify_copy
-from slackwater.operations.snapshot import COMMAND, Asked, SnapshotWorld
-from slackwater.operations.snapshot_records import Record
+from slackwater.operations.setup import verify_copy
+from slackwater.operations.snapshot import records as snapshot_records
+from slackwater.operations.snapshot import snapshot as operation
+from slackwater.operations.snapshot.records import Record
+from slackwater.operations.snapshot.snapshot import COMMAND, Asked, SnapshotWorld
 from slackwater.outside.copies import METHODS
 from slackwater.rules import backup, retention
 

@@ -15,9 +15,9 @@ from slackwater.cli.operate import (
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.config import Config, LimitsTable
 from slackwater.errors import UsageError
-from slackwater.operations import switchover as operation
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.switchover import switchover as operation
 from slackwater.rules import guardrails
 
 

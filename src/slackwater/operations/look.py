@@ -10,7 +10,7 @@ from slackwater.errors import SlackwaterError
 from slackwater.facts.alter_state import Change
 from slackwater.facts.pair import BalancerSeen, PairSeen, ServerSeen
 from slackwater.facts.server import ClientSession
-from slackwater.operations import alter_store
+from slackwater.operations.alter import store
 from slackwater.operations.balancer_file import look_at_file
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.through import through
@@ -61,7 +61,7 @@ async def _change(world: PairWorld, names: list[str]) -> Change | None:
     """A schema change that has not ended, as the first of these servers that answers knows it."""
     for name in names:
         try:
-            return await alter_store.open_change(await world.session(name))
+            return await store.open_change(await world.session(name))
         except SlackwaterError:
             continue
     return None

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from slackwater.errors import SlackwaterError
 from slackwater.facts.pair import PairSeen
-from slackwater.operations import alter_server, lint_scratch
-from slackwater.operations.lint_pair import notes_file
+from slackwater.operations.alter import lint_scratch, server
+from slackwater.operations.alter.lint_pair import notes_file
 from slackwater.operations.look import look
 from slackwater.operations.pair_lock import claim
 from slackwater.operations.pair_world import PairWorld
@@ -50,7 +50,7 @@ async def put_back(world: PairWorld) -> list[str]:
             told.append(f"{name}: what a killed `alter lint` left is put back: {what}")
     if seen.change is not None:
         for name in forgotten(seen):
-            await alter_server.convert(await world.session(name), seen.change.modes(name))
+            await server.convert(await world.session(name), seen.change.modes(name))
             told.append(f"{name}: converts {', '.join(seen.change.modes(name))} again, until the "
                         "schema change is finished or reverted")
     return told

@@ -1,0 +1,250 @@
+"""Lint a schema change: run it on empty copies of the tables, compare, and judge.
+
+The server itself says what a statement does; nothing is guessed from its text. What cannot be
+judged is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slackwater.errors import Refused
+from slackwater.facts.alter_diff import Change, Kind, differences
+from slackwater.facts.alter_link import PairSettings
+from slackwater.facts.alter_script import (
+    ScriptError,
+    Statement,
+    What,
+    names,
+    other_databases,
+    split,
+    unqualified,
+    what,
+    with_algorithm,
+)
+from slackwater.facts.alter_table import TableSize
+from slackwater.operations.alter.lint_scratch import Scratch, scratch
+from slackwater.outside import mysql_schema
+from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.rules.alter import advice, programs, statements
+from slackwater.rules.alter.cost import Cost, cost
+from slackwater.rules.alter.judge import conflicts, judge, modes
+from slackwater.rules.alter.verdict import Finding, Level, Note
+
+_MARIADB_TRIES = (("INSTANT", "NONE"), ("NOCOPY", "NONE"), ("INPLACE", "NONE"),
+                  ("NOCOPY", "SHARED"), ("INPLACE", "SHARED"), ("COPY", "NONE"),
+                  ("COPY", "SHARED"))
+_MYSQL_TRIES = (("INSTANT", ""), ("INPLACE", "NONE"), ("INPLACE", "SHARED"), ("COPY", "SHARED"))
+# MariaDB 10.11 says INSTANT for these, and copies.
+# A column of a foreign key is changed at one end. No server takes that, whatever
+# foreign_key_checks says (MariaDB 10.11, MySQL 9.7).
+_FOREIGN_KEY_COLUMN = frozenset({1832, 1833, 3780})
+_NOT_INSTANT = {Kind.ENGINE, Kind.PARTITIONS, Kind.NOTHING}
+
+
+@dataclass
+class Linted:
+    """One statement and everything that is said of it."""
+
+    statement: Statement
+    kind: What
+    tables: list[str] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    cost: Cost | None = None
+
+    @property
+    def level(self) -> Level:
+        return max((f.level for f in self.findings), default=Level.SAFE)
+
+
+@dataclass
+class LintReport:
+    """The whole file. `forward` and `back`: what the conversion setting of the server altered
+    first, and of the other one, must have while the change is under way."""
+
+    database: str
+    server: str
+    links: PairSettings
+    statements: list[Linted]
+    notes: list[Note]
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [f for s in self.statements for f in s.findings]
+
+    @property
+    def level(self) -> Level:
+        return max((s.level for s in self.statements), default=Level.SAFE)
+
+    @property
+    def forward(self) -> frozenset[str]:
+        return modes(self.findings, forward=True)
+
+    @property
+    def back(self) -> frozenset[str]:
+        return modes(self.findings, forward=False)
+
+
+def read(text: str, name: str) -> list[Statement]:
+    """Take a file apart. Raises Refused when it cannot be, or has nothing in it."""
+    try:
+        found = split(text)
+    except ScriptError as error:
+        raise Refused(f"cannot lint {name}", [str(error)]) from error
+    if not found:
+        raise Refused(f"cannot lint {name}", ["there is no statement in it"])
+    return found
+
+
+async def lint(
+    session: Session, script: Sequence[Statement], database: str, links: PairSettings,
+    notes: Path | None,
+) -> LintReport:
+    """Lint on the server of `session`, the one that would be altered first.
+
+    `notes`: see lint_scratch. Raises Refused when the tables cannot be copied.
+    """
+    known = {n.lower(): n for n in await mysql_schema.table_names(session, database)}
+    others = set(await mysql_schema.user_schemas(session)) | {
+        "mysql", "sys", "information_schema", "performance_schema", "slackwater"}
+    named = {known[n.lower()] for s in script for n in names(s) if n.lower() in known}
+    near, foreign = await mysql_schema.relatives(session, database, named)
+    if foreign:
+        raise Refused("cannot lint", [f"foreign keys lead to another database: {', '.join(foreign)}"
+                                      ], hint="such tables cannot be copied apart")
+    sizes = await mysql_schema.sizes(session, database, named)
+    done = [_prejudged(s, database, others, ddl_follows=any(
+        what(t) is What.DDL for t in script[at + 1 :])) for at, s in enumerate(script)]
+    if any(not d.findings or d.kind is What.DATA for d in done):
+        async with scratch(session, notes) as place:
+            await _clone(session, database, sorted(named | near), script)
+            for each in done:
+                await _run(place, each, database, links, sizes)
+            _put_back(done, links)
+        await _stored_code(session, database, done)
+    return _report(database, session.at.name, links, done)
+
+
+async def _stored_code(session: Session, database: str, done: list[Linted]) -> None:
+    """Code that names a column which goes; not that which the file itself drops."""
+    changes = [c for d in done for c in d.changes]
+    if not programs.goes(changes):
+        return
+    gone = {c.name for c in changes if c.kind is Kind.TRIGGER_DROPPED}
+    code = [p for p in await mysql_schema.stored_programs(session, database)
+            if p.kind != "trigger" or p.name not in gone]
+    for each in done:
+        each.findings += programs.may_use(each.changes, code)
+
+
+async def _clone(
+    session: Session, database: str, tables: list[str], script: Sequence[Statement]
+) -> None:
+    try:
+        # Triggers only for those who change some: to make one takes more than other privileges.
+        await mysql_schema.clone(session, database, tables,
+                                 triggers=any("TRIGGER" in s.words for s in script))
+    except MysqlError as error:
+        raise Refused("cannot lint", [f"the tables cannot be copied without their rows: {error}"],
+                      hint="docs/howto/lint.md lists the grants that it takes") from error
+
+
+def _put_back(done: list[Linted], links: PairSettings) -> None:
+    """A foreign key that one statement drops and another adds again, as one has to when its
+    columns change, is no change of the whole file."""
+    def keys(kind: Kind) -> set[Any]:
+        return {_key(c) for d in done for c in d.changes if c.kind is kind}
+
+    same = keys(Kind.FOREIGN_KEY_ADDED) & keys(Kind.FOREIGN_KEY_DROPPED)
+    for each in done:
+        left = [c for c in each.changes if c.kind not in _FOREIGN_KEYS or _key(c) not in same]
+        if len(left) < len(each.changes):
+            gone = [Change(Kind.NOTHING, c.table) for c in each.changes if c not in left]
+            each.changes = left or gone[:1]
+            each.findings = judge(each.changes, links)
+
+
+_FOREIGN_KEYS = (Kind.FOREIGN_KEY_ADDED, Kind.FOREIGN_KEY_DROPPED)
+
+
+def _key(change: Change) -> Any:
+    item = change.new if change.new is not None else change.old
+    return change.table, getattr(item, "definition", None)
+
+
+def _prejudged(
+    statement: Statement, database: str, others: set[str], *, ddl_follows: bool
+) -> Linted:
+    """What a statement's own words say."""
+    found = Linted(statement, what(statement))
+    if refusal := statements.refusal(statement):
+        found.findings = [refusal]
+    elif elsewhere := other_databases(statement, database, others):
+        found.findings = [statements.told(
+            statements.DATABASE, statement, f"it names {', '.join(sorted(elsewhere))}")]
+    elif found.kind is What.DATA:
+        found.findings = statements.data(statement, ddl_follows=ddl_follows)
+    return found
+
+
+async def _run(
+    place: Scratch, each: Linted, database: str, links: PairSettings, sizes: dict[str, TableSize]
+) -> None:
+    """Run one statement on the empty tables, and judge what it has done."""
+    text = unqualified(each.statement, database)
+    if each.kind is What.DATA:
+        error = await mysql_schema.check_statement(place.session, text, place.sql_mode)
+        if error is not None:
+            each.findings.append(
+                statements.told(statements.SYNTAX, each.statement, f"{error.code}: {error.text}"))
+        return
+    if each.findings:
+        return  # refused by its words: not even tried
+    before = await mysql_schema.definitions(place.session, place.name)
+    algorithm, lock, error = await _execute(place, text)
+    if error is not None:
+        rule = (statements.FOREIGN_KEY_COLUMN if error.code in _FOREIGN_KEY_COLUMN
+                else statements.SYNTAX)
+        each.findings = [statements.told(rule, each.statement, f"{error.code}: {error.text}")]
+        return
+    after = await mysql_schema.definitions(place.session, place.name)
+    each.changes = differences(before, after)
+    if not each.changes:
+        named = [t for t in after if t.lower() in {n.lower() for n in names(each.statement)}]
+        each.changes = [Change(Kind.NOTHING, t, None, None, after[t], after[t])
+                        for t in named[:1]]
+    each.tables = list(dict.fromkeys(c.table for c in each.changes))
+    each.findings = judge(each.changes, links)
+    if algorithm == "INSTANT" and any(c.kind in _NOT_INSTANT for c in each.changes):
+        algorithm, lock = "COPY", "SHARED"
+    size = sizes.get(each.tables[0] if each.tables else "", TableSize(""))
+    each.cost = cost(algorithm, lock, each.changes, size, links.first.traits)
+
+
+async def _execute(place: Scratch, text: str) -> tuple[str, str, Any]:
+    """Run it with the best algorithm that the server takes; (algorithm, lock, error)."""
+    tries = _MARIADB_TRIES if place.session.flavour.mariadb else _MYSQL_TRIES
+    for algorithm, lock in tries:
+        asked = with_algorithm(text, algorithm, lock)
+        if asked is None:
+            break
+        if await mysql_schema.try_statement(place.session, asked, place.sql_mode) is None:
+            return algorithm, lock, None
+    error = await mysql_schema.try_statement(place.session, text, place.sql_mode)
+    return "", "", error
+
+
+def _report(
+    database: str, server: str, links: PairSettings, done: list[Linted]
+) -> LintReport:
+    findings = [f for d in done for f in d.findings]
+    for clash in conflicts(findings, links):
+        owner = next(d for d in done if any(f.what == clash.what for f in d.findings))
+        owner.findings.append(clash)
+    notes = advice.advise([c for d in done for c in d.changes])
+    notes += advice.several([t for d in done if d.statement.begins("ALTER") for t in d.tables])
+    return LintReport(database, server, links, done, notes)

@@ -1,0 +1,300 @@
+"""Rehearse a schema change on a throwaway pair: the application's statements, in both directions.
+
+Three times the schema is made anew on both servers and all statements run on the source: without
+the change, with it on the replica only (as until the switchover), with it on the source only (as
+until `alter finish`). Then the other server gets the change too and all rows are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from slackwater import clock
+from slackwater.errors import OutsideError, Refused
+from slackwater.facts.alter_link import PairSettings
+from slackwater.facts.alter_script import Statement, What, names, what
+from slackwater.facts.rehearsal import Difference, Error, Ran, Seen, Spoken, Way
+from slackwater.facts.server import ServerAddress
+from slackwater.operations.alter.lint import LintReport, lint
+from slackwater.outside import mysql_rehearse
+from slackwater.outside.mysql_rehearse import Grid, Schema
+from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.row_text import identifier
+from slackwater.rules.rehearsal import Judgement, judge
+
+STATEMENT_LIMIT_S = 30.0
+APPLY_LIMIT_S = 60.0
+FEW_TABLES = 30  # of so few, all are looked at after each write
+MOST_DIFFERENCES = 200
+_NOW = 1_800_000_000  # unix seconds; what NOW() is for the application's statements
+
+
+@dataclass
+class Asked:
+    """What to rehearse. `wanted`: global settings of the real servers."""
+
+    change: Sequence[Statement]
+    database: str
+    schema: Schema
+    statements: Sequence[Spoken]
+    links: PairSettings
+    wanted: dict[str, str]
+    tell: Callable[[str], None] = lambda text: None
+
+
+@dataclass
+class Rehearsed:
+    """All that came of it."""
+
+    lint: LintReport
+    seen: dict[Way, Seen]
+    judgement: Judgement
+    notes: list[str]
+
+
+@dataclass
+class _Pair:
+    """Both throwaway servers: `quiet` sessions are not in the binary log."""
+
+    source: Session
+    replica: Session
+    quiet: tuple[Session, Session]
+    at: ServerAddress  # of the source
+
+    async def close(self) -> None:
+        for each in (self.source, self.replica, *self.quiet):
+            await each.close()
+
+
+async def rehearse(
+    asked: Asked, source: ServerAddress, replica: ServerAddress, port: int, password: str
+) -> Rehearsed:
+    """Do all of it on these two servers, which are nobody else's and empty; `port`: that of the
+    source. Raises Refused when the schema or the change cannot be made at all."""
+    pair = _Pair(await Session.open(source), await Session.open(replica),
+                 (await Session.open(source), await Session.open(replica)), source)
+    try:
+        failed = set[str]()
+        for session in pair.quiet:
+            await session.run("SET SESSION sql_log_bin = 0")
+            failed |= set(await mysql_rehearse.take_settings(session, asked.wanted))
+        notes = [*asked.schema.notes, *(f"the throwaway servers do not take {f}" for f in
+                                        sorted(failed))]
+        await _load(pair, asked)
+        report = await lint(pair.quiet[0], asked.change, asked.database, asked.links, None)
+        if data := [s for s in asked.change if what(s) is not What.DDL]:
+            notes.append(f"{len(data)} statements of the file are no DDL, and were left out")
+        await mysql_rehearse.follow(pair.source, pair.replica, port, password)
+        seen = {}
+        for way in Way:
+            asked.tell(f"{len(asked.statements)} statements, {_WORDS[way]}")
+            seen[way] = await _one_way(pair, asked, report, way)
+        judgement = judge(asked.statements, seen[Way.NEITHER], seen[Way.REPLICA], seen[Way.SOURCE])
+        return Rehearsed(report, seen, judgement, notes)
+    finally:
+        await pair.close()
+
+
+_WORDS = {
+    Way.NEITHER: "without the change", Way.REPLICA: "the replica has the change",
+    Way.SOURCE: "the source has the change",
+}
+
+
+async def _load(pair: _Pair, asked: Asked) -> None:
+    said = await asyncio.gather(*(mysql_rehearse.load(q, asked.schema) for q in pair.quiet),
+                                return_exceptions=True)
+    for error in said:
+        if isinstance(error, MysqlError):
+            raise Refused("cannot rehearse", ["the schema cannot be made on the throwaway "
+                                              f"servers: {error}"]) from error
+        if isinstance(error, BaseException):
+            raise error
+
+
+async def _one_way(pair: _Pair, asked: Asked, report: LintReport, way: Way) -> Seen:
+    begun, seen = clock.mono(), Seen(way)
+    if way is not Way.NEITHER:  # it is loaded already
+        await _load(pair, asked)
+    changed = {Way.REPLICA: pair.quiet[1], Way.SOURCE: pair.quiet[0]}.get(way)
+    if changed is not None and (error := await _change(changed, asked)):
+        raise Refused("cannot rehearse", [f"the change itself fails: {error}"])
+    await _settings(pair, asked, report, way)
+    touched = await _replay(pair, asked, seen)
+    for late in pair.quiet:
+        if late is not changed and seen.late is None:
+            seen.late = await _change(late, asked)
+    if seen.late is None:
+        await _compare(pair, asked, seen, touched)
+    seen.seconds = clock.mono() - begun
+    return seen
+
+
+async def _settings(pair: _Pair, asked: Asked, report: LintReport, way: Way) -> None:
+    """Log as that direction's source does, and convert as the verdict says."""
+    link = asked.links.back if way is Way.SOURCE else asked.links.forward
+    modes = report.back if way is Way.SOURCE else report.forward
+    modes = link.replica.conversions | (modes if way is not Way.NEITHER else frozenset())
+    await pair.quiet[0].run("SET GLOBAL binlog_format = %s", link.source.format)
+    await pair.quiet[0].run("SET GLOBAL binlog_row_image = %s", link.source.image)
+    setting = asked.links.first.traits.conversion_setting
+    await mysql_rehearse.restart_applier(
+        pair.replica, f"SET GLOBAL {setting} = '{','.join(sorted(modes))}'")
+
+
+async def _change(session: Session, asked: Asked) -> Error | None:
+    """Run the file's DDL there, outside of the binary log."""
+    await session.run("SET SESSION foreign_key_checks = 1, SESSION sql_mode = @@GLOBAL.sql_mode")
+    await session.run(f"USE {identifier(asked.database)}")
+    for statement in asked.change:
+        if what(statement) is not What.DDL:
+            continue
+        try:
+            await session.run(statement.text, limit_s=STATEMENT_LIMIT_S)
+        except MysqlError as error:
+            return _error(error, statement.text)
+    return None
+
+
+def _error(error: MysqlError, sql: str) -> Error:
+    """The server's words, without the beginning of the statement that a session adds to them."""
+    begins = " ".join(sql.split())[:20]
+    at = error.text.rfind(f" ({begins}")
+    return Error(error.code, error.text if at < 0 else error.text[:at])
+
+
+class _Touched:
+    """Which statements wrote which rows: the source's tables, looked at after each write."""
+
+    def __init__(self, session: Session, grids: dict[str, Grid], always: set[str]) -> None:
+        self._session, self._grids, self._always = session, grids, always
+        self._last: dict[str, dict[str, dict[str, str]]] = {}
+        self.rows: dict[str, dict[str, list[int]]] = {}
+
+    async def begin(self) -> None:
+        for name, grid in self._grids.items():
+            self._last[name] = await mysql_rehearse.rows_of(self._session, grid)
+
+    async def wrote(self, spoken: Spoken) -> None:
+        """See what it has changed."""
+        words = {w.lower() for w in _words(spoken.text)}
+        for name, grid in self._grids.items():
+            few = len(self._grids) <= FEW_TABLES
+            if not (few or name in self._always or grid.table.name.lower() in words):
+                continue
+            old, new = self._last[name], await mysql_rehearse.rows_of(self._session, grid)
+            self._last[name] = new
+            for key in old.keys() | new.keys():
+                if old.get(key) != new.get(key):
+                    self.rows.setdefault(name, {}).setdefault(key, []).append(spoken.number)
+
+    def by(self, table: str, key: str) -> tuple[int, ...]:
+        """The statements that wrote this row; where none is known, those that wrote the table."""
+        rows = self.rows.get(table, {})
+        numbers = rows.get(key) or sorted({n for each in rows.values() for n in each})
+        return tuple(numbers)
+
+
+def _words(text: str) -> list[str]:
+    return "".join(c if c.isalnum() or c in "_$" else " " for c in text).split()
+
+
+async def _replay(pair: _Pair, asked: Asked, seen: Seen) -> _Touched:
+    """Each statement, and then whatever it makes the replica do."""
+    grids = await mysql_rehearse.grids(pair.quiet[0], list(asked.schema.databases))
+    changed = {n.lower() for s in asked.change for n in names(s)}
+    always = {name for name, g in grids.items() if g.table.name.lower() in changed}
+    touched = _Touched(pair.quiet[0], grids, always)
+    await touched.begin()
+    application = await _application(pair)
+    try:
+        for spoken in asked.statements:
+            if application.broken is not None:
+                application = await _application(pair)
+            ran = await _run(application, spoken)
+            if application.broken is not None:
+                await _end(pair, application)
+            if not spoken.reads:
+                stopped = await mysql_rehearse.arrive(pair.source, pair.replica,
+                                                      limit_s=APPLY_LIMIT_S)
+                if stopped:
+                    ran = dataclasses.replace(ran, stopped=stopped[0])
+                await touched.wrote(spoken)
+            seen.ran.append(ran)
+    finally:
+        await application.close()
+    return touched
+
+
+async def _application(pair: _Pair) -> Session:
+    """A session that understands statements as the application's own would."""
+    session = await Session.open(pair.at)
+    await session.run("SET SESSION sql_mode = @@GLOBAL.sql_mode,"
+                      " SESSION time_zone = @@GLOBAL.time_zone,"
+                      # Always the same, so that results can be compared.
+                      f" SESSION timestamp = {_NOW}")
+    return session
+
+
+async def _end(pair: _Pair, session: Session) -> None:
+    """Whatever it still does must not reach into the next statement's turn."""
+    with contextlib.suppress(MysqlError):  # it may be gone already
+        await pair.source.run(f"KILL {session.connection_id}")
+    alive = f"SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = {session.connection_id}"
+    until = clock.mono() + STATEMENT_LIMIT_S
+    while await pair.source.value(alive):
+        if clock.mono() > until:
+            raise OutsideError(pair.at.where, "a statement cannot be ended", sent=True)
+        await asyncio.sleep(0.01)
+
+
+async def _run(session: Session, spoken: Spoken) -> Ran:
+    try:
+        if spoken.database:
+            await session.run(f"USE {identifier(spoken.database)}")
+        if spoken.reads:
+            rows = await session.rows(spoken.text, limit_s=STATEMENT_LIMIT_S)
+            columns = tuple(rows[0]) if rows else ()
+            values = sorted(repr(tuple(row.values())) for row in rows)
+            result = hashlib.sha256("\n".join(values).encode()).hexdigest()
+            return Ran(spoken.number, len(rows), columns, result)
+        return Ran(spoken.number, await session.run(spoken.text, limit_s=STATEMENT_LIMIT_S))
+    except MysqlError as error:
+        return Ran(spoken.number, error=_error(error, spoken.text))
+    except OutsideError as error:
+        if session.broken is None:
+            raise
+        return Ran(spoken.number, error=Error(0, str(error).removeprefix(f"{error.where}: ")))
+
+
+async def _compare(pair: _Pair, asked: Asked, seen: Seen, touched: _Touched) -> None:
+    """Every row of every table, after both servers have the change."""
+    there = [await mysql_rehearse.grids(s, list(asked.schema.databases)) for s in pair.quiet]
+    for name in sorted(there[0].keys() & there[1].keys()):
+        one, other = [await mysql_rehearse.rows_of(s, g[name])
+                      for s, g in zip(pair.quiet, there, strict=True)]
+        for key in sorted(one.keys() | other.keys()):
+            if (found := _difference(name, key, one.get(key), other.get(key), touched)) is None:
+                continue
+            if len(seen.differences) < MOST_DIFFERENCES:
+                seen.differences.append(found)
+            else:
+                seen.more += 1
+
+
+def _difference(
+    table: str, key: str, one: dict[str, str] | None, other: dict[str, str] | None,
+    touched: _Touched,
+) -> Difference | None:
+    if one == other:
+        return None
+    if one is not None and other is not None:
+        names_ = [n for n in one if one[n] != other.get(n)]
+        one = {n: one[n] for n in names_}
+        other = {n: other.get(n, "nothing") for n in names_}
+    return Difference(table, key, one, other, touched.by(table, key))

@@ -1,0 +1,1 @@
+"""Prove that two servers have the same rows."""

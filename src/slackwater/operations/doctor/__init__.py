@@ -1,0 +1,1 @@
+"""Why connections to a server are lost."""

@@ -1,0 +1,1 @@
+"""Held maintenance: new connections wait while a command runs."""

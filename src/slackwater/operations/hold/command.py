@@ -1,0 +1,128 @@
+"""The command inside a hold: its start is the commit point, its exit code decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from slackwater import clock
+from slackwater.errors import StepFailed
+from slackwater.operations.hold.world import HoldWorld
+from slackwater.outside import command, far_command
+from slackwater.plan.step import Seen, Step
+
+STARTING = "starting"  # noted on disk right before the command is begun
+COMMAND = "command"
+# Nobody is there to answer, and nothing else may restart the server meanwhile.
+ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive", "APT_LISTCHANGES_FRONTEND": "none",
+    "NEEDRESTART_SUSPEND": "1", "NEEDRESTART_MODE": "l",
+}
+
+
+@dataclass(frozen=True)
+class StartCommand(Step[HoldWorld]):
+    """Run: {line}"""
+
+    command: tuple[str, ...]
+    needs_s: float  # what it took the last times
+    commit: ClassVar[bool] = True
+    no_undo: ClassVar[str] = "what a command has done cannot be taken back; from here only forward"
+
+    @property
+    def line(self) -> str:
+        """The command for people."""
+        return " ".join(self.command)
+
+    async def precheck(self, world: HoldWorld) -> list[str]:
+        """The program is there."""
+        if world.host.here or not self.command:
+            why = command.missing(self.command)
+            return [why] if why else []
+        if await world.host.has(self.command[0]):
+            return []
+        return [f"there is no program {self.command[0]!r} on {world.host.where} to run"]
+
+    async def do(self, world: HoldWorld) -> Seen:
+        if world.left_s() < self.needs_s:
+            raise StepFailed(
+                f"only {world.left_s():.1f} s are left of the hold, and the last times the command "
+                f"took {self.needs_s:.1f} s: too late to begin"
+            )
+        world.note(STARTING, clock.unix())
+        if world.journal is None:
+            raise StepFailed("no journal: nowhere to keep the command's output")
+        output = world.journal.path.with_suffix(".output")
+        if world.host.here:
+            world.command = command.start(self.command, output=output, environment=ENVIRONMENT)
+        else:
+            world.command = await far_command.start(
+                world.host, self.command, output=output, environment=ENVIRONMENT)
+        if world.gate is not None:
+            world.gate.hold_while(world.command.pid, world.command.started)
+        world.note(COMMAND, world.command.noted())
+        return Seen.DONE
+
+    async def verify(self, world: HoldWorld) -> Seen:
+        begun = world.command is not None or COMMAND in world.notes
+        return Seen.DONE if begun else Seen.NOT_DONE
+
+    async def passed(self, world: HoldWorld) -> Seen:
+        """After a crash: it may have begun as soon as that was noted, and then only forward."""
+        return Seen.DONE if STARTING in world.notes else Seen.NOT_DONE
+
+
+@dataclass(frozen=True)
+class FinishCommand(Step[HoldWorld]):
+    """Wait at most {limit_run_s} s for its end; its exit code decides"""
+
+    limit_run_s: float
+    forward_tries: ClassVar[int] = 1
+    no_undo: ClassVar[str] = "it only waits"
+
+    @property
+    def limit_s(self) -> float:  # type: ignore[override]
+        return self.limit_run_s + 2 * command.END_GRACE_S
+
+    async def do(self, world: HoldWorld) -> Seen:
+        running = found(world)
+        begun = float(world.notes[STARTING])
+        left_s = max(1.0, begun + self.limit_run_s - clock.unix())
+        try:
+            code = await running.wait(left_s, world.show)
+        finally:
+            ended = running.ended or clock.unix()
+            world.figures["command_ms"] = round((ended - begun) * 1000, 1)
+            world.figures["output"] = running.output
+        world.figures["exit_code"] = code
+        if code is None:
+            raise StepFailed("the command was killed, or ended without telling how; its output is "
+                             f"in {running.output}")
+        if code != 0:
+            last = _last(running.tail())
+            raise StepFailed(f"the command ended with exit code {code}; its last words: {last}")
+        return Seen.DONE
+
+    async def verify(self, world: HoldWorld) -> Seen:
+        running = found(world)
+        await running.look()
+        done = not running.alive and running.exit_code == 0
+        return Seen.DONE if done else Seen.NOT_DONE
+
+
+def found(world: HoldWorld) -> command.Command | far_command.FarCommand:
+    """The command that was begun, also by a slackwater that was killed. Raises StepFailed."""
+    if world.command is None:
+        if COMMAND not in world.notes:
+            raise StepFailed("slackwater was killed just as the command began: nobody knows "
+                             "whether it ran")
+        noted = world.notes[COMMAND]
+        far = "far" in noted
+        world.command = far_command.again(world.host, noted) if far else command.again(noted)
+    return world.command
+
+
+def _last(text: str) -> str:
+    """The last lines of an output, as one."""
+    return " / ".join(line.strip() for line in text.splitlines()[-3:]) or "(none)"
+

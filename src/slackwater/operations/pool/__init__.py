@@ -1,0 +1,1 @@
+"""Pools of a registry: switch between colours, weigh them."""

@@ -1,0 +1,1 @@
+"""From two servers to a pair that replicates, proven."""

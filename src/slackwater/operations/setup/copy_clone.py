@@ -1,0 +1,148 @@
+"""Copy all data by MySQL's clone plugin: the target fetches it, and restarts into it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from slackwater import clock
+from slackwater.config import host_port
+from slackwater.errors import ConfigError, OutsideError, SlackwaterError, StepFailed
+from slackwater.operations import pair_lock
+from slackwater.operations.hold import restart
+from slackwater.operations.servers_world import ServersWorld, admin_address
+from slackwater.operations.setup.copy_watch import Watch
+from slackwater.outside import command, mysql_clone, mysql_server, mysql_setup, secrets
+from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql_setup import MAKE_MARKER, MARKER
+from slackwater.outside.mysql_setup_dialect import may_clone
+
+LOOK_EVERY_S = 0.2
+BACK_LIMIT_S = 300.0
+RESTART_LIMIT_S = 300.0
+CLONE_LIMIT_S = 7 * 86_400.0
+
+
+async def why_not(world: ServersWorld, source: str, target: str) -> str:
+    """Why a clone cannot be made, or ""."""
+    one, other = await world.session(source), await world.session(target)
+    if why := may_clone(one.flavour, other.flavour):
+        return why
+    if not restart.command(world.config, target):
+        return (f"the target restarts into a clone: {restart.no_command(world.config, target)}")
+    if world.config.accounts.replication is None:
+        return "it needs [accounts.replication]"
+    return ""
+
+
+async def run(
+    world: ServersWorld, source: str, target: str, bytes_a_second: int, watch: Watch
+) -> str:
+    """Do it; returns the GTIDs of the copy."""
+    from_at, to_at = admin_address(world.config, source), admin_address(world.config, target)
+    async with await Session.open(from_at) as donor:
+        loaded = await mysql_clone.load(donor)
+        try:
+            async with await Session.open(to_at) as recipient:
+                await mysql_clone.load(recipient)
+                by_itself = await _fetch(world, source, target, recipient, bytes_a_second, watch)
+        finally:
+            if loaded:
+                await mysql_clone.unload(donor)
+    if not by_itself:
+        await _restart(world, target)
+    session = await _back(world, target)
+    async with session:
+        with contextlib.suppress(MysqlError):  # no Performance Schema
+            watch.figures["bytes"] = (await mysql_clone.state(session)).done
+        if loaded:
+            await mysql_clone.unload(session)
+        await session.run(f"DROP TABLE IF EXISTS {MARKER}")
+        await world.servers[target].renew()
+        await pair_lock.take(world, target)
+        return await mysql_server.executed_text(session)
+
+
+async def _fetch(
+    world: ServersWorld, source: str, target: str, recipient: Session, limit: int, watch: Watch
+) -> bool:
+    account = world.config.accounts.replication
+    if account is None:
+        raise ConfigError("a clone needs [accounts.replication]")
+    await mysql_server.stop_replica(recipient)
+    await mysql_server.reset_replica(recipient)
+    await recipient.run("SET GLOBAL read_only = 0")
+    await recipient.run("SET SESSION sql_log_bin = 0")
+    for statement in MAKE_MARKER:
+        await recipient.run(statement)
+    await recipient.run(f"REPLACE INTO {MARKER} VALUES (1, %s, %s)", source,
+                        clock.text(clock.unix()))
+    host, port = host_port(world.config.servers[source].address)
+    password = secrets.read_password(file=account.password_file)
+    fetching = asyncio.ensure_future(mysql_clone.fetch(
+        recipient, host, port, account.user, password, tls=account.require_tls,
+        bytes_a_second=limit, limit_s=CLONE_LIMIT_S))
+    looking = asyncio.ensure_future(_show(world, target, watch))
+    try:
+        return await fetching
+    finally:
+        fetching.cancel()
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
+
+
+async def _show(world: ServersWorld, target: str, watch: Watch) -> None:
+    try:
+        async with await Session.open(admin_address(world.config, target)) as session:
+            while True:
+                seen = await mysql_clone.state(session)
+                watch.progress.total, watch.progress.bytes = seen.total, seen.done
+                watch.figures["bytes"] = seen.done
+                watch.show()
+                await asyncio.sleep(LOOK_EVERY_S)
+    except SlackwaterError:
+        return  # it shuts down, or has no Performance Schema: nothing is shown
+
+
+async def _restart(world: ServersWorld, target: str) -> None:
+    words = restart.command(world.config, target)
+    code, said = await command.run(words, limit_s=RESTART_LIMIT_S)
+    if code:
+        raise StepFailed(f"{target} has the clone and has shut down, but `{' '.join(words)}` ended "
+                         f"with exit code {code}: {said.strip()[-300:]}")
+
+
+async def _back(world: ServersWorld, target: str) -> Session:
+    """Wait for the target to be there again with the clone, closed to writers."""
+    until = clock.mono() + BACK_LIMIT_S
+    at, last = admin_address(world.config, target), ""
+    while clock.mono() < until:
+        try:
+            session = await Session.open(at, limit_s=3.0)
+            if not await _settled(session):
+                await session.close()
+                await asyncio.sleep(LOOK_EVERY_S)
+                continue
+            await session.run("SET SESSION sql_log_bin = 0")
+            await session.run("SET GLOBAL super_read_only = 0")
+            await session.run("SET GLOBAL read_only = 1")
+            return session
+        except MysqlError:
+            raise
+        except OutsideError as error:
+            last = str(error)
+        await asyncio.sleep(LOOK_EVERY_S)
+    raise StepFailed(f"{target} did not come back with the clone within {BACK_LIMIT_S:g} s: {last}")
+
+
+async def _settled(session: Session) -> bool:
+    """Raises StepFailed when the clone failed."""
+    try:
+        seen = await mysql_clone.state(session)
+    except MysqlError:
+        # Performance Schema is off, or the account was only the old data's: the marker tells.
+        return await mysql_setup.marker(session) is None
+    if seen.state == "Failed":
+        raise StepFailed(f"the clone failed: {seen.error}")
+    return seen.state == "Completed"

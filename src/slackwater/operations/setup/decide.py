@@ -1,0 +1,163 @@
+"""From what was seen to what will be done: the two plans of setting up, or why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from slackwater.facts.setup import ServerSetup
+from slackwater.operations.hold import restart
+from slackwater.operations.setup import copy_clone, semi, setup
+from slackwater.operations.setup import prepare as pair_setup_prepare
+from slackwater.operations.setup.copy_data import CLONE, DUMP
+from slackwater.operations.setup.look import SetupWorld, look, one
+from slackwater.plan.step import Plan
+from slackwater.rules.setup import data, settings, together
+from slackwater.rules.setup.data import Means, Target, Ways
+from slackwater.rules.setup.settings import Fault, How
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for on the command line. `again`: whose data is copied anew in any case; they
+    are in `overwrite` too."""
+
+    active: str | None = None
+    overwrite: tuple[str, ...] = ()
+    method: str = ""
+    bytes_a_second: int = 0
+    again: tuple[str, ...] = ()
+
+
+@dataclass
+class Choice:
+    """What a look has led to. `unprepared`: reasons once settings are to be right."""
+
+    there: list[str] = field(default_factory=list)
+    faults: tuple[Fault, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    unprepared: list[str] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    prepare: Plan[Any] | None = None
+    restarts: tuple[str, ...] = ()
+    in_use: tuple[str, ...] = ()
+    main: Plan[Any] | None = None
+    title: str = ""
+
+
+async def decide(world: SetupWorld, wish: Wish) -> Choice:
+    """Look at everything, and say what would be done."""
+    seen, reasons = await look(world)
+    choice = Choice(reasons=reasons, there=[_line(s) for s in seen.values()])
+    unknown = [n for n in wish.overwrite if n not in world.servers]
+    choice.reasons += [f"--overwrite {n}: {world.name} has no such server" for n in unknown]
+    if choice.reasons:
+        return choice
+    source = data.choose_source(seen, world.group.heads, wish.active)
+    if isinstance(source, list):
+        choice.reasons += source
+        return choice
+    # Again, and last: what a replica had before, its source has now.
+    seen[source] = await one(world, source)
+    ordered = {source: seen[source], **{n: s for n, s in seen.items() if n != source}}
+    account = world.config.accounts.replication
+    choice.reasons += together.refusals(
+        ordered, source, ring=world.group.ring,
+        require_tls=account is not None and account.require_tls)
+    choice.notes += together.notes(ordered, source)
+    _settings(world, ordered, choice)
+    await _data(world, ordered, source, wish, choice)
+    return choice
+
+
+def _settings(world: SetupWorld, seen: dict[str, ServerSetup], choice: Choice) -> None:
+    choice.faults = settings.faults(seen)
+    asked = pair_setup_prepare.asked(world.config, world.name, seen, choice.faults)
+    if asked.changes:
+        choice.prepare = pair_setup_prepare.plan(asked)
+    if world.config.accounts.replication is None:
+        choice.reasons.append(
+            "there is no account for replication in the file: write [accounts.replication] with "
+            'password_file = "/etc/slackwater/replication" (it is made if it is not there)')
+    restarts = [f.server for f in choice.faults if f.how is How.RESTART]
+    choice.restarts = tuple(dict.fromkeys(restarts))
+    choice.in_use = tuple(n for n in choice.restarts if seen[n].clients)
+    for name, server in seen.items():
+        wrong = [f for f in choice.faults if f.server == name]
+        if server.own_file is None:
+            if wrong:
+                lines = "; ".join(f"{f.name} = {f.wanted}" for f in wrong)
+                choice.reasons += [str(f) for f in wrong]
+                choice.reasons.append(
+                    f"{name}: these settings belong into its option file, and the configuration "
+                    f"does not say where: write config_dir below [servers.{name}], or put them "
+                    f"there yourself and restart it: {lines}")
+            else:
+                choice.notes.append(f"{name}: its option file is not looked at (no config_dir): "
+                                    "read_only = ON has to be in it")
+        elif name in choice.restarts and not restart.command(world.config, name):
+            choice.reasons.append(f"{name} has to be restarted for "
+                                  + ", ".join(f.name for f in wrong if f.how is How.RESTART)
+                                  + f": {restart.no_command(world.config, name)}")
+    choice.unprepared = [f"{f} — it should be right by now: does the server read "
+                         f"{_file(seen[f.server])}?" for f in choice.faults
+                         if f.how is not How.LATER]
+
+
+def _file(server: ServerSetup) -> str:
+    return server.own_file.path if server.own_file else "its option files"
+
+
+async def _data(
+    world: SetupWorld, seen: dict[str, ServerSetup], source: str, wish: Wish, choice: Choice
+) -> None:
+    others = [n for n in seen if n != source]
+    first = seen[source]
+    for name in others:
+        why_not = {CLONE: await copy_clone.why_not(world, source, name), DUMP: _no_dump(first)}
+        found = data.decide(seen[name], first, Ways(why_not), wish.overwrite, wish.method,
+                            again=name in wish.again)
+        if isinstance(found, Target):
+            choice.targets.append(found)
+        else:
+            choice.reasons.append(found)
+    back = next((h for h in world.group.heads if h != source), "")
+    account = world.config.accounts.replication
+    tls = all(s.tls for s in seen.values())
+    asked = setup.Asked(
+        world.name, source, tuple(choice.targets), back,
+        back_follows=bool(back) and data.follows(first, seen[back]),
+        tls=tls or (account is not None and account.require_tls),
+        bytes_a_second=wish.bytes_a_second,
+        semi=await semi.wanted(world, world.group, seen, source),
+    )
+    choice.main = setup.plan(asked)
+    choice.title = choice.main.title
+    choice.notes += [f"{t.name}: {t.note}" for t in choice.targets if t.note]
+    if any(t.means is Means.COPY and t.method == CLONE for t in choice.targets):
+        choice.notes.append("a clone brings the source's accounts with it, its administrator's too")
+
+
+def _no_dump(source: ServerSetup) -> str:
+    """Why a copy by SQL would not be right, or ""."""
+    if source.untransactional:
+        return ("tables without transactions, of which no snapshot can be had while others write: "
+                f"{', '.join(source.untransactional[:5])}; ALTER TABLE … ENGINE=InnoDB")
+    if source.versioned:
+        return ("system-versioned tables, whose history SQL does not copy: "
+                + ", ".join(source.versioned[:5]))
+    return ""
+
+
+def _line(server: ServerSetup) -> str:
+    data_said = ", ".join(s.name for s in server.data[:4]) or "no data"
+    size = f", {server.size / 2**20:.0f} MiB" if server.data else ""
+    role = "takes writes" if server.facts.writable else "read-only"
+    replica = ""
+    if channel := server.channel:
+        state = "running" if channel.running else "not running"
+        replica = f", replicates from {channel.source_host}:{channel.source_port} ({state})"
+    marked = ", a copy of it was cut off" if server.marker else ""
+    return (f"{server.name}: {server.flavour}, server id {server.facts.server_id}, {role}, "
+            f"{data_said}{size}{replica}{marked}, {len(server.clients)} client(s)")

@@ -1,0 +1,57 @@
+"""slackwater's one file of settings on a server: checked by its program, then put in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from slackwater.errors import StepFailed
+from slackwater.operations.setup.look import SetupWorld
+from slackwater.outside import mysql_setup, option_file
+from slackwater.plan.step import Seen, Step
+
+
+@dataclass(frozen=True)
+class WriteSettings(Step[SetupWorld]):
+    """Write {path} on {server}, after the server itself has checked it"""
+
+    server: str
+    path: str
+    text: str
+    old: str | None
+    limit_s: ClassVar[float] = 60.0
+
+    @property
+    def name(self) -> str:
+        return f"WriteSettings.{self.server}"
+
+    async def precheck(self, world: SetupWorld) -> list[str]:
+        """Its directory may be written."""
+        directory = Path(self.path).parent
+        if not await world.hosts[self.server].may_write(directory):
+            return [f"{self.server}: cannot write in {directory}: run as a user that may, or give "
+                    f"servers.{self.server}.ssh a user that may"]
+        return []
+
+    async def do(self, world: SetupWorld) -> None:
+        host, session = world.hosts[self.server], await world.session(self.server)
+        found = await mysql_setup.variables(session)
+        why = await option_file.why_not(host, Path(self.path).parent, self.text, found,
+                                        mariadb=session.flavour.mariadb)
+        if why:
+            raise StepFailed(f"{self.server} would not start with these settings: {why}")
+        await host.replace(Path(self.path), self.text)
+
+    async def verify(self, world: SetupWorld) -> Seen:
+        host, path = world.hosts[self.server], Path(self.path)
+        if not await host.exists(path):
+            return Seen.NOT_DONE
+        return Seen.DONE if await host.read(path) == self.text else Seen.NOT_DONE
+
+    async def undo(self, world: SetupWorld) -> None:
+        host, path = world.hosts[self.server], Path(self.path)
+        if self.old is None:
+            await host.remove(path)
+        elif await host.read(path) != self.old:
+            await host.replace(path, self.old)

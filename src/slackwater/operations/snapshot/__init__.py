@@ -1,0 +1,1 @@
+"""Quiet moments for snapshots: freeze, thaw, take, verify."""

@@ -1,0 +1,1 @@
+"""Swap the roles of a pair without its clients noticing."""

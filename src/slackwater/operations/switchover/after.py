@@ -1,0 +1,162 @@
+"""What follows the commit point: close what is left, replicate back, persist, prove."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import ClassVar
+
+from slackwater.errors import StepFailed
+from slackwater.facts.server import ClientSession
+from slackwater.operations import canary
+from slackwater.operations.balancer_file import file_active, write_file
+from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.switchover.before import stop_watching
+from slackwater.operations.through import through
+from slackwater.outside import mysql_server
+from slackwater.outside.mysql_dialect import NOT_OURS
+from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.plan.step import Seen, Step
+from slackwater.plan.wait import wait_until
+
+FORWARD = "after the commit point there is only forward"
+ARRIVAL_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class CloseLeftovers(Step[PairWorld]):
+    """Free the lock on {old} and close whatever still holds on to it"""
+
+    old: str
+    new: str
+    balancers: tuple[str, ...]
+    no_undo: ClassVar[str] = FORWARD
+
+    async def do(self, world: PairWorld) -> None:
+        server = world.servers[self.old]
+        lock, server.lock = server.lock, None
+        if lock is not None:
+            await lock.close()
+        await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.old))
+        await world.each_balancer(self.balancers, lambda b: b.tidy(active=self.new))
+        await stop_watching(world, self.old)
+        session = await server.session()
+        told = {
+            s.id for s in await _leftovers(world, self.old, session) if await _ended(session, s)
+        }
+        # Only those: others may come past the balancers at any time; they find it read-only.
+        await wait_until(
+            lambda: _leftovers(world, self.old, session),
+            lambda found: told.isdisjoint(s.id for s in found),
+            what=f"client sessions ending on {self.old}", limit_s=2, every_s=0.01,
+        )
+
+    async def verify(self, world: PairWorld) -> Seen:
+        session = await world.session(self.old)
+        return Seen.NOT_DONE if await mysql_server.is_writable(session) else Seen.DONE
+
+
+@dataclass(frozen=True)
+class FollowNew(Step[PairWorld]):
+    """Make sure that {old} and the replicas follow {new}: a row written there arrives"""
+
+    old: str
+    new: str
+    replicas: tuple[str, ...]
+    no_undo: ClassVar[str] = FORWARD
+    limit_s: ClassVar[float] = ARRIVAL_LIMIT_S + 3
+
+    async def do(self, world: PairWorld) -> None:
+        await mysql_server.start_replica(await world.session(self.old))
+        number = await canary.send(await world.session(self.new), "follow")
+        world.notes[canary.key("follow")] = number
+
+        async def follows(name: str) -> None:
+            session = await world.session(name)
+            await canary.expect(session, "follow", number, at=name, limit_s=ARRIVAL_LIMIT_S)
+
+        await asyncio.gather(*(follows(n) for n in (self.old, *self.replicas)))
+
+    async def verify(self, world: PairWorld) -> Seen:
+        status = await mysql_server.replica_status(await world.session(self.old))
+        running = bool(status) and all(s.io_running and s.sql_running for s in status)
+        arrived = [await _arrived(world, n, "follow") for n in (self.old, *self.replicas)]
+        return Seen.DONE if running and all(arrived) else Seen.NOT_DONE
+
+
+@dataclass(frozen=True)
+class Persist(Step[PairWorld]):
+    """Write {new} as the active server into the configuration files of {balancers}"""
+
+    balancers: tuple[str, ...]
+    new: str
+    old: str
+    no_undo: ClassVar[str] = FORWARD
+    limit_s: ClassVar[float] = 15.0
+
+    async def do(self, world: PairWorld) -> None:
+        await asyncio.gather(*(write_file(world, b, self.new) for b in self.balancers))
+
+    async def verify(self, world: PairWorld) -> Seen:
+        active = [await file_active(world, b) for b in self.balancers]
+        return Seen.DONE if all(a == self.new for a in active) else Seen.NOT_DONE
+
+
+@dataclass(frozen=True)
+class ProveIt(Step[PairWorld]):
+    """Send a row through {balancers} to {new}, and see it come back to {old} by replication"""
+
+    balancers: tuple[str, ...]
+    new: str
+    old: str
+    no_undo: ClassVar[str] = "one row in our own table"
+    limit_s: ClassVar[float] = ARRIVAL_LIMIT_S + 5
+
+    async def do(self, world: PairWorld) -> None:
+        # Asked once: a session is for one task at a time.
+        expected = await mysql_server.server_id(await world.session(self.new))
+        await asyncio.gather(*(self._travel(world, b, expected) for b in self.balancers))
+
+    async def _travel(self, world: PairWorld, balancer: str, expected: int) -> None:
+        road = canary.road(balancer)
+        async with through(world, balancer) as client:
+            answers = await mysql_server.server_id(client)
+            if answers != expected:
+                raise StepFailed(f"behind {balancer} answers server id {answers}, not {self.new}")
+            number = await canary.send(client, road)
+        world.notes[canary.key(road)] = number
+        back = await world.servers[self.old].fresh()
+        try:
+            await canary.expect(back, road, number, at=self.old, limit_s=ARRIVAL_LIMIT_S)
+        finally:
+            await back.close()
+
+    async def verify(self, world: PairWorld) -> Seen:
+        states = await world.each_balancer(self.balancers, lambda b: b.look())
+        # Only a row that travelled is a proof; who sent none, or does not see it, has none.
+        proven = [await _arrived(world, self.old, canary.road(b)) for b in self.balancers]
+        proven += [s.active == self.new for s in states.values()]
+        return Seen.DONE if all(proven) and await world.writable(self.new) else Seen.NOT_DONE
+
+
+async def _arrived(world: PairWorld, server: str, road: str) -> bool:
+    """Whether the canary that this process sent on that road is on that server."""
+    number = world.notes.get(canary.key(road))
+    if number is None:
+        return False
+    return await canary.arrived(await world.session(server), road, number)
+
+
+async def _ended(session: Session, found: ClientSession) -> bool:
+    """Tell the server to end a session; False when it has ended, or is not ours to end."""
+    try:
+        return await mysql_server.kill(session, found.id)
+    except MysqlError as error:
+        if error.code != NOT_OURS:
+            raise
+        return False  # MySQL 8+: an account with SYSTEM_USER; it is on a read-only server
+
+
+async def _leftovers(world: PairWorld, old: str, session: Session) -> list[ClientSession]:
+    found = await mysql_server.client_sessions(session, world.own_ids(old))
+    return [s for s in found if s.user != world.servers[old].at.user]

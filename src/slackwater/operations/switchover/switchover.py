@@ -1,0 +1,335 @@
+"""Move the writes of an active-passive pair to the other server, behind its balancers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from slackwater import clock
+from slackwater.errors import ConfigError, OutsideError, StepFailed
+from slackwater.operations import canary
+from slackwater.operations.pair_lock import claim, claim_late
+from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reopen import PROMOTING, reopen_old, surely_read_only, unlock
+from slackwater.operations.switchover.after import CloseLeftovers, FollowNew, Persist, ProveIt
+from slackwater.operations.switchover.before import (
+    MakeCanary,
+    RehearseCatchUp,
+    TakeLocks,
+)
+from slackwater.operations.switchover.settle_sessions import SettleSessions
+from slackwater.outside import mysql_server
+from slackwater.outside.haproxy import HAProxy
+from slackwater.plan.journal import Past
+from slackwater.plan.step import Plan, Seen, Step
+
+# Past the fence the rest takes some milliseconds; with less left of the hold, do not begin it.
+HOLD_LEFT_TO_COMMIT_S = 0.25
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for: from and to are server names; limits in seconds."""
+
+    old: str
+    new: str
+    balancers: tuple[str, ...]
+    replicas: tuple[str, ...]
+    hold_limit_s: float
+    grace_s: float
+    lag_s: float
+
+    def arguments(self, pair: str) -> dict[str, Any]:
+        """Plain values that rebuild the plan after a crash."""
+        return {"pair": pair, **self.__dict__}
+
+
+def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
+    """The list of steps; the same for the same request."""
+    old, new, balancers = asked.old, asked.new, asked.balancers
+    return Plan(
+        "switchover",
+        f"switch pair {pair} over from {old} to {new}",
+        (
+            TakeLocks(old, new),
+            MakeCanary(old),
+            RehearseCatchUp(old, new, asked.lag_s),
+            HoldClients(balancers, old, new, asked.hold_limit_s),
+            SettleSessions(old, balancers, asked.grace_s),
+            FenceWrites(old),
+            WaitForReplay(new, old),
+            FenceForGood(old, new),
+            AimHold(balancers, new, old),
+            PromoteNew(old, new),
+            SendClients(balancers, new),
+            CloseLeftovers(old, new, balancers),
+            FollowNew(old, new, asked.replicas),
+            Persist(balancers, new, old),
+            ProveIt(balancers, new, old),
+        ),
+        asked.arguments(pair),
+    )
+
+
+def plan_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
+    """The plan of a journal, from its `arguments`."""
+    values = dict(arguments)
+    pair = values.pop("pair")
+    values["balancers"] = tuple(values["balancers"])
+    values["replicas"] = tuple(values["replicas"])
+    return plan(pair, Asked(**values))
+
+
+@dataclass(frozen=True)
+class HoldClients(Step[PairWorld]):
+    """Hold clients at {balancers} for at most {hold_limit_s} s, to be let in to {old}."""
+
+    balancers: tuple[str, ...]
+    old: str
+    new: str
+    hold_limit_s: float
+
+    async def do(self, world: PairWorld) -> Seen:
+        # The pin is taken before the clock starts: it is a connection, and may take its time.
+        await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
+        gc.disable()  # a pause of the collector would be a pause of the clients
+        world.held_since = clock.mono()
+        world.held_until = world.held_since + self.hold_limit_s
+        deadline = clock.unix() + self.hold_limit_s
+        await world.each_balancer(
+            self.balancers,
+            lambda b: b.hold(active=self.old, back=self.old, deadline=deadline),
+        )
+        return Seen.DONE  # the reply to each hold has the servers' states in it
+
+    async def verify(self, world: PairWorld) -> Seen:
+        states = await world.each_balancer(self.balancers, lambda b: b.look())
+        return Seen.DONE if all(s.holding for s in states.values()) else Seen.NOT_DONE
+
+    async def undo(self, world: PairWorld) -> None:
+        await reopen_old(world, self.old, self.new)
+        try:
+            await world.each_balancer(self.balancers, lambda b: b.release(to=self.old))
+        finally:
+            _hold_ended(world)
+        # Whom a hold that ended by itself had let in to the read-only server: a pool would stay.
+        await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.new))
+
+
+@dataclass(frozen=True)
+class FenceWrites(Step[PairWorld]):
+    """Lock all tables on {old}, in a session that the server ends by itself"""
+
+    old: str
+
+    async def do(self, world: PairWorld) -> Seen:
+        lock = world.servers[self.old].lock
+        if lock is None:
+            raise StepFailed(f"no session was prepared for the lock on {self.old}")
+        left = world.hold_left_s()
+        if left < HOLD_LEFT_TO_COMMIT_S:
+            raise StepFailed(f"only {left:.2f} s are left of the hold: too late to begin")
+        # Should we disappear, the server frees the lock by itself, no later than the clients.
+        position = await mysql_server.lock_all(
+            lock, held_s=max(1, int(left)), limit_s=min(1.0, left)
+        )
+        world.notes["position"] = position  # of no use after a crash: the lock is gone then
+        world.figures["position"] = position
+        return Seen.DONE  # the session that has the lock answered
+
+    async def verify(self, world: PairWorld) -> Seen:
+        # The lock lives as long as its session: one that answers still has it.
+        # Before the position is noted, that session is open but has no lock yet.
+        lock = world.servers[self.old].lock
+        if lock is None or lock.broken or "position" not in world.notes:
+            return Seen.NOT_DONE
+        await lock.rows("SELECT 1", limit_s=1)
+        return Seen.DONE
+
+    async def undo(self, world: PairWorld) -> None:
+        await unlock(world, self.old)
+
+
+@dataclass(frozen=True)
+class WaitForReplay(Step[PairWorld]):
+    """Wait until {new} has applied everything that {old} has written"""
+
+    new: str
+    old: str
+    no_undo: ClassVar[str] = "it only waits"
+
+    async def do(self, world: PairWorld) -> Seen:
+        session = await world.session(self.new)
+        left = max(0.1, world.hold_left_s() - HOLD_LEFT_TO_COMMIT_S)
+        if not await mysql_server.wait_executed(session, world.notes["position"], limit_s=left):
+            raise StepFailed(f"{self.new} did not catch up with {self.old} within {left:.1f} s")
+        return Seen.DONE
+
+    async def verify(self, world: PairWorld) -> Seen:
+        session = await world.session(self.new)
+        reached = await mysql_server.has_executed(session, world.notes["position"])
+        return Seen.DONE if reached else Seen.NOT_DONE
+
+
+@dataclass(frozen=True)
+class FenceForGood(Step[PairWorld]):
+    """Make {old} read-only while its tables are still locked"""
+
+    old: str
+    new: str
+
+    async def do(self, world: PairWorld) -> None:
+        lock = world.servers[self.old].lock
+        left = world.hold_left_s()
+        if lock is None or left < HOLD_LEFT_TO_COMMIT_S:
+            raise StepFailed(f"only {left:.2f} s are left of the hold: too late to begin")
+        # In the very session that holds the lock: if the lock was lost, this cannot succeed.
+        await mysql_server.set_read_only(lock, True)
+
+    async def verify(self, world: PairWorld) -> Seen:
+        session = await world.session(self.old)
+        return Seen.NOT_DONE if await mysql_server.is_writable(session) else Seen.DONE
+
+    async def undo(self, world: PairWorld) -> None:
+        await reopen_old(world, self.old, self.new)
+
+
+@dataclass(frozen=True)
+class AimHold(Step[PairWorld]):
+    """From here clients held at {balancers} go to {new} should we disappear"""
+
+    balancers: tuple[str, ...]
+    new: str
+    old: str
+
+    async def do(self, world: PairWorld) -> Seen:
+        await world.each_balancer(self.balancers, lambda b: b.aim(back=self.new))
+        return Seen.DONE  # aim looks in the same reply
+
+    async def verify(self, world: PairWorld) -> Seen:
+        states = await world.each_balancer(self.balancers, lambda b: b.look())
+        aimed = all(s.hold and s.hold.back == self.new for s in states.values())
+        return Seen.DONE if aimed else Seen.NOT_DONE
+
+    async def undo(self, world: PairWorld) -> None:
+        await surely_read_only(world, self.new)
+
+        async def aim_back(balancer: HAProxy) -> None:
+            # A hold that ended by itself, or that a killed slackwater put, is no longer aimed by
+            # anybody: what follows here reopens the old server and sends clients there.
+            if balancer.holds(await balancer.look()):
+                await balancer.aim(back=self.old)
+
+        await world.each_balancer(self.balancers, aim_back)
+
+
+@dataclass(frozen=True)
+class PromoteNew(Step[PairWorld]):
+    """Let {new} accept writes; {old} no longer does"""
+
+    old: str
+    new: str
+    commit: ClassVar[bool] = True
+    no_undo: ClassVar[str] = "once it may have accepted writes, going back would lose them"
+
+    async def do(self, world: PairWorld) -> None:
+        await claim_late(world)
+        # Looked at again, because after a crash others may have been here.
+        session = await world.session(self.new)
+        async with asyncio.TaskGroup() as both:
+            closed = both.create_task(world.writable(self.old))
+            held_up = both.create_task(mysql_server.commits_held_up(session, canary.TABLE))
+        if closed.result() is not False:
+            raise StepFailed(f"{self.old} is not surely read-only, so {self.new} stays read-only")
+        if held_up.result():
+            raise StepFailed(f"somebody locks all tables on {self.new} (FLUSH TABLES WITH READ "
+                             "LOCK, a backup): clients would wait there for its end")
+        world.note(PROMOTING, self.new)
+        await mysql_server.set_read_only(session, False)
+
+    async def verify(self, world: PairWorld) -> Seen:
+        server = world.servers[self.new]
+        for session in (server.control, server.spare):
+            if session is None or not session.broken:
+                continue
+            # Our lost statement may still arrive: end its session before believing a look.
+            try:
+                await world.end_session(self.new, session.connection_id)
+            except OutsideError as error:
+                if not error.refused:  # a server that is not running has no session either
+                    raise
+        writable = await world.writable(self.new)
+        if writable:
+            return Seen.DONE
+        if PROMOTING not in world.notes:
+            return Seen.NOT_DONE  # it was never told to
+        if writable is None or world.hold_left_s() <= 0:
+            return Seen.UNKNOWN  # past the hold, clients may have been let in to it
+        return Seen.NOT_DONE
+
+    async def passed(self, world: PairWorld) -> Seen:
+        """After a crash: it accepted writes if it does now, or has what the old one lacks."""
+        await claim_late(world)
+        writable = await world.writable(self.new)
+        if writable:
+            return Seen.DONE
+        if writable is None:
+            return Seen.UNKNOWN
+        try:
+            new_has = await mysql_server.executed_text(await world.session(self.new))
+            old_session = await world.session(self.old)
+            lossless = await mysql_server.has_executed(old_session, new_has)
+        except OutsideError:
+            return Seen.UNKNOWN
+        return Seen.NOT_DONE if lossless else Seen.DONE
+
+
+@dataclass(frozen=True)
+class SendClients(Step[PairWorld]):
+    """Let clients in to {new} at {balancers}"""
+
+    balancers: tuple[str, ...]
+    new: str
+    no_undo: ClassVar[str] = "only forward"
+
+    async def do(self, world: PairWorld) -> Seen:
+        try:
+            await world.each_balancer(self.balancers, lambda b: b.release(to=self.new))
+        finally:
+            _hold_ended(world)
+        return Seen.DONE  # release looks in the same reply
+
+    async def verify(self, world: PairWorld) -> Seen:
+        states = await world.each_balancer(self.balancers, lambda b: b.look())
+        sent = all(s.active == self.new and not s.holding for s in states.values())
+        return Seen.DONE if sent else Seen.NOT_DONE
+
+
+def _hold_ended(world: PairWorld) -> None:
+    gc.enable()
+    if world.held_since is not None and "hold_ms" not in world.figures:
+        world.figures["hold_ms"] = round((clock.mono() - world.held_since) * 1000, 2)
+    world.held_until = None
+
+
+async def resume(world: PairWorld, past: Past) -> None:
+    """Before recovering: everything that the journal names is still in the configuration, and the
+    pair's locks are ours. Raises ConfigError, or Refused.
+    """
+    arguments = past.planned["arguments"]
+    names = {arguments["old"], arguments["new"], *arguments["replicas"]}
+    gone = [f"servers.{n}" for n in sorted(names - world.servers.keys())]
+    gone += [f"balancers.{n}" for n in arguments["balancers"] if n not in world.balancers]
+    if gone:
+        raise ConfigError(
+            f"{world.config.path}: operation {past.id} began with {', '.join(gone)}, which pair "
+            f"{world.name} does not have (any more)",
+            hint=f"put it back, also in [pairs.{world.name}], until `slackwater recover` has ended",
+        )
+    world.figures.update({"from": arguments["old"], "to": arguments["new"]})
+    for event in past.events:
+        if event["event"] == "ended" and "hold_ms" in event:
+            world.figures["hold_ms"] = event["hold_ms"]
+    await claim(world)
