@@ -31,9 +31,9 @@ import pymysql
 from slackwater.errors import OutsideError
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
-from slackwater.outside import mysql_server
 from slackwater.outside import server_programs as programs
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 
 CLIENTS, THINK_S, ROUND_S = 8, 0.020, 0.030
 WAYS = ("look, kill", "look, rest, kill", "in the server", "and no ping")

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "outside"))
 from real_haproxy import Client, in_seconds, lab
 
 from slackwater.errors import OutsideError
-from slackwater.outside.haproxy import HAProxy
+from slackwater.outside.haproxy.haproxy import HAProxy
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -53,10 +53,10 @@ TOUCHING_TOO = {
     "cli/demo.py": "runs the load and the switchovers as a person would",
 }
 VERSIONS_COMPARED_IN = {
-    "outside/mysql_dialect.py", "outside/mysql_setup_dialect.py", "facts/flavour.py",
+    "outside/mysql/dialect.py", "outside/mysql/setup_dialect.py", "facts/flavour.py",
 }
 # Whose versions are not those of database servers, or are of a lab's own programs.
-OTHER_VERSIONS = {"outside/haproxy_capable.py", "lab/options.py", "lab/accounts.py"}
+OTHER_VERSIONS = {"outside/haproxy/capable.py", "lab/options.py", "lab/accounts.py"}
 
 
 @cache
@@ -180,7 +180,7 @@ BANNED = {
     ),
 }
 MAY_SAY = {
-    "the call that kills HAProxy 2.6": {"docs", "src/slackwater/outside/haproxy.py"},
+    "the call that kills HAProxy 2.6": {"docs", "src/slackwater/outside/haproxy/haproxy.py"},
 }
 
 

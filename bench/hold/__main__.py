@@ -22,7 +22,7 @@ from pathlib import Path
 from bench.hold.namespace import HERE, HERE6, own_namespace, reason_against
 from bench.hold.people import Clients, Server
 from slackwater.facts.gate import COSTS, GateAbility, GateReport
-from slackwater.outside import gate
+from slackwater.outside.gate import gate
 
 PORT = 3306
 

@@ -28,9 +28,9 @@ from slackwater.facts.alter_diff import Change, Kind, table_changes
 from slackwater.facts.alter_link import PairSettings, Settings
 from slackwater.facts.alter_script import split
 from slackwater.facts.server import ServerAddress
-from slackwater.outside import mysql_schema
-from slackwater.outside.mysql_dialect import alter_traits
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import schema as mysql_schema
+from slackwater.outside.mysql.dialect import alter_traits
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.server_programs import Program, installed
 from slackwater.rules.alter import statements
 from slackwater.rules.alter.judge import judge, modes

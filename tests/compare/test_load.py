@@ -22,7 +22,7 @@ from tests.sweep.pair import environment, python
 
 from slackwater.facts.flavour import Flavour
 from slackwater.lab.facts import LabFacts
-from slackwater.outside.mysql_dialect import dialect
+from slackwater.outside.mysql.dialect import dialect
 
 pytestmark = pytest.mark.servers
 # Rows that are toggled all the time, rows everywhere, and rows that come and go at the end.

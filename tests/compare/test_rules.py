@@ -6,7 +6,7 @@ import pytest
 
 from slackwater.facts.compare import Hash
 from slackwater.facts.tables import Column, Kind, Table, UniqueKey, choose_key
-from slackwater.outside import compare_sql as texts
+from slackwater.outside.mysql import compare_sql as texts
 from slackwater.rules import compare as rules
 from slackwater.rules.compare import Load, Pace
 from slackwater.rules.filters import left_out

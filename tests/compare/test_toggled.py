@@ -18,10 +18,10 @@ from slackwater.lab.facts import LabFacts
 from slackwater.operations.compare.rows import Rows, Settled
 from slackwater.operations.compare.sides import Meeting, Side
 from slackwater.operations.servers_world import server_address
-from slackwater.outside import compare_sql
-from slackwater.outside.mysql_compare import Reader
-from slackwater.outside.mysql_session import Session
-from slackwater.outside.mysql_tables import tables
+from slackwater.outside.mysql import compare_sql
+from slackwater.outside.mysql.compare import Reader
+from slackwater.outside.mysql.session import Session
+from slackwater.outside.mysql.tables import tables
 
 pytestmark = pytest.mark.servers
 TABLE = "shop.sandwich"

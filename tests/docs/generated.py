@@ -11,8 +11,8 @@ from pathlib import Path
 from slackwater.cli.present import plan_text
 from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.operations.switchover import switchover
-from slackwater.outside.mysql_account import OWN_SCHEMA_RIGHTS
-from slackwater.outside.mysql_dialect import dialect
+from slackwater.outside.mysql.account import OWN_SCHEMA_RIGHTS
+from slackwater.outside.mysql.dialect import dialect
 from slackwater.rules import guardrails
 from slackwater.rules.alter import advice
 from slackwater.rules.alter.judge import RULES

@@ -63,7 +63,7 @@ def test_slackwaters_own_connection_is_never_a_standard_descriptor(server: Insta
         "for n in (0, 1, 2): os.close(n)\n"
         "from slackwater.facts.server import ServerAddress\n"
         "from slackwater.outside import processes\n"
-        "from slackwater.outside.mysql_session import Session\n"
+        "from slackwater.outside.mysql.session import Session\n"
         "async def main():\n"
         f"    at = ServerAddress('s', 'root', socket={str(server.socket)!r})\n"
         "    async with await Session.open(at) as session:\n"

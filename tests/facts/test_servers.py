@@ -7,9 +7,9 @@ import pytest
 from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.server import ServerAddress, is_on
-from slackwater.outside.mysql_account import parse_grants
-from slackwater.outside.mysql_clients import parse_innodb_status
-from slackwater.outside.mysql_dialect import dialect
+from slackwater.outside.mysql.account import parse_grants
+from slackwater.outside.mysql.clients import parse_innodb_status
+from slackwater.outside.mysql.dialect import dialect
 
 
 @pytest.mark.parametrize(

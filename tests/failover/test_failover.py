@@ -17,7 +17,7 @@ from tests.sweep.pair import environment, python
 
 from slackwater.lab.instance import Program, installed
 from slackwater.lab.up import up
-from slackwater.outside.haproxy_config import read_active
+from slackwater.outside.haproxy.config import read_active
 
 pytestmark = pytest.mark.servers
 RATE = 40.0

@@ -14,7 +14,7 @@ from tests.servers.patience import PATIENCE, eventually
 from slackwater.lab import accounts
 from slackwater.lab.instance import Instance, Program
 from slackwater.lab.up import up
-from slackwater.outside.haproxy_config import read_active
+from slackwater.outside.haproxy.config import read_active
 
 pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
 

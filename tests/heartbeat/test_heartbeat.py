@@ -25,8 +25,8 @@ from slackwater.lab.facts import LabFacts
 from slackwater.lab.instance import Instance, installed
 from slackwater.lab.up import up
 from slackwater.operations import heartbeat
-from slackwater.outside import mysql_heartbeat
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import heartbeat as mysql_heartbeat
+from slackwater.outside.mysql.session import MysqlError, Session
 
 pytestmark = pytest.mark.servers
 

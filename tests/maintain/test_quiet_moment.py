@@ -15,8 +15,8 @@ from slackwater.facts.server import ServerAddress
 from slackwater.lab import accounts
 from slackwater.lab.instance import Instance
 from slackwater.operations.quiet_moment import Quiet, look_for_quiet, wait_for_quiet
-from slackwater.outside import mysql_server
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 
 pytestmark = pytest.mark.servers
 

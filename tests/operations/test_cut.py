@@ -12,8 +12,8 @@ from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
 from slackwater.operations import canary
 from slackwater.operations.switchover.settle_sessions import _cut
-from slackwater.outside import mysql_server
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 
 
 @pytest.mark.servers

@@ -19,7 +19,7 @@ from slackwater.operations.pair_lock import lock_name, mark_name
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.operations.switchover.switchover import PromoteNew
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 
 pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
 

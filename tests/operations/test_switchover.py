@@ -18,7 +18,7 @@ from tests.servers.patience import PATIENCE
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.instance import Program
 from slackwater.lab.up import up
-from slackwater.outside.haproxy_config import read_active
+from slackwater.outside.haproxy.config import read_active
 
 pytestmark = pytest.mark.servers
 COMMAND = [sys.executable, "-c", "from slackwater.cli.main import main; main()"]

@@ -13,7 +13,7 @@ from slackwater.lab.facts import LabFacts
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING
 from slackwater.operations.switchover.switchover import AimHold, HoldClients
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 
 pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
 LB = ("lb1",)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from slackwater.errors import OutsideError
 from slackwater.facts.balancer import BalancerAddress
-from slackwater.outside import haproxy_config as config
-from slackwater.outside.haproxy import HAProxy
+from slackwater.outside.haproxy import config
+from slackwater.outside.haproxy.haproxy import HAProxy
 
 
 def free_port() -> int:

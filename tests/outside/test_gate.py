@@ -15,8 +15,10 @@ from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.errors import OutsideError, Refused, UsageError
 from slackwater.facts.gate import COSTS, GateAbility
-from slackwater.outside import gate, gate_holder, gate_rules
-from slackwater.outside.gate_netlink import Netfilter
+from slackwater.outside.gate import gate
+from slackwater.outside.gate import holder as gate_holder
+from slackwater.outside.gate import rules as gate_rules
+from slackwater.outside.gate.netlink import Netfilter
 
 PORT, OTHER = 3306, 8080
 LIMIT_S = 20 * PATIENCE
@@ -275,7 +277,7 @@ def test_clean_waits_until_the_kernel_has_let_go(able, server):
 
 SLACKWATER = f"""
 import asyncio, os, signal, sys
-from slackwater.outside import gate
+from slackwater.outside.gate import gate
 async def main():
     held = gate.Gate([{PORT}], ability=await gate.ability(), cap_s=float(sys.argv[1]))
     await held.close()
@@ -492,7 +494,7 @@ def test_ports_that_are_none(ports):
 
 ASK = """
 import asyncio, os, sys
-from slackwater.outside import gate
+from slackwater.outside.gate import gate
 if sys.argv[1] == "nobody":  # after the imports: Python may be where only root looks
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 found = asyncio.run(gate.ability())

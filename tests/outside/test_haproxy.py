@@ -13,7 +13,7 @@ from real_haproxy import Client, clients, in_seconds, lab, until
 
 from slackwater.errors import OutsideError
 from slackwater.facts.balancer import HOLD
-from slackwater.outside.haproxy import HAProxy
+from slackwater.outside.haproxy.haproxy import HAProxy
 
 pytestmark = pytest.mark.servers
 
@@ -203,7 +203,7 @@ async def test_a_hold_that_a_hung_balancer_finds_too_late_ends_at_once():
 HOLDER = """
 import asyncio, sys, time
 from slackwater.facts.balancer import BalancerAddress
-from slackwater.outside.haproxy import HAProxy
+from slackwater.outside.haproxy.haproxy import HAProxy
 async def main():
     lb = HAProxy(BalancerAddress(*sys.argv[1:8]))
     await lb.prepare_hold(active="a")

@@ -9,10 +9,10 @@ import pytest
 from real_haproxy import free_port, lab
 
 from slackwater.errors import OutsideError
-from slackwater.outside import haproxy_config as config
-from slackwater.outside.haproxy import HAProxy
-from slackwater.outside.haproxy_capable import reasons_in_file
-from slackwater.outside.haproxy_runtime import Runtime
+from slackwater.outside.haproxy import config
+from slackwater.outside.haproxy.capable import reasons_in_file
+from slackwater.outside.haproxy.haproxy import HAProxy
+from slackwater.outside.haproxy.runtime import Runtime
 
 pytestmark = pytest.mark.servers
 

@@ -9,10 +9,10 @@ from real_haproxy import clients, in_seconds, lab
 
 from slackwater.errors import ConfigError, OutsideError
 from slackwater.facts.balancer import BalancerAddress
-from slackwater.outside import haproxy_config as config
-from slackwater.outside.haproxy import HAProxy
-from slackwater.outside.haproxy_capable import reasons_in_file
-from slackwater.outside.haproxy_file import install
+from slackwater.outside.haproxy import config
+from slackwater.outside.haproxy.capable import reasons_in_file
+from slackwater.outside.haproxy.file import install
+from slackwater.outside.haproxy.haproxy import HAProxy
 from slackwater.outside.host import Host
 
 HERE = Host()

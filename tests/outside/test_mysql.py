@@ -18,9 +18,9 @@ import pytest
 from slackwater.errors import OutsideError
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
-from slackwater.outside import mysql_server as server
 from slackwater.outside import server_programs as programs
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import server
+from slackwater.outside.mysql.session import MysqlError, Session
 
 pytestmark = pytest.mark.servers
 WANTED = ("mariadb-10.5", "mariadb-10.11", "mariadb-11.8", "mysql-5.7", "mysql-9.7")
@@ -439,7 +439,7 @@ def test_no_connection_becomes_a_standard_descriptor(running: Instance) -> None:
     code = (
         "import asyncio, os, sys\n"
         "from slackwater.facts.server import ServerAddress\n"
-        "from slackwater.outside.mysql_session import Session\n"
+        "from slackwater.outside.mysql.session import Session\n"
         "async def main():\n"
         "    for n in (0, 1, 2): os.close(n)\n"
         "    s = await Session.open(ServerAddress('s', 'root', socket=sys.argv[1]))\n"

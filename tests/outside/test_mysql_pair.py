@@ -12,10 +12,10 @@ import pytest
 from slackwater.errors import OutsideError
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
-from slackwater.outside import mysql_server as server
 from slackwater.outside import server_programs as programs
-from slackwater.outside.mysql_dialect import dialect
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import server
+from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.session import MysqlError, Session
 
 pytestmark = pytest.mark.servers
 WANTED = ("mariadb-10.5", "mariadb-10.11", "mariadb-11.8", "mysql-5.7", "mysql-9.7")

@@ -20,7 +20,7 @@ from tests.servers.patience import PATIENCE, eventually
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance, Program, installed
 from slackwater.lab.ports import free_port
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.registry import sql
 
 DATABASE = "slackwater_registry"

@@ -13,10 +13,10 @@ from tests.snapshot.real import Busy, Writer, address, writable, write
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts.backup import Coordinates, LockKind
 from slackwater.lab.instance import Instance
-from slackwater.outside import backup_lock
-from slackwater.outside.backup_lock import BackupLock
-from slackwater.outside.mysql_dialect import dialect
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import backup_lock
+from slackwater.outside.mysql.backup_lock import BackupLock
+from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.session import Session
 
 pytestmark = pytest.mark.servers
 

@@ -25,8 +25,8 @@ from slackwater.facts import gtid
 from slackwater.facts.flavour import Flavour
 from slackwater.lab.instance import Instance
 from slackwater.lab.process import with_variable
-from slackwater.outside import mysql_server
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.process import ProcessId
 
 pytestmark = pytest.mark.servers

@@ -25,7 +25,7 @@ sys.stdin.read()
 # Two connections: a plain one, and one as slackwater makes them. Both are given up in a cut.
 GIVEN_UP = """
 import asyncio, sys
-from slackwater.outside.haproxy_runtime import connect
+from slackwater.outside.haproxy.runtime import connect
 
 async def main():
     plain = await asyncio.open_connection("127.0.0.1", {target})

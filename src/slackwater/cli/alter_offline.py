@@ -13,9 +13,9 @@ from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
 from slackwater.operations.alter.lint import LintReport
 from slackwater.operations.alter.lint import lint as lint_on
-from slackwater.outside import mysql_schema
-from slackwater.outside.mysql_dialect import alter_traits
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import schema as mysql_schema
+from slackwater.outside.mysql.dialect import alter_traits
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.server_programs import Program, at, installed
 
 LONGEST_DUMP = 16 * 1024 * 1024

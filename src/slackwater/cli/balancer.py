@@ -12,7 +12,8 @@ from slackwater.cli.options import ConfigOption, PairOption
 from slackwater.config import Config
 from slackwater.errors import Refused, UsageError
 from slackwater.operations.pair_world import balancer_address
-from slackwater.outside import haproxy_config, haproxy_file
+from slackwater.outside.haproxy import config as haproxy_config
+from slackwater.outside.haproxy import file as haproxy_file
 from slackwater.outside.host import Host
 
 app = typer.Typer(

@@ -11,7 +11,9 @@ from slackwater.config import Config, host_port
 from slackwater.operations.hold.hold import unreachable_ports
 from slackwater.operations.hold.sockets import look
 from slackwater.operations.hold.world import HoldWorld, Scope
-from slackwater.outside import gate, mysql_server, tcp_table
+from slackwater.outside import tcp_table
+from slackwater.outside.gate import gate
+from slackwater.outside.mysql import server as mysql_server
 
 
 def show(

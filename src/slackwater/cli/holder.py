@@ -9,7 +9,7 @@ import asyncio
 import sys
 
 from slackwater.operations.snapshot.freeze_holder import hold
-from slackwater.outside.holder_process import Channel
+from slackwater.outside.gate.holder_process import Channel
 
 
 async def _main(descriptor: int) -> None:

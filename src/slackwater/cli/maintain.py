@@ -24,7 +24,9 @@ from slackwater.operations.hold import restart as restarting
 from slackwater.operations.hold import upgrade as upgrading
 from slackwater.operations.hold.sockets import kept_sockets
 from slackwater.operations.hold.world import HoldWorld, Scope, scope_of
-from slackwater.outside import apt, gate, mysql_server
+from slackwater.outside import apt
+from slackwater.outside.gate import gate
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan import journal
 from slackwater.rules import upgrade as rules
 

@@ -14,7 +14,7 @@ import typer
 from slackwater.config import host_port
 from slackwater.errors import Refused, UsageError
 from slackwater.facts.server import ServerAddress
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.registry import keys, units
 from slackwater.outside.registry import sql as sql_text
 from slackwater.outside.secrets import read_password

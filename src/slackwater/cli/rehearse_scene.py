@@ -18,11 +18,11 @@ from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.facts.statement_log import Heard
 from slackwater.operations.alter.lint_pair import active_and_passive, database_of, settings_of
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside import mysql_rehearse
-from slackwater.outside.mysql_dialect import alter_traits
-from slackwater.outside.mysql_rehearse import Schema
-from slackwater.outside.row_text import identifier
-from slackwater.outside.schema_copy import Made
+from slackwater.outside.mysql import rehearse as mysql_rehearse
+from slackwater.outside.mysql.dialect import alter_traits
+from slackwater.outside.mysql.rehearse import Schema
+from slackwater.outside.mysql.row_text import identifier
+from slackwater.outside.mysql.schema_copy import Made
 from slackwater.outside.server_programs import Program, at, installed
 
 

@@ -8,7 +8,7 @@ from slackwater.facts.server import ServerFacts
 from slackwater.operations.failover import own_transactions
 from slackwater.operations.failover import rejoin as operation
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.rules import rejoin as rules
 
 

@@ -121,7 +121,7 @@ class TableSize:
 
 @dataclass(frozen=True)
 class SchemaRows:
-    """Raw rows of information_schema for one schema; see outside/mysql_schema.py."""
+    """Raw rows of information_schema for one schema; see outside/mysql/schema.py."""
 
     tables: Sequence[Row]
     columns: Sequence[Row]

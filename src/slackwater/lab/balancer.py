@@ -15,7 +15,7 @@ from slackwater.facts.balancer import BalancerAddress
 from slackwater.lab.instance import Instance
 from slackwater.lab.ports import free_port
 from slackwater.lab.process import ProcessId, poll_pause, spawn
-from slackwater.outside import haproxy_config
+from slackwater.outside.haproxy import config as haproxy_config
 
 _MAXCONN = 8000
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from slackwater.facts.balancer import BalancerState
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside import haproxy_config, haproxy_file
-from slackwater.outside.haproxy_capable import reasons_in_file
+from slackwater.outside.haproxy import config as haproxy_config
+from slackwater.outside.haproxy import file as haproxy_file
+from slackwater.outside.haproxy.capable import reasons_in_file
 
 
 async def write_file(world: PairWorld, balancer: str, active: str) -> None:

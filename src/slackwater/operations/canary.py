@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql.session import Session
 from slackwater.plan.wait import wait_until
 
 TABLE = "slackwater.canary"

@@ -15,8 +15,9 @@ from slackwater import clock
 from slackwater.errors import OutsideError
 from slackwater.facts.heartbeat import Beat, By, Gap, Lag
 from slackwater.operations.servers_world import ServersWorld
-from slackwater.outside import mysql_compare, mysql_heartbeat
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import compare as mysql_compare
+from slackwater.outside.mysql import heartbeat as mysql_heartbeat
+from slackwater.outside.mysql.session import Session
 
 PATIENCE_S = 0.25
 FRESH_S = 5.0  # a source's own beat older than that: nobody writes it any more

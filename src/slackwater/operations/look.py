@@ -14,7 +14,7 @@ from slackwater.operations.alter import store
 from slackwater.operations.balancer_file import look_at_file
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.through import through
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 
 BYPASS_LOOKS = 2
 BYPASS_PAUSE_S = 0.15

@@ -10,8 +10,8 @@ from __future__ import annotations
 from slackwater.errors import Refused, SlackwaterError
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.servers_world import ServersWorld
-from slackwater.outside import mysql_server
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 
 LONGEST_NAME = 64  # MySQL's limit
 SLOTS = ("control", "spare", "lock")  # the sessions of a Server

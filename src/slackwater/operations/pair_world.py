@@ -12,7 +12,7 @@ from slackwater.config import Config
 from slackwater.errors import StepFailed
 from slackwater.facts.balancer import BalancerAddress
 from slackwater.operations.servers_world import ServersWorld, close_all
-from slackwater.outside.haproxy import HAProxy
+from slackwater.outside.haproxy.haproxy import HAProxy
 from slackwater.outside.host import Host
 
 Item = TypeVar("Item")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from slackwater import clock
 from slackwater.errors import StepFailed
-from slackwater.outside import mysql_server
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 from slackwater.rules import quiet
 from slackwater.rules.quiet import Left
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from slackwater.errors import StepFailed
 from slackwater.operations.pair_lock import claim_late
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 
 PROMOTING = "promoting"  # noted on disk right before the new server is told to accept writes
 

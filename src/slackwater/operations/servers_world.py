@@ -11,8 +11,8 @@ from slackwater.config import Config, host_port
 from slackwater.errors import OutsideError, SlackwaterError
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.world import World
-from slackwater.outside import mysql_server
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 
 CONNECT_LIMIT_S = 3.0
 # A server whose operator is gone frees our locks after this long, whatever happened to us.

@@ -6,7 +6,7 @@ import dataclasses
 
 from slackwater.config import host_port
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql.session import Session
 
 
 class through:  # noqa: N801 - reads as a word: async with through(world, "lb1")

@@ -16,8 +16,8 @@ from slackwater.errors import OutsideError
 from slackwater.outside import sent_answers
 from slackwater.outside.host import Host
 
-_PARTS = ("gate_netlink", "gate_rules", "gate_queue", "gate_listeners", "gate_pace",
-          "gate_holder", "sent_sockets", "sent_answers")  # fmt: skip
+_PARTS = ("gate.netlink", "gate.rules", "gate.queue", "gate.listeners", "gate.pace",
+          "gate.holder", "sent_sockets", "sent_answers")  # fmt: skip
 ASK_LIMIT_S = 10.0
 
 # Reads from standard input what makes the modules, then runs them: wherever there is a Python,
@@ -43,9 +43,10 @@ BOOT = (
 def program(order: Mapping[str, Any]) -> bytes:
     """What BOOT reads: a line with the length and the order, then the modules."""
     package = resources.files("slackwater.outside")
-    parts = [("slackwater", ""), ("slackwater.outside", "")]
+    parts = [(name, "") for name in ("slackwater", "slackwater.outside", "slackwater.outside.gate")]
     for part in _PARTS:
-        parts.append((f"slackwater.outside.{part}", (package / f"{part}.py").read_text("utf-8")))
+        file = package / f"{part.replace('.', '/')}.py"
+        parts.append((f"slackwater.outside.{part}", file.read_text("utf-8")))
     source = json.dumps(parts).encode()
     return json.dumps([len(source), dict(order)]).encode() + b"\n" + source
 

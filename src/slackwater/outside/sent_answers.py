@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Dict  # noqa: UP035  (Python 3.8)
 
-from slackwater.outside import gate_holder, gate_rules
-from slackwater.outside.gate_netlink import Netfilter
-from slackwater.outside.gate_queue import Queue
+from slackwater.outside.gate import holder as gate_holder
+from slackwater.outside.gate import rules as gate_rules
+from slackwater.outside.gate.netlink import Netfilter
+from slackwater.outside.gate.queue import Queue
 from slackwater.outside.sent_sockets import keepers, peers
 
 SLOW = ("end", "clean")  # they may wait; the others take a millisecond or so

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from slackwater.outside.gate_listeners import Listeners
+from slackwater.outside.gate.listeners import Listeners
 
 _SERVERS = ("mariadbd", "mysqld")
 _LISTEN, _OPEN = 10, (1, 3)  # ESTABLISHED, SYN_RECV (include/net/tcp_states.h)

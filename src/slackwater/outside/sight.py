@@ -7,8 +7,8 @@ import asyncio
 from slackwater.errors import OutsideError
 from slackwater.facts.failover import Seen, Sight
 from slackwater.facts.server import ServerAddress
-from slackwater.outside import mysql_server
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import MysqlError, Session
 
 
 async def see(at: ServerAddress, *, limit_s: float) -> tuple[Seen, Session | None]:

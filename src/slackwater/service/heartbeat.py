@@ -20,8 +20,9 @@ from slackwater.config import Config
 from slackwater.errors import OutsideError
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.servers_world import server_address
-from slackwater.outside import mysql_heartbeat, mysql_server
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import heartbeat as mysql_heartbeat
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import MysqlError, Session
 
 BEAT_LIMIT_S = 2.0
 RECONNECT_S = 1.0

@@ -27,8 +27,8 @@ from slackwater.facts.alter_script import (
 )
 from slackwater.facts.alter_table import TableSize
 from slackwater.operations.alter.lint_scratch import Scratch, scratch
-from slackwater.outside import mysql_schema
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import schema as mysql_schema
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.rules.alter import advice, programs, statements
 from slackwater.rules.alter.cost import Cost, cost
 from slackwater.rules.alter.judge import conflicts, judge, modes

@@ -10,9 +10,10 @@ from slackwater.facts.alter_link import PairSettings, Settings
 from slackwater.facts.alter_script import Statement, names
 from slackwater.operations.alter.lint import LintReport, lint
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside import mysql_schema, mysql_server
-from slackwater.outside.mysql_dialect import alter_traits
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import schema as mysql_schema
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.dialect import alter_traits
+from slackwater.outside.mysql.session import Session
 
 _VARIABLES = ("binlog_format", "binlog_row_image", "binlog_row_metadata", "slave_type_conversions",
               "replica_type_conversions", "slave_run_triggers_for_rbr")

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slackwater.errors import OutsideError, Refused
-from slackwater.outside import mysql_schema, mysql_server, state_file
-from slackwater.outside.mysql_dialect import dialect
-from slackwater.outside.mysql_schema import PREFIX
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside import state_file
+from slackwater.outside.mysql import schema as mysql_schema
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.schema import PREFIX
+from slackwater.outside.mysql.session import MysqlError, Session
 
 _LOCK = "slackwater lint"
 # Not "= 1": the server may have become the active one meanwhile, and would be closed to clients.

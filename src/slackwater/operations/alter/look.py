@@ -7,8 +7,8 @@ from pathlib import Path
 from slackwater.facts.alter_state import Change
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.snapshot.look import is_local
-from slackwater.outside import mysql_alter
-from slackwater.outside.mysql_session import MysqlError
+from slackwater.outside.mysql import alter as mysql_alter
+from slackwater.outside.mysql.session import MysqlError
 from slackwater.outside.volumes import free_bytes
 from slackwater.rules.alter_run import disk, losses, quoted
 

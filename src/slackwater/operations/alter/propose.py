@@ -15,7 +15,7 @@ from slackwater.operations.alter.look import lacks_conversions, lost_values, roo
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover import switchover
-from slackwater.outside import mysql_alter
+from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.plan.step import Plan
 from slackwater.rules import guardrails
 from slackwater.rules.alter_run import says, way_back

@@ -21,10 +21,10 @@ from slackwater.facts.alter_script import Statement, What, names, what
 from slackwater.facts.rehearsal import Difference, Error, Ran, Seen, Spoken, Way
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.alter.lint import LintReport, lint
-from slackwater.outside import mysql_rehearse
-from slackwater.outside.mysql_rehearse import Grid, Schema
-from slackwater.outside.mysql_session import MysqlError, Session
-from slackwater.outside.row_text import identifier
+from slackwater.outside.mysql import rehearse as mysql_rehearse
+from slackwater.outside.mysql.rehearse import Grid, Schema
+from slackwater.outside.mysql.row_text import identifier
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.rules.rehearsal import Judgement, judge
 
 STATEMENT_LIMIT_S = 30.0

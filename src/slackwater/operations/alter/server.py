@@ -18,8 +18,9 @@ from slackwater.operations.alter.watch import keep_alive, watch
 from slackwater.operations.pair_lock import mark_name
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.quiet_moment import wait_for_quiet
-from slackwater.outside import mysql_alter, mysql_server
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import alter as mysql_alter
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.plan.wait import wait_until
 from slackwater.rules.alter_run import way_back
 

@@ -25,7 +25,8 @@ from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.operations.switchover.after import FORWARD
 from slackwater.operations.switchover.before import BEGAN, take_both
-from slackwater.outside import mysql_alter, mysql_server
+from slackwater.outside.mysql import alter as mysql_alter
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 
 SLICE_S = 5.0

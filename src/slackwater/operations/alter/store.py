@@ -14,7 +14,7 @@ from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.facts.alter_state import ENDED, Change
 from slackwater.operations.servers_world import ServersWorld
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql.session import MysqlError, Session
 
 TABLE = "slackwater.alteration"
 _CREATE = (

@@ -8,8 +8,8 @@ from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.facts.duration import seconds_text
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside import mysql_alter
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import alter as mysql_alter
+from slackwater.outside.mysql.session import Session
 from slackwater.rules.alter_run import time_left_s
 
 LOOK_EVERY_S = 0.5

@@ -31,9 +31,12 @@ from slackwater.operations.compare.state import Progress
 from slackwater.operations.compare.walk import Copy, Walk
 from slackwater.operations.compare.whole import compare_whole
 from slackwater.operations.servers_world import ServersWorld
-from slackwater.outside import compare_sql, mysql_compare, mysql_server, state_file
-from slackwater.outside.mysql_session import MysqlError
-from slackwater.outside.mysql_tables import tables
+from slackwater.outside import state_file
+from slackwater.outside.mysql import compare as mysql_compare
+from slackwater.outside.mysql import compare_sql
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import MysqlError
+from slackwater.outside.mysql.tables import tables
 from slackwater.rules import compare as rules
 from slackwater.rules.compare import Pace
 from slackwater.rules.filters import Filter, left_out

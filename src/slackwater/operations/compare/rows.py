@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from slackwater.errors import OutsideError
 from slackwater.facts.compare import Bounds, How, KeyValues, Proof, RowDifference
 from slackwater.operations.compare.sides import Meeting, Side
-from slackwater.outside import compare_sql, mysql_compare
-from slackwater.outside.mysql_compare import Reader
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import compare as mysql_compare
+from slackwater.outside.mysql import compare_sql
+from slackwater.outside.mysql.compare import Reader
+from slackwater.outside.mysql.session import Session
 
 PAUSES_S = (0.0, 0.05, 0.1)  # before each look at rows that were not the same
 MANY = 2000  # rows for which two looks have to do

@@ -10,8 +10,9 @@ from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError
 from slackwater.facts.server import ServerAddress
 from slackwater.operations import heartbeat
-from slackwater.outside import mysql_compare, mysql_server
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import compare as mysql_compare
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.rules.compare import Load, Pace, must_wait
 
 Tell = Callable[[str], None]

@@ -20,8 +20,8 @@ from slackwater.facts.compare import (
 )
 from slackwater.operations.compare.rows import Rows, Settled
 from slackwater.operations.compare.sides import Meeting, Side
-from slackwater.outside import mysql_compare
-from slackwater.outside.mysql_compare import Reader
+from slackwater.outside.mysql import compare as mysql_compare
+from slackwater.outside.mysql.compare import Reader
 from slackwater.rules.compare import FIRST_CHUNK, SMALLEST_CHUNK, next_rows, part_sizes, rest_s
 
 Look = TypeVar("Look")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from slackwater.facts.compare import How, Proof, RowDifference, TableResult
 from slackwater.operations.compare.sides import Meeting, Side
-from slackwater.outside import mysql_compare
-from slackwater.outside.mysql_compare import Reader
+from slackwater.outside.mysql import compare as mysql_compare
+from slackwater.outside.mysql.compare import Reader
 
 LOOKS = 12
 SAME = 4  # looks in which both sides have to be as they were, to be called different

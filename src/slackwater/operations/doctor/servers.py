@@ -12,8 +12,9 @@ from slackwater.facts.doctor.finding import Finding, Sure
 from slackwater.facts.doctor.server import Sample, ServerSeen
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.doctor.doctor import Diagnosis, look_at_host, of_host, together
-from slackwater.outside import mysql_doctor, server_log, server_sessions
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import doctor as mysql_doctor
+from slackwater.outside.mysql import server_log, server_sessions
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.processes import Known
 from slackwater.rules.doctor import server as server_rules
 from slackwater.rules.doctor.causes import NOT_RUNNING

@@ -14,8 +14,9 @@ from slackwater.facts.doctor.host import HostSeen
 from slackwater.facts.doctor.server import Sample
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.doctor.servers import Asked, complete
-from slackwater.outside import mysql_doctor, processes
-from slackwater.outside.mysql_session import Session
+from slackwater.outside import processes
+from slackwater.outside.mysql import doctor as mysql_doctor
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.processes import Known
 from slackwater.rules.doctor import causes
 from slackwater.rules.doctor import host as host_rules

@@ -16,7 +16,8 @@ from slackwater.operations.failover.fence_old import FENCED, fenced_now
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.after import ARRIVAL_LIMIT_S, FORWARD
 from slackwater.operations.through import through
-from slackwater.outside import mysql_server, process
+from slackwater.outside import process
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 
 LATE_LOOK_S = 0.6

@@ -23,8 +23,8 @@ from slackwater.operations.failover.receive_rest import ApplyReceived, StopRecei
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING, surely_read_only
 from slackwater.operations.switchover.switchover import SendClients
-from slackwater.outside import mysql_server
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Plan, Seen, Step
 

@@ -9,9 +9,11 @@ from typing import ClassVar
 from slackwater.errors import OutsideError, SlackwaterError, StepFailed
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
-from slackwater.outside import command, mysql_server, semi_sync
-from slackwater.outside.mysql_dialect import NOT_OURS
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside import command
+from slackwater.outside.mysql import semi_sync
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.dialect import NOT_OURS
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
 
 COMMAND_LIMIT_S = 10.0

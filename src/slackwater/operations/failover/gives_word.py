@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slackwater.outside import semi_sync
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import semi_sync
+from slackwater.outside.mysql.session import Session
 from slackwater.plan.wait import wait_until
 
 CONNECTED_LIMIT_S = 20.0

@@ -13,7 +13,9 @@ from slackwater.facts.replication import ReplicaStatus
 from slackwater.operations.balancer_file import check_file
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.through import through
-from slackwater.outside import haproxy_config, mysql_server, semi_sync
+from slackwater.outside.haproxy import config as haproxy_config
+from slackwater.outside.mysql import semi_sync
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.sight import see
 from slackwater.rules import failover as rules
 

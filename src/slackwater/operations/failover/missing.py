@@ -13,11 +13,12 @@ from slackwater.facts.binlog import Summary, Transaction, kept
 from slackwater.operations import heartbeat
 from slackwater.operations.failover.fence_old import answering
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside import binlog_tool, mysql_server, semi_sync
-from slackwater.outside.binlog_tool import Binlog
 from slackwater.outside.host import Host
-from slackwater.outside.mysql_dialect import dialect
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import binlog_tool, semi_sync
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.binlog_tool import Binlog
+from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.session import Session
 
 DIRECTORY = "lost"
 RECEIVED = "received"  # noted: what the new server has got from the old one

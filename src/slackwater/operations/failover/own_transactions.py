@@ -12,10 +12,11 @@ from slackwater.facts.errant import Extra
 from slackwater.facts.server import ServerFacts
 from slackwater.operations.failover import missing
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside import binlog_tool, mysql_server
-from slackwater.outside.binlog_tool import Binlog
 from slackwater.outside.host import Host
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import binlog_tool
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.binlog_tool import Binlog
+from slackwater.outside.mysql.session import Session
 
 
 async def extra(world: PairWorld, old: str, new: str) -> Extra:

@@ -12,7 +12,8 @@ from slackwater.operations.failover.fence_old import answering, stop_waiting, wa
 from slackwater.operations.failover.missing import RECEIVED
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import surely_read_only
-from slackwater.outside import mysql_server, semi_sync
+from slackwater.outside.mysql import semi_sync
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 
 REST_LIMIT_S = 5.0  # for what a fenced old server still has to send

@@ -16,8 +16,9 @@ from slackwater.operations.failover.failover import resume as resume
 from slackwater.operations.failover.fence_old import NO_WAIT, close_for_good
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.after import ARRIVAL_LIMIT_S, ProveIt
-from slackwater.outside import mysql_server, semi_sync
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import semi_sync
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 from slackwater.plan import journal
 from slackwater.plan.step import Plan, Seen, Step
 from slackwater.plan.wait import wait_until

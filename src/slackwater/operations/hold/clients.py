@@ -12,7 +12,7 @@ from slackwater.errors import OutsideError, SlackwaterError, StepFailed
 from slackwater.operations.hold.world import HoldWorld
 from slackwater.operations.pair_lock import lock_name
 from slackwater.operations.quiet_moment import PAUSE_S, Quiet, look_for_quiet, wait_for_quiet
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Seen, Step
 from slackwater.rules import settle

@@ -14,7 +14,7 @@ from slackwater.facts.server import ServerFacts
 from slackwater.operations.hold.command import STARTING
 from slackwater.operations.hold.world import HoldWorld
 from slackwater.operations.pair_lock import lock_name
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
 from slackwater.rules import crowd, health

@@ -18,7 +18,9 @@ from slackwater.operations.hold.health import BEFORE, ProveHealth, Remember
 from slackwater.operations.hold.replicas import FollowAgain, LetReplicasGo
 from slackwater.operations.hold.sockets import KeepSockets
 from slackwater.operations.hold.world import HoldWorld, Scope
-from slackwater.outside import gate, mysql_server, tcp_table
+from slackwater.outside import tcp_table
+from slackwater.outside.gate import gate
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan, Seen, Step
 from slackwater.rules import crowd

@@ -9,7 +9,7 @@ from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations.hold.health import BEFORE
 from slackwater.operations.hold.world import HoldWorld
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts.kept import Kept
 from slackwater.operations.hold.world import HoldWorld
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 
 

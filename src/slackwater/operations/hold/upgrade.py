@@ -16,8 +16,9 @@ from slackwater.operations.hold.health import UPTIME_ROUNDING_S
 from slackwater.operations.hold.sockets import look as look_at_sockets
 from slackwater.operations.hold.upgrade_parts import InstallFirst, Rehearse, UpgradeTables
 from slackwater.operations.hold.world import HoldWorld
-from slackwater.outside import apt, mysql_server
-from slackwater.outside.system_tables import LogIn
+from slackwater.outside import apt
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.system_tables import LogIn
 from slackwater.plan.step import Plan, Seen, Step
 from slackwater.rules import upgrade as rules
 

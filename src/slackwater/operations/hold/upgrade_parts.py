@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from slackwater.errors import StepFailed
 from slackwater.operations.hold.world import HoldWorld
-from slackwater.outside import apt, mysql_server, system_tables
+from slackwater.outside import apt
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql import system_tables
 from slackwater.plan.step import Seen, Step
 from slackwater.rules import upgrade as rules
 

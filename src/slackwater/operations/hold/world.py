@@ -13,7 +13,7 @@ from slackwater.operations.servers_world import ServersWorld
 from slackwater.outside import sent
 from slackwater.outside.command import Command
 from slackwater.outside.far_command import FarCommand
-from slackwater.outside.gate import Gate
+from slackwater.outside.gate.gate import Gate
 from slackwater.outside.host import Host
 
 

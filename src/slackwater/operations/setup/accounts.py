@@ -5,7 +5,8 @@ from __future__ import annotations
 from slackwater.config import Config, host_port
 from slackwater.errors import StepFailed
 from slackwater.operations.setup.look import SetupWorld
-from slackwater.outside import mysql_setup, secrets
+from slackwater.outside import secrets
+from slackwater.outside.mysql import setup as mysql_setup
 
 
 def replication_hosts(config: Config, servers: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,10 +12,13 @@ from slackwater.operations import pair_lock
 from slackwater.operations.hold import restart
 from slackwater.operations.servers_world import ServersWorld, admin_address
 from slackwater.operations.setup.copy_watch import Watch
-from slackwater.outside import command, mysql_clone, mysql_server, mysql_setup, secrets
-from slackwater.outside.mysql_session import MysqlError, Session
-from slackwater.outside.mysql_setup import MAKE_MARKER, MARKER
-from slackwater.outside.mysql_setup_dialect import may_clone
+from slackwater.outside import command, secrets
+from slackwater.outside.mysql import clone as mysql_clone
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql import setup as mysql_setup
+from slackwater.outside.mysql.session import MysqlError, Session
+from slackwater.outside.mysql.setup import MAKE_MARKER, MARKER
+from slackwater.outside.mysql.setup_dialect import may_clone
 
 LOOK_EVERY_S = 0.2
 BACK_LIMIT_S = 300.0

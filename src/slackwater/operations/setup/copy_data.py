@@ -20,11 +20,13 @@ from slackwater.operations.servers_world import ServersWorld, admin_address
 from slackwater.operations.setup import copy_clone
 from slackwater.operations.setup.copy_watch import Watch, awake
 from slackwater.operations.snapshot.backup_moment import Wanted, take_within
-from slackwater.outside import logical_copy, mysql_server, mysql_setup, schema_copy
-from slackwater.outside.logical_copy import Progress
-from slackwater.outside.mysql_session import Session
-from slackwater.outside.mysql_setup import MAKE_MARKER, MARKER
-from slackwater.outside.mysql_setup_dialect import setup_dialect
+from slackwater.outside.mysql import logical_copy, schema_copy
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql import setup as mysql_setup
+from slackwater.outside.mysql.logical_copy import Progress
+from slackwater.outside.mysql.session import Session
+from slackwater.outside.mysql.setup import MAKE_MARKER, MARKER
+from slackwater.outside.mysql.setup_dialect import setup_dialect
 from slackwater.plan.step import Seen, Step
 
 DUMP, CLONE = "dump", "clone"

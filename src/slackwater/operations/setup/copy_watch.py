@@ -10,7 +10,7 @@ from typing import Any
 from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S, ServersWorld
-from slackwater.outside.logical_copy import Progress
+from slackwater.outside.mysql.logical_copy import Progress
 
 SHOW_EVERY_S = 2.0
 MIB = 2**20

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from slackwater.errors import StepFailed
 from slackwater.operations.setup.look import SetupWorld
-from slackwater.outside import mysql_setup, option_file
+from slackwater.outside.mysql import option_file
+from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.plan.step import Seen, Step
 
 

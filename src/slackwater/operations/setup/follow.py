@@ -10,7 +10,9 @@ from slackwater.config import host_port
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.operations.setup.accounts import make_replication_account
 from slackwater.operations.setup.look import SetupWorld
-from slackwater.outside import mysql_server, mysql_setup, reach, secrets
+from slackwater.outside import reach, secrets
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
 from slackwater.rules.setup.replica_errors import explain

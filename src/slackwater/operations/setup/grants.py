@@ -6,9 +6,9 @@ from slackwater.config import Config, Group
 from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.operations.setup.accounts import replication_hosts
 from slackwater.operations.setup.prepare import own_hosts
-from slackwater.outside.mysql_account import own_grants
-from slackwater.outside.mysql_setup import quoted
-from slackwater.outside.mysql_setup_dialect import setup_dialect
+from slackwater.outside.mysql.account import own_grants
+from slackwater.outside.mysql.setup import quoted
+from slackwater.outside.mysql.setup_dialect import setup_dialect
 
 KINDS = (
     ("MariaDB 10.5 to 11.x", Flavour(Vendor.MARIADB, (10, 11, 0))),

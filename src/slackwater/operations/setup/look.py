@@ -9,10 +9,11 @@ from slackwater.config import Config, Group
 from slackwater.errors import ConfigError, OutsideError, SlackwaterError
 from slackwater.facts.setup import OWN_FILE, OwnFile, ServerSetup
 from slackwater.operations.servers_world import ServersWorld, server_address
-from slackwater.outside import mysql_server, mysql_setup
 from slackwater.outside.host import Host
-from slackwater.outside.mysql_clients import client_sessions
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql import setup as mysql_setup
+from slackwater.outside.mysql.clients import client_sessions
+from slackwater.outside.mysql.session import Session
 
 
 class SetupWorld(ServersWorld):

@@ -13,8 +13,9 @@ from slackwater.operations.setup.accounts import make_replication_account, repli
 from slackwater.operations.setup.file import WriteSettings
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.operations.setup.setup import AGAIN, LockServers
-from slackwater.outside import mysql_setup, secrets
-from slackwater.outside.mysql_account import own_grants
+from slackwater.outside import secrets
+from slackwater.outside.mysql import setup as mysql_setup
+from slackwater.outside.mysql.account import own_grants
 from slackwater.plan.step import Plan, Seen, Step
 from slackwater.rules.setup.settings import Fault, How, file_settings
 

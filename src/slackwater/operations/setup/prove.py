@@ -9,8 +9,9 @@ from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations import canary
 from slackwater.operations.setup.look import SetupWorld
-from slackwater.outside import mysql_server, mysql_setup
-from slackwater.outside.mysql_session import Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql import setup as mysql_setup
+from slackwater.outside.mysql.session import Session
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
 from slackwater.rules.setup.replica_errors import explain

@@ -18,8 +18,10 @@ from slackwater.facts.setup import ServerSetup, settings_text
 from slackwater.operations.failover import gives_word
 from slackwater.operations.setup.file import WriteSettings
 from slackwater.operations.setup.look import SetupWorld
-from slackwater.outside import mysql_server, mysql_setup, semi_sync
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import semi_sync
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql import setup as mysql_setup
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
 from slackwater.rules.setup.settings import file_settings
 

@@ -14,7 +14,7 @@ from slackwater.operations.setup.follow import Detach, Follow
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.operations.setup.prove import ProveReplication
 from slackwater.operations.setup.semi import Semi
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan, Seen, Step
 from slackwater.rules.setup.data import Means, Target

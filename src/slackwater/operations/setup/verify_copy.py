@@ -18,8 +18,9 @@ from slackwater.facts.flavour import Flavour
 from slackwater.operations.snapshot import records
 from slackwater.operations.snapshot.freeze import COORDINATES_NAME
 from slackwater.operations.snapshot.records import BAD
-from slackwater.outside import backup_lock, copies, private_server, server_programs, state_file
-from slackwater.outside.mysql_session import Session
+from slackwater.outside import copies, server_programs, state_file
+from slackwater.outside.mysql import backup_lock, private_server
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.server_programs import Program
 
 _TABLES = (

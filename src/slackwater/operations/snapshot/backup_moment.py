@@ -10,10 +10,10 @@ from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts.backup import LockKind
 from slackwater.facts.server import ServerAddress
-from slackwater.outside import backup_lock
-from slackwater.outside.backup_lock import LOCK_WAIT_TIMEOUT, BackupLock
-from slackwater.outside.mysql_dialect import dialect
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import backup_lock
+from slackwater.outside.mysql.backup_lock import LOCK_WAIT_TIMEOUT, BackupLock
+from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.rules.backup import in_the_way
 
 # A statement older than that is likely to last: a FLUSH behind it would make others wait.

@@ -16,8 +16,9 @@ from slackwater.errors import Refused, StepFailed
 from slackwater.facts.backup import Coordinates, LockKind
 from slackwater.operations.snapshot import records
 from slackwater.operations.snapshot.records import BAD, GOOD, Record
-from slackwater.outside import holder_process, state_file
-from slackwater.outside.holder_process import Holder
+from slackwater.outside import state_file
+from slackwater.outside.gate import holder_process
+from slackwater.outside.gate.holder_process import Holder
 from slackwater.outside.process import ProcessId
 
 HOLDER = "slackwater.cli.holder"

@@ -19,9 +19,10 @@ from slackwater.errors import SlackwaterError
 from slackwater.facts.backup import LockKind
 from slackwater.operations.servers_world import server_address
 from slackwater.operations.snapshot.backup_moment import Wanted, take_within
-from slackwater.outside import holder_process, state_file
-from slackwater.outside.backup_lock import BackupLock
-from slackwater.outside.holder_process import Channel
+from slackwater.outside import state_file
+from slackwater.outside.gate import holder_process
+from slackwater.outside.gate.holder_process import Channel
+from slackwater.outside.mysql.backup_lock import BackupLock
 
 STAY_LIMIT_S = 10.0  # for the caller's files to be written
 # The server ends the session in whole seconds; looked at when that must have happened.

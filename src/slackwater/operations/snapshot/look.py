@@ -12,12 +12,12 @@ from slackwater.facts.backup import LockKind
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.servers_world import server_address
 from slackwater.operations.snapshot.freeze import ServerSays
-from slackwater.outside import mysql_server
-from slackwater.outside.backup_lock import Statement, statements
 from slackwater.outside.copies import Source
-from slackwater.outside.mysql_dialect import dialect
-from slackwater.outside.mysql_session import Session
-from slackwater.outside.private_server import SETTINGS
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.backup_lock import Statement, statements
+from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.private_server import SETTINGS
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.volumes import Volume, engine_files, volume_of
 from slackwater.rules.backup import Data
 

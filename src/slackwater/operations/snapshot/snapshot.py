@@ -17,9 +17,10 @@ from slackwater.operations.snapshot import freeze, records
 from slackwater.operations.snapshot.backup_moment import Wanted, take_within
 from slackwater.operations.snapshot.look import Look, look
 from slackwater.operations.snapshot.records import BAD, GOOD, Record
-from slackwater.outside import backup_lock, command
-from slackwater.outside.backup_lock import BackupLock
+from slackwater.outside import command
 from slackwater.outside.copies import METHODS
+from slackwater.outside.mysql import backup_lock
+from slackwater.outside.mysql.backup_lock import BackupLock
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan, Seen, Step
 

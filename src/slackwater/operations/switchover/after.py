@@ -13,9 +13,9 @@ from slackwater.operations.balancer_file import file_active, write_file
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.before import stop_watching
 from slackwater.operations.through import through
-from slackwater.outside import mysql_server
-from slackwater.outside.mysql_dialect import NOT_OURS
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.dialect import NOT_OURS
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
 

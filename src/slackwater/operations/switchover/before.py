@@ -11,7 +11,7 @@ from slackwater.operations import canary, pair_lock
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S
-from slackwater.outside import mysql_server
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 
 BEGAN = "began"  # noted once the locks are ours and the roles as planned, or a server is lost

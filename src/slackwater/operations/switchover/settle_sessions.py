@@ -10,10 +10,10 @@ from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations.pair_world import PairWorld
-from slackwater.outside import mysql_server
-from slackwater.outside.mysql_dialect import NOT_OURS
-from slackwater.outside.mysql_greeting import knock
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.dialect import NOT_OURS
+from slackwater.outside.mysql.greeting import knock
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
 from slackwater.rules import settle
 

@@ -20,8 +20,8 @@ from slackwater.operations.switchover.before import (
     TakeLocks,
 )
 from slackwater.operations.switchover.settle_sessions import SettleSessions
-from slackwater.outside import mysql_server
-from slackwater.outside.haproxy import HAProxy
+from slackwater.outside.haproxy.haproxy import HAProxy
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Plan, Seen, Step
 

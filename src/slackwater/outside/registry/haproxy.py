@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from slackwater.errors import OutsideError
 from slackwater.facts.members import PoolView, Target
 from slackwater.facts.pools import Pool
-from slackwater.outside.haproxy_runtime import Runtime
+from slackwater.outside.haproxy.runtime import Runtime
 from slackwater.outside.registry.balancer import Files, header, only
 
 RELOAD = ("sudo", "-n", "/usr/bin/systemctl", "reload", "haproxy.service")

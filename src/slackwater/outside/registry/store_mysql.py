@@ -10,7 +10,7 @@ from slackwater import clock
 from slackwater.errors import OutsideError
 from slackwater.facts.members import Record, Shares
 from slackwater.facts.server import ServerAddress
-from slackwater.outside.mysql_session import MysqlError, Session
+from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.registry.sql import STALE
 from slackwater.outside.registry.store import Image, Stale
 

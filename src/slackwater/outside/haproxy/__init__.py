@@ -1,0 +1,1 @@
+"""HAProxy: its runtime API, its configuration files."""

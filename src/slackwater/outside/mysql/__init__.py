@@ -1,0 +1,1 @@
+"""MySQL and MariaDB servers: sessions, one vocabulary over their dialects, their files."""

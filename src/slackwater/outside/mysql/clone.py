@@ -1,0 +1,78 @@
+"""MySQL's clone plugin: the target fetches all data of the source, and restarts into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slackwater.errors import OutsideError
+from slackwater.outside.mysql.session import MysqlError, Session
+
+PLUGIN = "SELECT PLUGIN_STATUS FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone'"
+NOT_MANAGED = 3707  # it has shut down, and nobody starts it again
+MIB = 2**20
+
+
+async def has_plugin(session: Session) -> bool:
+    """Whether the plugin is loaded."""
+    return bool(await session.value(PLUGIN) == "ACTIVE")
+
+
+async def load(session: Session) -> bool:
+    """Load the plugin; False when it was loaded already. Raises MysqlError where it is missing."""
+    if await has_plugin(session):
+        return False
+    await session.run("SET SESSION sql_log_bin = 0")
+    await session.run("INSTALL PLUGIN clone SONAME 'mysql_clone.so'", limit_s=10)
+    return True
+
+
+async def unload(session: Session) -> None:
+    """Take it out again."""
+    await session.run("SET SESSION sql_log_bin = 0")
+    await session.run("UNINSTALL PLUGIN clone", limit_s=10)
+
+
+async def fetch(
+    target: Session, host: str, port: int, user: str, password: str, *, tls: bool,
+    bytes_a_second: int, limit_s: float,
+) -> bool:
+    """Replace everything in the target by the source's. Returns whether the target restarts by
+    itself; else it has shut down. Raises MysqlError when the clone failed."""
+    most = max(1, bytes_a_second // MIB) if bytes_a_second else 0
+    await target.run(f"SET GLOBAL clone_max_network_bandwidth = {most}")
+    await target.run("SET GLOBAL clone_valid_donor_list = %s", f"{host}:{port}")
+    require = "REQUIRE SSL" if tls else ""
+    try:
+        await target.run(
+            f"CLONE INSTANCE FROM %s@%s:{int(port)} IDENTIFIED BY %s {require}",
+            user, host, password, limit_s=limit_s)
+    except MysqlError as error:
+        if error.code == NOT_MANAGED:
+            return False
+        raise
+    except OutsideError as error:
+        if not error.sent:
+            raise
+        # Its restart ends our session: what became of the clone, the server says afterwards.
+    return True
+
+
+@dataclass(frozen=True)
+class CloneState:
+    """The last clone of a server, by its own words. Sizes in bytes."""
+
+    state: str  # "In Progress", "Completed", "Failed", "" for none
+    error: str
+    done: int
+    total: int
+
+
+async def state(session: Session) -> CloneState:
+    """How far a clone is, or how the last one ended."""
+    status, progress = await session.many(
+        "SELECT STATE, ERROR_MESSAGE FROM performance_schema.clone_status;"
+        "SELECT COALESCE(SUM(DATA), 0) AS DONE, COALESCE(SUM(ESTIMATE), 0) AS TOTAL"
+        " FROM performance_schema.clone_progress")
+    row = status[0] if status else {"STATE": "", "ERROR_MESSAGE": ""}
+    return CloneState(str(row["STATE"]), str(row["ERROR_MESSAGE"] or ""),
+                      int(progress[0]["DONE"]), int(progress[0]["TOTAL"]))

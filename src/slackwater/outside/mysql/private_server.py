@@ -1,0 +1,110 @@
+"""A server started on a copy of a data directory, for nobody but us: no network, no replication.
+
+Grant tables are not read (the copy's passwords are not ours to know); the socket is in a directory
+that is closed to others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from slackwater import clock
+from slackwater.errors import OutsideError, StepFailed
+from slackwater.facts.server import ServerAddress
+from slackwater.outside.mysql.session import Session
+from slackwater.outside.process import ProcessId, children
+from slackwater.outside.server_programs import Program
+
+# Settings of the origin that a copy of its data cannot be read without, or not to its end.
+SETTINGS = (
+    "innodb_page_size", "innodb_data_file_path", "lower_case_table_names", "gtid_mode",
+    "enforce_gtid_consistency", "server_id", "innodb_log_file_size", "innodb_redo_log_capacity",
+    "innodb_undo_tablespaces",
+)  # fmt: skip
+STOP_LIMIT_S = 60.0
+
+
+@dataclass
+class PrivateServer:
+    """One that runs."""
+
+    process: ProcessId
+    at: ServerAddress
+    log: Path
+
+    def log_tail(self) -> str:
+        """The end of its error log."""
+        try:
+            return self.log.read_text(errors="replace")[-1500:].strip()
+        except OSError:
+            return "(no log)"
+
+    async def session(self, *, limit_s: float) -> Session:
+        """Wait for it (crash recovery included), and log in."""
+        until = clock.mono() + limit_s
+        while True:
+            try:
+                return await Session.open(self.at, limit_s=2.0)
+            except OutsideError:
+                if not self.process.alive:
+                    raise StepFailed(f"the server did not start:\n{self.log_tail()}") from None
+                if clock.mono() > until:
+                    raise
+            await asyncio.sleep(0.02)
+
+    def stop(self) -> None:
+        """SIGTERM, at last SIGKILL; waits."""
+        self.process.signal(signal.SIGTERM)
+        if not self.process.wait_gone(STOP_LIMIT_S):
+            self.process.signal(signal.SIGKILL)
+            self.process.wait_gone(5.0)
+
+
+def start(
+    program: Program, data: Path, home: Path, settings: Mapping[str, str], log_bin: str
+) -> PrivateServer:
+    """Start it on `data`; socket and log are in `home`. Raises OutsideError."""
+    owner = pwd.getpwuid(data.stat().st_uid)
+    home.chmod(0o700)
+    # Never that of the server that runs: one that starts deletes every `#sql…` in there, also
+    # another's tables of a query under way, which ends MariaDB by a signal 11.
+    scratch = home / "tmp"
+    scratch.mkdir(mode=0o700)
+    for made in (home, scratch):
+        os.chown(made, owner.pw_uid, owner.pw_gid)
+    known = [f"--loose-{n.replace('_', '-')}={settings[n]}" for n in SETTINGS if settings.get(n)]
+    words = [
+        str(program.daemon), "--no-defaults", f"--basedir={program.base}", f"--datadir={data}",
+        f"--tmpdir={scratch}", f"--lc-messages-dir={program.messages}",
+        f"--socket={home / 'sock'}",
+        f"--pid-file={home / 'pid'}", f"--log-error={home / 'error.log'}",
+        "--skip-networking", "--skip-grant-tables", "--loose-skip-slave-start",
+        "--loose-skip-replica-start", "--event-scheduler=OFF", "--loose-mysqlx=OFF",
+        "--loose-performance-schema=OFF", "--innodb-buffer-pool-size=64M", *known,
+        *([f"--log-bin={log_bin}"] if log_bin else []),
+        *([] if program.is_mariadb else ["--secure-file-priv=NULL"]),
+        *([f"--user={owner.pw_name}"] if os.geteuid() == 0 else []),
+    ]  # fmt: skip
+    with (home / "output.log").open("wb") as output:
+        try:
+            child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                     cwd="/", start_new_session=True)
+        except OSError as error:
+            raise OutsideError("this machine", f"cannot start {program.name}: {error}",
+                               sent=False) from error
+    children[child.pid] = child
+    process = ProcessId.of(child.pid)
+    if process is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(1)
+        raise OutsideError("this machine", f"{program.name} ended at once", sent=False)
+    at = ServerAddress("the copy", "root", socket=f"{home / 'sock'}")
+    return PrivateServer(process, at, home / "error.log")

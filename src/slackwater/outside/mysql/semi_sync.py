@@ -1,0 +1,103 @@
+"""Semi-synchronous replication: its settings have several names, and may be absent."""
+
+from __future__ import annotations
+
+from slackwater.facts.failover import SemiSync
+from slackwater.facts.server import is_on
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Row, Session
+from slackwater.outside.mysql.setup_dialect import setup_dialect
+
+_LOOK = (
+    "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%';SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync%'"
+)
+_KILL = "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_slave_kill_conn_timeout'"
+_SOURCE = ("rpl_semi_sync_source_", "rpl_semi_sync_master_")
+_REPLICA = ("rpl_semi_sync_replica_", "rpl_semi_sync_slave_")
+
+
+async def look(session: Session, *, limit_s: float = 3.0) -> SemiSync | None:
+    """How this server does it; None where it cannot."""
+    variables, status = (_named(rows) for rows in await session.many(_LOOK, limit_s=limit_s))
+    source, replica = _prefix(variables, _SOURCE), _prefix(variables, _REPLICA)
+    if not source or not replica:
+        return None
+    return SemiSync(
+        source=is_on(variables[source + "enabled"]),
+        replica=is_on(variables[replica + "enabled"]),
+        receiving=is_on(status.get(replica + "status")),
+        after_sync=variables.get(source + "wait_point", "").upper() == "AFTER_SYNC",
+        timeout_ms=int(variables.get(source + "timeout", "0")),
+        clients=int(status.get(source + "clients", "0")),
+    )
+
+
+async def prepare(session: Session, *, limit_s: float = 10.0) -> tuple[str, str]:
+    """Load its plugins where it needs them and has none; what its settings begin with, as a source
+    and as a replica. Raises MysqlError where there is no such plugin."""
+    rows = await session.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%'", limit_s=limit_s)
+    names = _named(rows)
+    if (source := _prefix(names, _SOURCE)) and (replica := _prefix(names, _REPLICA)):
+        return source, replica
+    speaks = setup_dialect(session.flavour)
+    for (name, file), prefix in zip(speaks.semi_sync_plugins, speaks.semi_sync, strict=True):
+        if prefix + "enabled" not in names:
+            await session.run(f"INSTALL PLUGIN {name} SONAME '{file}'", limit_s=limit_s)
+    return speaks.semi_sync
+
+
+def file_settings(session: Session, timeout_ms: int) -> dict[str, str]:
+    """What an option file has to say of it. `loose_`: a server that is asked about its file has no
+    plugins loaded."""
+    speaks = setup_dialect(session.flavour)
+    loose = "loose_" if speaks.semi_sync_plugins else ""
+    source, replica = (loose + prefix for prefix in speaks.semi_sync)
+    found = {source + "enabled": "ON", source + "wait_point": "AFTER_SYNC",
+             source + "timeout": str(timeout_ms)}
+    return found if speaks.semi_sync_cuts else found | {replica + "enabled": "ON"}
+
+
+async def set_waiting(session: Session, timeout_ms: int, *, limit_s: float = 5.0) -> None:
+    """How commits wait, where they do: before others see them, and for how long at most."""
+    source, _ = await prepare(session, limit_s=limit_s)
+    await session.run(f"SET GLOBAL {source}wait_point = AFTER_SYNC", limit_s=limit_s)
+    await session.run(f"SET GLOBAL {source}timeout = {timeout_ms}", limit_s=limit_s)
+
+
+async def set_replica(session: Session, on: bool, *, limit_s: float = 10.0) -> None:
+    """Have it give word of what it receives, or not: told to its source when it connects, so the
+    I/O thread is begun anew. Nothing where there is no such setting."""
+    rows = await session.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%'", limit_s=limit_s)
+    if prefix := _prefix(_named(rows), _REPLICA):
+        await session.run(f"SET GLOBAL {prefix}enabled = {int(on)}", limit_s=limit_s)
+        await stop_receiving(session, limit_s=limit_s)
+        await mysql_server.start_replica(session, limit_s=limit_s)
+
+
+async def set_source(session: Session, on: bool, *, limit_s: float = 2.0) -> None:
+    """Have commits wait for a replica's word, or not. Nothing where there is no such setting."""
+    rows = await session.rows("SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%'", limit_s=limit_s)
+    if prefix := _prefix(_named(rows), _SOURCE):
+        await session.run(f"SET GLOBAL {prefix}enabled = {int(on)}", limit_s=limit_s)
+
+
+async def stop_receiving(session: Session, *, limit_s: float = 8.0) -> None:
+    """Stop the I/O thread. One of MariaDB that acknowledges first logs in to its source, to end its
+    thread there, and waits 5 s for one that hangs: 1 s is the shortest that it can be told."""
+    variables = _named(await session.rows(_KILL, limit_s=limit_s))
+    name, was = next(iter(variables.items()), ("", ""))
+    if name:
+        await session.run(f"SET GLOBAL {name} = 1", limit_s=limit_s)
+    try:
+        await mysql_server.stop_receiving(session, limit_s=limit_s)
+    finally:
+        if name and session.broken is None:
+            await session.run(f"SET GLOBAL {name} = {int(was)}", limit_s=limit_s)
+
+
+def _prefix(names: dict[str, str], prefixes: tuple[str, ...]) -> str:
+    return next((p for p in prefixes if p + "enabled" in names), "")
+
+
+def _named(rows: list[Row]) -> dict[str, str]:
+    return {str(r["Variable_name"]).lower(): str(r["Value"]) for r in rows}

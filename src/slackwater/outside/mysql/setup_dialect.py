@@ -1,0 +1,106 @@
+"""SQL of setting up replication that differs between MySQL, MariaDB and their versions.
+
+The second half of mysql_dialect, apart because only `pair setup` and `pair rejoin` speak it.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from slackwater.facts.backup import LockKind
+from slackwater.facts.flavour import Flavour
+from slackwater.outside.mysql.dialect import dialect
+
+
+@dataclass(frozen=True)
+class SetupDialect:
+    """The texts for one flavour. Made by `setup_dialect`."""
+
+    flavour: Flavour
+    forget_binlog: str  # deletes all binary logs and every GTID
+    replication_rights: tuple[str, ...]  # of the account by which replicas come
+    donor_rights: tuple[str, ...]  # of the same account, so that a clone can be made through it
+    disabled_event: str  # as SHOW CREATE EVENT writes it: run on the source, not here
+    users: str  # rows: USER, HOST, ROLE (1 for MariaDB's roles)
+    print_hashes: str  # statement that makes SHOW CREATE USER give hashes as text, or ""
+    clones: bool  # has MySQL's clone plugin
+    # Semi-synchronous replication: what settings begin with, as a source and as a replica; and the
+    # plugins that they need, with their files (none where it is built in).
+    semi_sync: tuple[str, str]
+    semi_sync_plugins: tuple[tuple[str, str], ...]
+    # After a crash such a server, when its file says that it gives word to others, cuts off its
+    # binary log what nobody gave word for, although its replica may have it (MDEV-21117).
+    semi_sync_cuts: bool
+    snapshot_lock: LockKind  # under which several sessions begin the same snapshot
+
+    def seed(self, executed: str, logged: str) -> tuple[str, ...]:
+        """Statements, after `forget_binlog`, that have the server begin at these GTIDs."""
+        if not self.flavour.mariadb:
+            return (f"SET GLOBAL gtid_purged = '{executed}'",) if executed else ()
+        return (
+            # So that it may itself be asked for what comes after, by its source in a ring.
+            f"SET GLOBAL gtid_binlog_state = '{logged or executed}'",
+            f"SET GLOBAL gtid_slave_pos = '{executed}'",
+        )
+
+    def change_source(self, *, tls: bool) -> str:
+        """Arguments: host, port, user, password. Replicate by GTID, over TLS or without."""
+        base = dialect(self.flavour).change_source()
+        if self.flavour.mariadb:
+            # 11.4 and newer check certificates by default, and servers make their own ones.
+            return f"{base}, MASTER_SSL={int(tls)}, MASTER_SSL_VERIFY_SERVER_CERT=0"
+        if self.flavour.min_mysql(8, 0, 23):
+            return f"{base}, SOURCE_SSL={int(tls)}"
+        return f"{base}, MASTER_SSL={int(tls)}"
+
+    def create_user(self, account: str, *, tls: bool) -> tuple[str, ...]:
+        """Statements that make the account and give it its password (the only argument of each
+        that has a `%s`)."""
+        require = " REQUIRE SSL" if tls else " REQUIRE NONE"
+        return (
+            f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY %s",
+            f"ALTER USER {account} IDENTIFIED BY %s{require}",
+        )
+
+
+@functools.lru_cache
+def setup_dialect(flavour: Flavour) -> SetupDialect:
+    """The dialect of this flavour."""
+    new = flavour.min_mysql(8, 2)
+    words = ("source", "replica") if flavour.min_mysql(8, 0, 26) else ("master", "slave")
+    return SetupDialect(
+        flavour=flavour,
+        forget_binlog="RESET BINARY LOGS AND GTIDS" if new else "RESET MASTER",
+        replication_rights=("REPLICATION SLAVE",),
+        donor_rights=("BACKUP_ADMIN",) if flavour.min_mysql(8, 0, 17) else (),
+        disabled_event="DISABLE ON REPLICA" if new else "DISABLE ON SLAVE",
+        users=(
+            "SELECT User AS USER, Host AS HOST, is_role = 'Y' AS ROLE FROM mysql.user"
+            if flavour.mariadb else "SELECT User AS USER, Host AS HOST, 0 AS ROLE FROM mysql.user"
+        ),
+        print_hashes=(
+            "SET SESSION print_identified_with_as_hex = 1" if flavour.min_mysql(8, 0, 17) else ""
+        ),
+        clones=flavour.min_mysql(8, 0, 17),
+        semi_sync=(f"rpl_semi_sync_{words[0]}_", f"rpl_semi_sync_{words[1]}_"),
+        semi_sync_plugins=() if flavour.mariadb else tuple(
+            (f"rpl_semi_sync_{word}", f"semisync_{word}.so") for word in words),
+        # 10.11.19 and 11.8 were seen not to (MDEV-33465); of those between nothing is known here.
+        semi_sync_cuts=flavour.mariadb and (
+            (10, 6) <= flavour.version < (10, 11, 19) or (11,) <= flavour.version < (11, 8)),
+        snapshot_lock=LockKind.COMMITS if flavour.mariadb else LockKind.TABLES,
+    )
+
+
+def may_clone(source: Flavour, target: Flavour) -> str:
+    """Why the clone plugin cannot copy from one to the other, or ""."""
+    for each in (source, target):
+        if not setup_dialect(each).clones:
+            return f"{each} has no clone plugin (MySQL 8.0.17 and newer have)"
+    same_series = source.version[:2] == target.version[:2]
+    # From 8.0.37 on, releases of one series are enough.
+    if source.version == target.version or (same_series and source.min_mysql(8, 0, 37)
+                                            and target.min_mysql(8, 0, 37)):
+        return ""
+    return f"{source} and {target} are not of one series"
