@@ -122,6 +122,15 @@ def found(world: HoldWorld) -> command.Command | far_command.FarCommand:
     return world.command
 
 
+async def still_runs(world: HoldWorld) -> bool:
+    """Whether the command that was begun has not ended, whatever else is believed of it: the server
+    may be about to be stopped. Raises OutsideError when nobody can tell."""
+    running = found(world) if COMMAND in world.notes else world.command
+    if running is not None and running.alive:
+        await running.look()
+    return running is not None and running.alive
+
+
 def _last(text: str) -> str:
     """The last lines of an output, as one."""
     return " / ".join(line.strip() for line in text.splitlines()[-3:]) or "(none)"

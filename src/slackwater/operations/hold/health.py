@@ -11,7 +11,7 @@ from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.facts.health import Before
 from slackwater.facts.server import ServerFacts
-from slackwater.operations.hold.command import STARTING
+from slackwater.operations.hold.command import STARTING, still_runs
 from slackwater.operations.hold.world import HoldWorld
 from slackwater.operations.pair_lock import lock_name
 from slackwater.outside.mysql import server as mysql_server
@@ -82,6 +82,8 @@ class ProveHealth(Step[HoldWorld]):
         """Everything that is not well now; puts read_only back."""
         before = Before.read(world.notes[BEFORE][name])
         try:
+            if await still_runs(world):  # also when nobody could wait for its end
+                return ["the command still runs: what is well now may be stopped yet"]
             facts = await _look_anew(world, name)
         except SlackwaterError as error:
             return [str(error)]

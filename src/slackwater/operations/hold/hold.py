@@ -13,7 +13,7 @@ from slackwater import clock
 from slackwater.config import Config
 from slackwater.errors import StepFailed
 from slackwater.operations.hold.clients import LockServers, WaitForCalm, WaitForClients
-from slackwater.operations.hold.command import FinishCommand, StartCommand
+from slackwater.operations.hold.command import FinishCommand, StartCommand, still_runs
 from slackwater.operations.hold.health import BEFORE, ProveHealth, Remember
 from slackwater.operations.hold.replicas import FollowAgain, LetReplicasGo
 from slackwater.operations.hold.sockets import KeepSockets
@@ -167,10 +167,7 @@ async def _command_over(world: HoldWorld) -> None:
     """Whatever is believed of the command: as long as it runs, the server may be down or about to
     be, and who was let in would be refused. At most to the end of the hold."""
     until = clock.mono() + min(world.left_s(), COMMAND_OVER_S)
-    while world.command is not None and clock.mono() < until:
-        await world.command.look()
-        if not world.command.alive:
-            return
+    while await still_runs(world) and clock.mono() < until:
         await asyncio.sleep(0.02)
 
 
