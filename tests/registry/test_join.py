@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ from tests.registry import stores
 from tests.registry.conftest import Serving
 from tests.registry.rig import Backend, Registry, end, listens
 from tests.servers.patience import PATIENCE, eventually
+
+from slackwater.outside.registry.client import Client
 
 pytestmark = pytest.mark.servers
 SLACKWATER = [sys.executable, "-m", "slackwater"]
@@ -46,6 +49,21 @@ def run(words: list[str], **environment: str) -> str:
                           timeout=60 * PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def known(registry: Registry) -> set[str]:
+    """Whom it has as members."""
+    access = registry.key("look", role="admin")
+
+    async def ask() -> set[str]:
+        client = Client(access)
+        try:
+            report = await client.ask("GET", "/v1/pools/web")
+        finally:
+            await client.close()
+        return {m["id"] for m in report["members"]}
+
+    return asyncio.run(ask())
 
 
 def test_by_http(serving: Serving, room: Path, backend: Backend) -> None:
@@ -140,6 +158,9 @@ def test_by_sql_and_the_database_goes_away(
                                   capture_output=True, timeout=60, check=False)
             assert done.returncode, statement
 
+        last_good = registry.state / "last-good.json"
+        eventually(lambda: last_good.exists() and '"web1"' in last_good.read_text(),
+                   "what others said by SQL is on disk")
         server.kill()
         other = Backend("web2").start()
         try:
@@ -147,8 +168,9 @@ def test_by_sql_and_the_database_goes_away(
                  "--pool", "web", "--port", str(other.port), "--id", "web2", "--key-file",
                  str(registry.key_file("fleet", any_member=True))])
             eventually(lambda: balancer.names(8) == {"web1", "web2"}, "both serve without MySQL")
-            registry.kill()
+            registry.kill()  # at once: who was answered is on disk already
             registry.start()  # without MySQL: from the last known good list
+            assert known(registry) == {"web1", "web2"}
             eventually(lambda: balancer.names(8) == {"web1", "web2"}, "both serve still")
             server.start(60 * PATIENCE)
             run([str(join), "stop"], **given)
