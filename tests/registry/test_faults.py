@@ -204,6 +204,40 @@ def test_a_reload_by_others_loses_nothing(serving: Serving, five: dict[str, Back
     assert balancer.names(15) == set(five)
 
 
+def test_haproxy_gets_the_settings_of_its_backends(
+    serving: Serving, five: dict[str, Backend]
+) -> None:
+    """They are in the file only: what the process was started with, or had before, is reloaded.
+
+    With them a request that a dead member refuses goes to another at once.
+    """
+    registry, made = serving("haproxy")
+    balancer = made["haproxy"]
+    first = balancer.workers()
+    join(registry, five)
+    eventually(lambda: balancer.workers() and not balancer.workers() & first,
+               "it was started with another backend, and is reloaded")
+    five["w1"].kill()
+    assert balancer.names(15) == set(five) - {"w1"}
+    five["w1"].start()
+
+    def again() -> None:
+        registry.stop()
+        registry.start()
+        assert join(registry, five, weight=20)[0]["applied"]
+        eventually(lambda: balancer.file.read_text().count(" weight 20 ") == 5, "the file")
+        ask(registry, ("DELETE", "/v1/pools/web/members/w4?wait=applied&timeout=20", None))
+        eventually(lambda: "server w4 " not in balancer.file.read_text(), "the file, again")
+
+    again()
+    assert balancer.reloads == 1
+    text = registry.config.read_text()
+    registry.config.write_text(text.replace("[pools.web]\n", "[pools.web]\ntimeout = 59\n"))
+    again()
+    assert "timeout server 59s" in balancer.file.read_text()
+    eventually(lambda: balancer.reloads == 2, "the changed limit is reloaded")
+
+
 def test_the_leader_of_etcd_is_killed(
     serving: Serving, five: dict[str, Backend], room: Path
 ) -> None:
