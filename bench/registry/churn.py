@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from tests.registry.rig import Backend, Balancer
 
-from slackwater.outside import tcp_table
+from slackwater.outside import sent_sockets
 from slackwater.outside.registry.client import Access
 from slackwater.service.member import Registration, Wish
 
@@ -110,7 +110,7 @@ class Player:
         until = time.monotonic() + 20
         quiet = 0
         while quiet < 3 and time.monotonic() < until:
-            quiet = 0 if tcp_table.peers(self.backend.port) else quiet + 1
+            quiet = 0 if sent_sockets.peers(self.backend.port) else quiet + 1
             await asyncio.sleep(0.05)
         await asyncio.to_thread(self.backend.stop)
         await self._agent.forget()

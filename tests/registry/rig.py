@@ -115,6 +115,11 @@ class Balancer:
         path = self.directory / "reloads"
         return len(path.read_text().splitlines()) if path.exists() else 0
 
+    def workers(self) -> set[str]:
+        """The main process's children."""
+        pid = int(self.pid_file.read_text())
+        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
     @property
     def words(self) -> list[str]:
         """Its command line."""

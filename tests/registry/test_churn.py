@@ -20,7 +20,7 @@ def test_members_come_and_go_and_no_request_fails(serving: Serving, kind: str) -
     backends = [Backend(f"w{i}") for i in range(8)]
     players = [Player(b, access, tally, "web") for b in backends]
     try:
-        asyncio.run(churn(players, list(made.values()), tally, seconds=4, rate=40, every_s=0.3))
+        asyncio.run(churn(players, list(made.values()), tally, seconds=3, rate=40, every_s=0.3))
     finally:
         for each in backends:
             each.stop()

@@ -13,7 +13,7 @@ import pytest
 from tests.registry import stores
 from tests.registry.conftest import Serving
 from tests.registry.rig import Backend, Registry, backends
-from tests.servers.patience import eventually
+from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.outside.registry.client import Access, Client
 
@@ -60,7 +60,7 @@ def pool(registry: Registry) -> dict[str, Any]:
 def test_the_registry_is_killed_and_its_file_is_damaged(
     serving: Serving, five: dict[str, Backend]
 ) -> None:
-    registry, made = serving("haproxy")
+    registry, made = serving("haproxy", limits=f"come_back = {4 * PATIENCE}")
     balancer = made["haproxy"]
     assert all(a["applied"] and a["stored"] for a in join(registry, five))
     registry.kill()
@@ -121,11 +121,26 @@ def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_a_partition_ends_most_leases_and_traffic_goes_on(
+def test_one_lease_ends_and_then_most_of_them(
     serving: Serving, five: dict[str, Backend]
 ) -> None:
-    """Four of five agents are cut off from the registry; the balancer reaches their servers."""
+    """One member dies: its lease ends, and it is forgotten. A partition: four of five agents are
+    cut off from the registry, and the balancer reaches their servers: they are kept."""
     registry, made = serving("haproxy", "nginx")
+    join(registry, five, lease=3)
+    rest = {n: b for n, b in five.items() if n != "w1"}
+    five["w1"].kill()
+
+    def gone() -> bool:
+        join(registry, rest, lease=3)
+        return "w1" not in {m["id"] for m in pool(registry)["members"]}
+
+    eventually(gone, "it is forgotten", limit_s=60)
+    for balancer in made.values():
+        assert balancer.names(15) == set(rest)
+    eventually(lambda: "server w1 " not in made["haproxy"].file.read_text(), "and in the file")
+
+    five["w1"].start()
     join(registry, five, lease=3)
     stay = ("PUT", "/v1/pools/web/members/w0", {"port": five["w0"].port, "lease": 3})
 
@@ -148,20 +163,6 @@ def test_a_partition_ends_most_leases_and_traffic_goes_on(
     for balancer in made.values():
         eventually(lambda b=balancer: b.names(15) == set(five),  # type: ignore[misc]
                    "all serve again")
-
-
-def test_a_member_that_dies_goes_by_its_lease(serving: Serving, five: dict[str, Backend]) -> None:
-    registry, made = serving("haproxy")
-    join(registry, five, lease=3)
-    five["w1"].kill()
-
-    def gone() -> bool:
-        join(registry, {n: b for n, b in five.items() if n != "w1"}, lease=3)
-        return "w1" not in {m["id"] for m in pool(registry)["members"]}
-
-    eventually(gone, "it is forgotten", limit_s=60)
-    assert made["haproxy"].names(15) == set(five) - {"w1"}
-    eventually(lambda: "server w1 " not in made["haproxy"].file.read_text(), "and in the file")
 
 
 def test_a_burst_of_registrations_is_few_reloads(serving: Serving) -> None:
@@ -201,6 +202,40 @@ def test_a_reload_by_others_loses_nothing(serving: Serving, five: dict[str, Back
     registry.kill()
     subprocess.run([balancer.reload], check=True, timeout=30)
     assert balancer.names(15) == set(five)
+
+
+def test_haproxy_gets_the_settings_of_its_backends(
+    serving: Serving, five: dict[str, Backend]
+) -> None:
+    """They are in the file only: what the process was started with, or had before, is reloaded.
+
+    With them a request that a dead member refuses goes to another at once.
+    """
+    registry, made = serving("haproxy")
+    balancer = made["haproxy"]
+    first = balancer.workers()
+    join(registry, five)
+    eventually(lambda: balancer.workers() and not balancer.workers() & first,
+               "it was started with another backend, and is reloaded")
+    five["w1"].kill()
+    assert balancer.names(15) == set(five) - {"w1"}
+    five["w1"].start()
+
+    def again() -> None:
+        registry.stop()
+        registry.start()
+        assert join(registry, five, weight=20)[0]["applied"]
+        eventually(lambda: balancer.file.read_text().count(" weight 20 ") == 5, "the file")
+        ask(registry, ("DELETE", "/v1/pools/web/members/w4?wait=applied&timeout=20", None))
+        eventually(lambda: "server w4 " not in balancer.file.read_text(), "the file, again")
+
+    again()
+    assert balancer.reloads == 1
+    text = registry.config.read_text()
+    registry.config.write_text(text.replace("[pools.web]\n", "[pools.web]\ntimeout = 59\n"))
+    again()
+    assert "timeout server 59s" in balancer.file.read_text()
+    eventually(lambda: balancer.reloads == 2, "the changed limit is reloaded")
 
 
 def test_the_leader_of_etcd_is_killed(

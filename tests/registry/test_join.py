@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ from tests.registry import stores
 from tests.registry.conftest import Serving
 from tests.registry.rig import Backend, Registry, end, listens
 from tests.servers.patience import PATIENCE, eventually
+
+from slackwater.outside.registry.client import Access, Client
 
 pytestmark = pytest.mark.servers
 SLACKWATER = [sys.executable, "-m", "slackwater"]
@@ -48,6 +51,20 @@ def run(words: list[str], **environment: str) -> str:
     return done.stdout
 
 
+def known(access: Access) -> set[str]:
+    """Whom the registry has as members."""
+
+    async def ask() -> set[str]:
+        client = Client(access)
+        try:
+            report = await client.ask("GET", "/v1/pools/web")
+        finally:
+            await client.close()
+        return {m["id"] for m in report["members"]}
+
+    return asyncio.run(ask())
+
+
 def test_by_http(serving: Serving, room: Path, backend: Backend) -> None:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
@@ -64,15 +81,17 @@ def test_by_http(serving: Serving, room: Path, backend: Backend) -> None:
 
 def test_by_service(serving: Serving, room: Path, backend: Backend) -> None:
     """systemd's own part is played by a socket and signals."""
-    registry, made = serving("haproxy")
+    registry, made = serving("haproxy", limits=f"come_back = {4 * PATIENCE}")
     key = registry.key_file("web1", pools=("web",))
+    look = registry.key("look", role="admin")
     balancer = made["haproxy"]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(room / "notify"))
         systemd.settimeout(30 * PATIENCE)
         agent = subprocess.Popen(
             [*SLACKWATER, "register", "--registry", registry.url, "--pool", "web", "--port",
-             str(backend.port), "--key-file", str(key), "--loopback", "--check", "/health"],
+             str(backend.port), "--key-file", str(key), "--loopback", "--check", "/health",
+             "--lease", "3"],
             env={**os.environ, "NOTIFY_SOCKET": str(room / "notify")}, start_new_session=True,
         )
         try:
@@ -82,8 +101,9 @@ def test_by_service(serving: Serving, room: Path, backend: Backend) -> None:
             for file in registry.state.glob("members.json*"):
                 file.unlink()
             registry.whole = True
-            registry.start()  # it knows the member again with the next renewal
+            registry.start()
             assert balancer.names(3) == {"web1"}
+            eventually(lambda: known(look) == {"web1"}, "the next renewal says it again")
             eventually(lambda: "web1" in balancer.file.read_text(), "it is in the file")
             backend.kill()  # its own check fails: it drains itself
             backend.start()
@@ -140,6 +160,10 @@ def test_by_sql_and_the_database_goes_away(
                                   capture_output=True, timeout=60, check=False)
             assert done.returncode, statement
 
+        last_good = registry.state / "last-good.json"
+        eventually(lambda: last_good.exists() and '"web1"' in last_good.read_text(),
+                   "what others said by SQL is on disk")
+        look = registry.key("look", role="admin")
         server.kill()
         other = Backend("web2").start()
         try:
@@ -147,8 +171,9 @@ def test_by_sql_and_the_database_goes_away(
                  "--pool", "web", "--port", str(other.port), "--id", "web2", "--key-file",
                  str(registry.key_file("fleet", any_member=True))])
             eventually(lambda: balancer.names(8) == {"web1", "web2"}, "both serve without MySQL")
-            registry.kill()
+            registry.kill()  # at once: who was answered is on disk already
             registry.start()  # without MySQL: from the last known good list
+            assert known(look) == {"web1", "web2"}
             eventually(lambda: balancer.names(8) == {"web1", "web2"}, "both serve still")
             server.start(60 * PATIENCE)
             run([str(join), "stop"], **given)

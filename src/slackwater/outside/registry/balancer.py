@@ -57,11 +57,15 @@ class Files:
 
     def differs(self, empty: str) -> bool:
         """Whether the file in place is one of ours, and not this one."""
-        try:
-            text = self.file.read_text()
-        except (OSError, UnicodeDecodeError):
-            return False
+        text = self.text()
         return text.splitlines()[:1] == empty.splitlines()[:1] and text != empty
+
+    def text(self) -> str:
+        """What is in place; "" where there is nothing that can be read."""
+        try:
+            return self.file.read_text()
+        except (OSError, UnicodeDecodeError):
+            return ""
 
     async def place(self, where: str, text: str) -> bool:
         """Check a candidate, then put it in place in one go. False: it was so already.

@@ -2,8 +2,9 @@
 
 The file, loaded beside the site's own with one more `-f`, has one backend a pool, with the same
 members: a reload by whomever loses nothing, and we need none (but for a backend that the
-running process does not have). Dynamic servers take nothing from `default-server`: every
-parameter is said. What the process has is read before it is changed, not remembered.
+running process does not have, or has with other settings). Dynamic servers take nothing from
+`default-server`: every parameter is said. What the process has is read before it is changed,
+not remembered.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ def render(pools: Sequence[Pool], views: Sequence[PoolView]) -> str:
         lines += [f"    server {t.id} {t.endpoint} weight {0 if t.idle else t.weight} {PARAMETERS}"
                   for t in view.targets]
     return "\n".join(lines) + "\n"
+
+
+def _settings(text: str) -> list[str]:
+    """A file but for its members: how often is tried again, limits, checks."""
+    return [line for line in text.splitlines() if not line.startswith("    server ")]
 
 
 @dataclass(frozen=True)
@@ -143,8 +149,11 @@ class HAProxy:
         return whole
 
     async def settle(self, views: Sequence[PoolView]) -> bool:
-        """The file; a reload only where the process lacks a backend."""
-        await self._files.place(self.where, render(self._pools, views))
+        """The file; a reload only where the process lacks a backend, or has another than ours."""
+        text = render(self._pools, views)
+        if _settings(self._files.text()) != _settings(text):
+            self._reload = True  # what a backend does is in the file only, not at the socket
+        await self._files.place(self.where, text)
         if not self._reload:
             return False
         await self._files.load(self.where)

@@ -25,6 +25,7 @@ STORE_LIMIT_S = 3.0
 GRACE_LEASES = 3.0
 LOOK_EVERY_S = 5.0
 AWAY_PAUSE_S = 1.0
+LIST_PAUSE_S = 0.5  # between two writes of the last good list
 VANISHED = 0.3  # more of a pool than this gone from the store at once: it was wiped, not left
 
 Key = tuple[str, str]
@@ -78,6 +79,7 @@ class Roster:
         self._last_good, self._untold = last_good, untold
         self._disturbed = clock.mono()  # the start, or when the store was last away
         self._writes: set[asyncio.Task[Any]] = set()
+        self._unwritten = False  # the last good list
 
     @property
     def count(self) -> int:
@@ -204,10 +206,11 @@ class Roster:
         self._take(image)
 
     async def _tell(self, key: Key, call: Awaitable[None], record: Record | None) -> bool:
-        """Tell the store; when it cannot be told, remember that."""
+        """Tell the store; when it cannot be told, remember that, on disk before the return."""
         if self.away:
             _close(call)
             self.pending[key] = record
+            await self._keep_untold()
             return False
         try:
             async with asyncio.timeout(STORE_LIMIT_S):
@@ -217,6 +220,7 @@ class Roster:
         except (OutsideError, TimeoutError) as error:
             self._away(error)
             self.pending[key] = record
+            await self._keep_untold()
             return False
         return True
 
@@ -305,6 +309,7 @@ class Roster:
 
     def _keep_last_good(self) -> None:
         """Write the list down for a start without the store; not waited for."""
+        self._unwritten = True
         if self._last_good is None or self._writes:
             return
         task = asyncio.ensure_future(self._write_last_good(self._last_good))
@@ -312,13 +317,24 @@ class Roster:
         task.add_done_callback(self._writes.discard)
 
     async def _write_last_good(self, file: FileStore) -> None:
-        await asyncio.sleep(0.5)  # many changes come together
-        records = [e.record for entries in self.pools.values() for e in entries.values()]
-        untold = [r for r in self.pending.values() if r is not None]
+        # The first change at once: a restart may be close. Those that come meanwhile, together.
+        while self._unwritten:
+            self._unwritten = False
+            records = [e.record for entries in self.pools.values() for e in entries.values()]
+            try:
+                await file.replace_all(records, self.shares)
+            except OutsideError as error:
+                self.faults.append(str(error))
+            await self._keep_untold()
+            await asyncio.sleep(LIST_PAUSE_S)
+
+    async def _keep_untold(self) -> None:
+        """Who was answered must not be forgotten by a restart; many calls share one write."""
+        if self._untold is None:
+            return
         try:
-            await file.replace_all(records, self.shares)
-            if self._untold is not None:
-                await self._untold.replace_all(untold, {})
+            await self._untold.replace_all(
+                [r for r in self.pending.values() if r is not None], {})
         except OutsideError as error:
             self.faults.append(str(error))
 

@@ -15,7 +15,6 @@ import uvicorn
 from slackwater import clock
 from slackwater.config import host_port
 from slackwater.errors import ConfigError
-from slackwater.facts.members import DEFAULT_LEASE_S
 from slackwater.facts.server import ServerAddress
 from slackwater.outside.registry import apache, haproxy, nginx
 from slackwater.outside.registry.balancer import Balancer, Files
@@ -87,7 +86,7 @@ class Registry:
             # back with their next renewal. Till then they keep their traffic.
             lost = not self.roster.count or self.roster.faults
             if lost and await applier.balancer.has_members():
-                applier.not_before = clock.mono() + DEFAULT_LEASE_S
+                applier.not_before = clock.mono() + self.settings.limits.come_back
             applier.tell()
         serving = asyncio.ensure_future(self._serve())
         tasks = [asyncio.ensure_future(c) for c in (

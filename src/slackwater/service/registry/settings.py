@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from slackwater.config import Address, Endpoint, File, Name, Seconds, Words
 from slackwater.errors import ConfigError
+from slackwater.facts.members import DEFAULT_LEASE_S
 from slackwater.facts.pools import Pool
 from slackwater.rules.registry.leases import Limits
 
@@ -98,6 +99,7 @@ class LimitsTable(_Table):
     freeze_above: Share = 0.3
     per_pass: Share = 0.15
     dead_over: Seconds = 30.0
+    come_back: Seconds = DEFAULT_LEASE_S  # what was known is lost: time to renew
 
 
 class Settings(_Table):
