@@ -92,7 +92,7 @@ def fill(made: Scene, size: float) -> None:
             rows = int(size / TABLES / ROW)
             cursor.execute(f"CREATE TABLE shop.t{number} (id INT AUTO_INCREMENT PRIMARY KEY,"
                            f" n INT NOT NULL DEFAULT 0, v VARCHAR({ROW}) NOT NULL)")
-            text = f"REPEAT(MD5(RAND()), {ROW // 32})"
+            text = f"REPEAT(SHA2(RAND(), 256), {ROW // 64})"  # MySQL 9.7 has no MD5()
             values = ", ".join([f"({text})"] * 1000)
             cursor.execute(f"INSERT INTO shop.t{number} (v) VALUES {values}")
             for _ in range(max(0, rows // 1000 - 1)):
