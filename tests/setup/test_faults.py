@@ -72,6 +72,19 @@ def test_settings_that_it_may_not_change(place: Path) -> None:
         assert "b: a replication filter is set (replicate_do_db = shop)" in made.refusals()
 
 
+def test_a_plugin_that_is_not_installed(place: Path) -> None:
+    """Found by looking, before the target is closed."""
+    empty = place / "plugins"
+    empty.mkdir(mode=0o755)
+    with scene(named("mysql-9.7"), place, extra=[f"--plugin-dir={empty}"]) as made:
+        made.sql("a", "CREATE DATABASE shop")
+        made.sql("a", "CREATE TABLE shop.t (id INT PRIMARY KEY)")
+        said = made.refusals("--method", "clone")
+        assert f"a has no clone plugin: there is no {empty}/mysql_clone.so" in said
+        assert not made.sql("a", "SELECT 1 FROM information_schema.PLUGINS"
+                                 " WHERE PLUGIN_NAME = 'clone'")
+
+
 def test_a_port_that_cannot_be_reached(place: Path) -> None:
     """slackwater comes in by the socket; the replica would come by the network."""
     with scene(named("mariadb-10.11"), place) as made:

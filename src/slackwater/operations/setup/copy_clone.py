@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 from slackwater import clock
 from slackwater.config import host_port
@@ -12,6 +13,7 @@ from slackwater.operations import pair_lock
 from slackwater.operations.hold import restart
 from slackwater.operations.servers_world import ServersWorld, admin_address
 from slackwater.operations.setup.copy_watch import Watch
+from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside import command, secrets
 from slackwater.outside.mysql import clone as mysql_clone
 from slackwater.outside.mysql import server as mysql_server
@@ -26,8 +28,8 @@ RESTART_LIMIT_S = 300.0
 CLONE_LIMIT_S = 7 * 86_400.0
 
 
-async def why_not(world: ServersWorld, source: str, target: str) -> str:
-    """Why a clone cannot be made, or ""."""
+async def why_not(world: SetupWorld, source: str, target: str) -> str:
+    """Why a clone cannot be made, or "". Touches nothing."""
     one, other = await world.session(source), await world.session(target)
     if why := may_clone(one.flavour, other.flavour):
         return why
@@ -35,7 +37,26 @@ async def why_not(world: ServersWorld, source: str, target: str) -> str:
         return (f"the target restarts into a clone: {restart.no_command(world.config, target)}")
     if world.config.accounts.replication is None:
         return "it needs [accounts.replication]"
+    for name, session in ((source, one), (target, other)):
+        if not await mysql_clone.has_plugin(session) and (why := await _no_file(world, name)):
+            return why
     return ""
+
+
+async def _no_file(world: SetupWorld, name: str) -> str:
+    """Why the plugin cannot be loaded there, or "", also where nobody can see the server's files:
+    then the copy fails before anything of the target is thrown away."""
+    if not world.has_host(name):
+        return ""
+    host, session = world.hosts[name], await world.session(name)
+    directory = Path(str(await session.value("SELECT @@plugin_dir")))
+    try:
+        # A server in a container has files that this machine's paths do not lead to.
+        if not await host.exists(directory) or await host.exists(directory / mysql_clone.FILE):
+            return ""
+    except OutsideError:
+        return ""
+    return f"{name} has no clone plugin: there is no {directory / mysql_clone.FILE}"
 
 
 async def run(

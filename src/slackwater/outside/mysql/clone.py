@@ -8,6 +8,7 @@ from slackwater.errors import OutsideError
 from slackwater.outside.mysql.session import MysqlError, Session
 
 PLUGIN = "SELECT PLUGIN_STATUS FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone'"
+FILE = "mysql_clone.so"  # in @@plugin_dir
 NOT_MANAGED = 3707  # it has shut down, and nobody starts it again
 MIB = 2**20
 
@@ -22,7 +23,7 @@ async def load(session: Session) -> bool:
     if await has_plugin(session):
         return False
     await session.run("SET SESSION sql_log_bin = 0")
-    await session.run("INSTALL PLUGIN clone SONAME 'mysql_clone.so'", limit_s=10)
+    await session.run(f"INSTALL PLUGIN clone SONAME '{FILE}'", limit_s=10)
     return True
 
 
