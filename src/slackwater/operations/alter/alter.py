@@ -7,26 +7,32 @@ from typing import Any
 from slackwater.errors import ConfigError
 from slackwater.facts.alter_state import FINISHED, Change
 from slackwater.operations.alter import store
-from slackwater.operations.alter.steps import (
-    AlterOther,
-    AlterPassive,
-    AlterReplicas,
+from slackwater.operations.alter.around import (
+    CatchUp,
+    NothingIsLost,
+    SameOnBoth,
+    StayActive,
+    TakePair,
+)
+from slackwater.operations.alter.conversions import (
+    KeepConversions,
+    PutBackConversions,
+    SetConversions,
+)
+from slackwater.operations.alter.record import (
     BeginToFinish,
     BeginToRestore,
-    CatchUp,
-    KeepConversions,
     MarkFinished,
     MarkHalfDone,
     MarkReverted,
     MarkUndone,
-    NothingIsLost,
-    PutBackConversions,
     RecordChange,
+)
+from slackwater.operations.alter.statements import (
+    AlterOther,
+    AlterPassive,
+    AlterReplicas,
     RestoreSchema,
-    SameOnBoth,
-    SetConversions,
-    StayActive,
-    TakePair,
 )
 from slackwater.operations.look import look
 from slackwater.operations.pair_lock import claim
