@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from slackwater.errors import ConfigError
 from slackwater.facts.alter_state import FINISHED, Change
 from slackwater.operations.alter import store
 from slackwater.operations.alter.around import (
@@ -35,6 +34,7 @@ from slackwater.operations.alter.statements import (
     RestoreSchema,
 )
 from slackwater.operations.look import look
+from slackwater.operations.pair_asked import still_configured
 from slackwater.operations.pair_lock import claim
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover import switchover
@@ -90,13 +90,9 @@ def same_statements(arguments: dict[str, Any], statements: tuple[str, ...]) -> b
 
 
 def _asked(arguments: dict[str, Any]) -> tuple[str, switchover.Asked, dict[str, Any]]:
-    values = dict(arguments)
-    pair = values.pop("pair")
-    fields = {k: values.pop(k) for k in list(values)
-              if k in switchover.Asked.__dataclass_fields__}
-    fields["balancers"], fields["replicas"] = (
-        tuple(fields["balancers"]), tuple(fields["replicas"]))
-    return pair, switchover.Asked(**fields), values
+    theirs = {"pair", *switchover.Asked.__dataclass_fields__}
+    pair, asked = switchover.Asked.read({k: arguments[k] for k in theirs})
+    return pair, asked, {k: v for k, v in arguments.items() if k not in theirs}
 
 
 def plan_finish(
@@ -179,14 +175,10 @@ def revert_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
 
 async def resume(world: PairWorld, past: Past) -> None:
     """Before recovering: the configuration has what the journal names, and the locks are ours."""
-    arguments = past.planned["arguments"]
-    if arguments["balancers"]:
+    if past.planned["arguments"]["balancers"]:
         await switchover.resume(world, past)
         return
-    names = {arguments["old"], arguments["new"], *arguments["replicas"]}
-    if gone := names - world.servers.keys():
-        raise ConfigError(f"{world.config.path}: operation {past.id} began with "
-                          f"{', '.join(sorted(gone))}, which pair {world.name} does not have")
+    still_configured(world, past)
     await claim(world)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from slackwater import clock
-from slackwater.errors import ConfigError, OutsideError, Refused, StepFailed
+from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.operations import canary, pair_lock
 from slackwater.operations.balancer_file import file_active, install_checked, write_file
 from slackwater.operations.failover import missing
@@ -20,6 +20,7 @@ from slackwater.operations.failover.after import (
 )
 from slackwater.operations.failover.fence_old import NO_WAIT, FenceOld, stop_waiting
 from slackwater.operations.failover.receive_rest import ApplyReceived, StopReceiving
+from slackwater.operations.pair_asked import PairAsked, still_configured
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING, surely_read_only
 from slackwater.operations.switchover.switchover import SendClients
@@ -32,20 +33,12 @@ ROUND_S, ROUNDS = 0.01, 4  # looks at sessions that are to end
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(PairAsked):
     """What was asked for: from and to are server names; `apply_s`: how long what was received may
     take to be applied; `sight`: how the old server looked from here, in words."""
 
-    old: str
-    new: str
-    balancers: tuple[str, ...]
-    replicas: tuple[str, ...]
     apply_s: float
     sight: str
-
-    def arguments(self, pair: str) -> dict[str, Any]:
-        """Plain values that rebuild the plan after a crash."""
-        return {"pair": pair, **self.__dict__}
 
 
 def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
@@ -75,11 +68,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
 
 def plan_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
     """The plan of a journal, from its `arguments`."""
-    values = dict(arguments)
-    pair = values.pop("pair")
-    values["balancers"] = tuple(values["balancers"])
-    values["replicas"] = tuple(values["replicas"])
-    return plan(pair, Asked(**values))
+    return plan(*Asked.read(arguments))
 
 
 @dataclass(frozen=True)
@@ -257,15 +246,7 @@ async def resume(world: PairWorld, past: Past) -> None:
     """Before recovering: what the journal names is still in the configuration, and the pair's locks
     are ours. Raises ConfigError, or Refused.
     """
+    still_configured(world, past)
     arguments = past.planned["arguments"]
-    names = {arguments["old"], arguments["new"], *arguments["replicas"]}
-    gone = [f"servers.{n}" for n in sorted(names - world.servers.keys())]
-    gone += [f"balancers.{n}" for n in arguments["balancers"] if n not in world.balancers]
-    if gone:
-        raise ConfigError(
-            f"{world.config.path}: operation {past.id} began with {', '.join(gone)}, which pair "
-            f"{world.name} does not have (any more)",
-            hint=f"put it back, also in [pairs.{world.name}], until `slackwater recover` has ended",
-        )
     world.figures.update({"from": arguments["old"], "to": arguments["new"]})
     await pair_lock.claim(world)

@@ -14,6 +14,7 @@ from slackwater.operations.balancer_file import file_active, write_file
 from slackwater.operations.failover import gives_word, own_transactions
 from slackwater.operations.failover.failover import resume as resume
 from slackwater.operations.failover.fence_old import NO_WAIT, close_for_good
+from slackwater.operations.pair_asked import PairAsked
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.after import ARRIVAL_LIMIT_S, ProveIt
 from slackwater.outside.mysql import semi_sync
@@ -30,18 +31,10 @@ CLOSE_LIMIT_S = 15.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(PairAsked):
     """`old` comes back, `new` takes the writes and goes on to do so."""
 
-    old: str
-    new: str
-    balancers: tuple[str, ...]
-    replicas: tuple[str, ...]
     catch_up_s: float
-
-    def arguments(self, pair: str) -> dict[str, Any]:
-        """Plain values that rebuild the plan after a crash."""
-        return {"pair": pair, **self.__dict__}
 
 
 def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
@@ -66,7 +59,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
 
 def plan_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
     """The plan of a journal, from its `arguments`."""
-    return plan(*_read(arguments))
+    return plan(*Asked.read(arguments))
 
 
 def close_plan(pair: str, asked: Asked) -> Plan[PairWorld]:
@@ -83,15 +76,7 @@ def close_plan(pair: str, asked: Asked) -> Plan[PairWorld]:
 
 def close_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
     """The same, of a journal."""
-    return close_plan(*_read(arguments))
-
-
-def _read(arguments: dict[str, Any]) -> tuple[str, Asked]:
-    values = dict(arguments)
-    pair = values.pop("pair")
-    values["balancers"] = tuple(values["balancers"])
-    values["replicas"] = tuple(values["replicas"])
-    return pair, Asked(**values)
+    return close_plan(*Asked.read(arguments))
 
 
 @dataclass(frozen=True)

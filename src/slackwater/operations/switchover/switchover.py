@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from slackwater import clock
-from slackwater.errors import ConfigError, OutsideError, StepFailed
+from slackwater.errors import OutsideError, StepFailed
 from slackwater.operations import canary
+from slackwater.operations.pair_asked import PairAsked, still_configured
 from slackwater.operations.pair_lock import claim, claim_late
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING, reopen_old, surely_read_only, unlock
@@ -30,20 +31,12 @@ HOLD_LEFT_TO_COMMIT_S = 0.25
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(PairAsked):
     """What was asked for: from and to are server names; limits in seconds."""
 
-    old: str
-    new: str
-    balancers: tuple[str, ...]
-    replicas: tuple[str, ...]
     hold_limit_s: float
     grace_s: float
     lag_s: float
-
-    def arguments(self, pair: str) -> dict[str, Any]:
-        """Plain values that rebuild the plan after a crash."""
-        return {"pair": pair, **self.__dict__}
 
 
 def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
@@ -75,11 +68,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
 
 def plan_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
     """The plan of a journal, from its `arguments`."""
-    values = dict(arguments)
-    pair = values.pop("pair")
-    values["balancers"] = tuple(values["balancers"])
-    values["replicas"] = tuple(values["replicas"])
-    return plan(pair, Asked(**values))
+    return plan(*Asked.read(arguments))
 
 
 @dataclass(frozen=True)
@@ -318,16 +307,8 @@ async def resume(world: PairWorld, past: Past) -> None:
     """Before recovering: everything that the journal names is still in the configuration, and the
     pair's locks are ours. Raises ConfigError, or Refused.
     """
+    still_configured(world, past)
     arguments = past.planned["arguments"]
-    names = {arguments["old"], arguments["new"], *arguments["replicas"]}
-    gone = [f"servers.{n}" for n in sorted(names - world.servers.keys())]
-    gone += [f"balancers.{n}" for n in arguments["balancers"] if n not in world.balancers]
-    if gone:
-        raise ConfigError(
-            f"{world.config.path}: operation {past.id} began with {', '.join(gone)}, which pair "
-            f"{world.name} does not have (any more)",
-            hint=f"put it back, also in [pairs.{world.name}], until `slackwater recover` has ended",
-        )
     world.figures.update({"from": arguments["old"], "to": arguments["new"]})
     for event in past.events:
         if event["event"] == "ended" and "hold_ms" in event:
