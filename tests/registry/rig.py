@@ -249,16 +249,17 @@ class Registry:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = directory / "log"
         self.whole = False  # as `slackwater registry serve`
+        self.ca = ""  # of its certificate, where it has one
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}:{self.port}"
+        return f"{'https' if self.ca else 'http'}://{self.address}:{self.port}"
 
     def key(self, name: str, **rights: object) -> Access:
         """A new key, and the access that it gives."""
         secret = keys.new_secret()
         keys.add(self.state / "keys.json", keys.Key(name, secret, **rights))  # type: ignore[arg-type]
-        return Access(self.url, name, secret)
+        return Access(self.url, name, secret, self.ca)
 
     def key_file(self, name: str, **rights: object) -> Path:
         """A new key, in a file as nodes have it."""

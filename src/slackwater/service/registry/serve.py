@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from slackwater import clock
 from slackwater.config import host_port
 from slackwater.errors import ConfigError
 from slackwater.facts.server import ServerAddress
-from slackwater.outside.registry import apache, haproxy, nginx
+from slackwater.outside.registry import apache, haproxy, nginx, tls
 from slackwater.outside.registry.balancer import Balancer, Files
 from slackwater.outside.registry.keys import KeyRing
 from slackwater.outside.registry.notify import notify
@@ -61,15 +62,17 @@ class Registry:
         settings = self.settings
         app = api.make(self.roster, self.keeper, allow_loopback=settings.allow_loopback)
         host, port = host_port(settings.listen)
-        tls: dict[str, Any] = {}
+        files: dict[str, Any] = {}
         if settings.tls is not None:
-            tls = {"ssl_certfile": settings.tls.certificate, "ssl_keyfile": settings.tls.key}
+            if warning := tls.check_own(settings.tls.certificate, settings.tls.key):
+                print(f"slackwater: {warning}", file=sys.stderr, flush=True)
+            files = {"ssl_certfile": settings.tls.certificate, "ssl_keyfile": settings.tls.key}
         return uvicorn.Config(
             Gate(app, KeyRing(settings.keys), self.bouncer.strike), host=host, port=port,
             http=door(self.bouncer), ws="none", lifespan="off", log_level="error",
             access_log=False, server_header=False, proxy_headers=False,
             h11_max_incomplete_event_size=MAX_HEAD, timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=GOODBYE_S, backlog=2048, **tls,
+            timeout_graceful_shutdown=GOODBYE_S, backlog=2048, **files,
         )
 
     def stop(self) -> None:
