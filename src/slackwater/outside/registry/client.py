@@ -59,7 +59,10 @@ class Client:
         self.where = f"registry {access.url}"
         _ = access.place
         self._behind_s = 0.0  # of this machine's clock, behind the registry's
-        trusted: ssl.SSLContext | bool = tls.trust(access.ca) if access.ca else True
+        # Reading the system's authorities takes longer than a request: only where they are needed.
+        trusted: ssl.SSLContext | bool = access.url.startswith("https:")
+        if trusted and access.ca:
+            trusted = tls.trust(access.ca)
         self._http = httpx.AsyncClient(
             base_url=access.url, timeout=limit_s, verify=trusted, trust_env=False,
             limits=httpx.Limits(max_keepalive_connections=1, keepalive_expiry=20),

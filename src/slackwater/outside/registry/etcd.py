@@ -40,7 +40,9 @@ class Etcd:
         self.where = f"etcd {', '.join(endpoints)}"
         self._endpoints = [e.rstrip("/") for e in endpoints]
         self._user, self._password, self._token = user, password, ""
-        tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca) if ca else True
+        tls: ssl.SSLContext | bool = any(e.startswith("https:") for e in endpoints)
+        if tls and ca:
+            tls = ssl.create_default_context(cafile=ca)
         self._http = httpx.AsyncClient(
             timeout=TRY_LIMIT_S, verify=tls, trust_env=False,
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=10))
