@@ -268,13 +268,14 @@ class Registry:
         path.chmod(0o600)
         return path
 
-    def start(self) -> None:
+    def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *(WHOLE if self.whole else QUICK), str(self.config)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )
-        eventually(self._up, "the registry listens", limit_s=30)
+        if wait:
+            eventually(self._up, "the registry listens", limit_s=30)
 
     def _up(self) -> bool:
         assert self.process is not None

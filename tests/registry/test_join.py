@@ -18,8 +18,10 @@ from tests.docs.generated import ROOT
 from tests.registry import stores
 from tests.registry.conftest import Serving
 from tests.registry.rig import Backend, Registry, end, listens
+from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 
+from slackwater.lab.instance import Instance
 from slackwater.outside.registry.client import Access, Client
 
 pytestmark = pytest.mark.servers
@@ -175,11 +177,27 @@ def test_by_sql_and_the_database_goes_away(
             registry.start()  # without MySQL: from the last known good list
             assert known(look) == {"web1", "web2"}
             eventually(lambda: balancer.names(8) == {"web1", "web2"}, "both serve still")
+            run([*SLACKWATER, "deregister", "--registry", registry.url, "--pool", "web",
+                 "--id", "web1", "--key-file", str(registry.key_file("op", role="admin"))])
+            registry.kill()
+            registry.start()  # who has left while MySQL was away does not come back …
+            assert known(look) == {"web2"} and balancer.names(8) == {"web2"}
             server.start(60 * PATIENCE)
+            # … with it, where it is still.
+            eventually(lambda: rows(server) == {"web2"}, "MySQL has heard of both", limit_s=40)
+            assert known(look) == {"web2"} and balancer.names(8) == {"web2"}
+            run([str(join), "start"], **given)
+            eventually(lambda: balancer.names(8) == {"web1", "web2"}, "web1 is back")
             run([str(join), "stop"], **given)
             eventually(lambda: balancer.names(4) == {"web2"}, "web1 has left")
         finally:
             other.stop()
+
+
+def rows(server: Instance) -> set[str]:
+    """The members in the table."""
+    found = sql(server.socket, f"SELECT id FROM {stores.DATABASE}.member")
+    return {row["id"] for row in found}
 
 
 def test_printed_sql_is_taken_by_the_client(room: Path) -> None:

@@ -109,6 +109,8 @@ class Roster:
                 if record.member.pool in self.pools:
                     self.pending[record.member.key] = record
                     self._set(record, clock.mono(), admitted=True)
+            for key in self._untold.gone:
+                self.pending.setdefault(key, None)
         self._take(image, first=True)
         if self._last_good is not None and not self.away:
             await self._take_wiped(self._last_good)
@@ -119,7 +121,8 @@ class Roster:
         known = await last_good.load()
         for pool, entries in self.pools.items():
             before = [r for r in known.records if r.member.pool == pool and not r.member.draining]
-            gone = [r for r in before if r.member.id not in entries]
+            gone = [r for r in before
+                    if r.member.id not in entries and r.member.key not in self.pending]
             if len(gone) > max(1, math.ceil(VANISHED * len(before))):
                 self.faults.append(f"{len(gone)} members of {pool} vanished from the store")
                 for record in gone:
@@ -153,7 +156,9 @@ class Roster:
         `silent_s`: because it was not heard for so long; others may have heard it since.
         """
         self._drop(key)
-        stored = await self._tell(key, self.store.remove(*key, silent_s=silent_s), None)
+        # Whom others may have heard is not forgotten later on the strength of our silence.
+        stored = await self._tell(key, self.store.remove(*key, silent_s=silent_s), None,
+                                  later=not silent_s or self._untold is None)
         self._keep_last_good()
         return Answer(self.revision, stored)
 
@@ -205,13 +210,12 @@ class Roster:
             self.away, self._disturbed = "", clock.mono()
         self._take(image)
 
-    async def _tell(self, key: Key, call: Awaitable[None], record: Record | None) -> bool:
+    async def _tell(self, key: Key, call: Awaitable[None], record: Record | None, *,
+                    later: bool = True) -> bool:
         """Tell the store; when it cannot be told, remember that, on disk before the return."""
         if self.away:
             _close(call)
-            self.pending[key] = record
-            await self._keep_untold()
-            return False
+            return await self._tell_later(key, record, later)
         try:
             async with asyncio.timeout(STORE_LIMIT_S):
                 await call
@@ -219,10 +223,14 @@ class Roster:
             raise
         except (OutsideError, TimeoutError) as error:
             self._away(error)
+            return await self._tell_later(key, record, later)
+        return True
+
+    async def _tell_later(self, key: Key, record: Record | None, later: bool) -> bool:
+        if later:
             self.pending[key] = record
             await self._keep_untold()
-            return False
-        return True
+        return False
 
     def _away(self, error: Exception) -> None:
         self.away = str(error) or f"{self.store.name}: no answer in time"
@@ -334,7 +342,8 @@ class Roster:
             return
         try:
             await self._untold.replace_all(
-                [r for r in self.pending.values() if r is not None], {})
+                [r for r in self.pending.values() if r is not None], {},
+                [key for key, r in self.pending.items() if r is None])
         except OutsideError as error:
             self.faults.append(str(error))
 

@@ -30,6 +30,7 @@ from slackwater.service.registry.applier import Applier
 from slackwater.service.registry.door import Bouncer, door
 from slackwater.service.registry.gate import Gate
 from slackwater.service.registry.keeper import Keeper
+from slackwater.service.registry.longest import Longest
 from slackwater.service.registry.roster import Roster
 from slackwater.service.registry.settings import BalancerTable, Settings, StoreTable
 
@@ -84,16 +85,21 @@ class Registry:
         await self.roster.start()
         # Before any balancer is told anything: or the first thing would be that nobody is there.
         await self.keeper.judge(every=True)
+        longest = Longest(self.settings.directory / "longest-lease.json",
+                          self.settings.limits.come_back)
+        left_alone_s = longest.left_alone_s()
         for applier in self.keeper.appliers:
             # Nothing is known, but the balancer has members: what was known is lost, and they come
             # back with their next renewal. Till then they keep their traffic.
             lost = not self.roster.count or self.roster.faults
-            if lost and await applier.balancer.has_members():
-                applier.not_before = clock.mono() + self.settings.limits.come_back
+            if (lost or left_alone_s) and await applier.balancer.has_members():
+                left_alone_s = longest.lost() if lost else left_alone_s
+                applier.not_before = clock.mono() + left_alone_s
             applier.tell()
         serving = asyncio.ensure_future(self._serve())
         tasks = [asyncio.ensure_future(c) for c in (
-            self.roster.follow(), self.keeper.run(), *(a.run() for a in self.keeper.appliers))]
+            self.roster.follow(), self.keeper.run(),
+            longest.keep(self.roster), *(a.run() for a in self.keeper.appliers))]
         try:
             # One that ends is a fault of ours: better to be restarted than to be half there.
             done, _ = await asyncio.wait([serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
