@@ -214,32 +214,3 @@ def test_printed_sql_is_taken_by_the_client(room: Path) -> None:
         for lines in (accounts + text, text):
             subprocess.run([client, "--no-defaults", "-uroot", f"--socket={server.socket}"],
                            input=lines.encode(), check=True, timeout=60 * PATIENCE)
-
-
-@pytest.mark.parametrize("what", ["serve", "sudoers", "path", "member"])
-def test_printed_units_are_taken(what: str, room: Path) -> None:
-    text = run([*SLACKWATER, "registry", "unit", what, "--service", "nginx.service"])
-    if what == "sudoers":
-        if not shutil.which("visudo"):
-            pytest.skip("visudo is not installed")
-        (room / "s").write_text(text)
-        run(["visudo", "-c", "-f", str(room / "s")])
-        return
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd-analyze is not installed")
-    names = re.findall(r"^# (?:---- )?/etc/systemd/system/([^\s,]+)", text, re.MULTILINE)
-    parts = text.split("# ----")
-    for name, part in zip(names, parts, strict=True):
-        (room / name).write_text("# " + part if not part.startswith("#") else part)
-    fake = room / "nginx.service"
-    fake.write_text("[Service]\nExecStart=/bin/true\n")
-    for name in names:
-        path = room / name
-        path.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", path.read_text(),
-                               flags=re.MULTILINE))
-    done = subprocess.run(["systemd-analyze", "verify", *(str(room / n) for n in names)],
-                          capture_output=True, text=True, timeout=60, check=False)
-    wrong = [line for line in done.stderr.splitlines() if any(n in line for n in names)]
-    assert wrong == [], done.stderr
-
-
