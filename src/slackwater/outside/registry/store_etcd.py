@@ -48,7 +48,7 @@ class _Heard:
 
     at: float  # clock.mono()
     lease_s: float
-    lease: int = 0
+    lease: int
 
 
 class EtcdStore:
@@ -77,7 +77,7 @@ class EtcdStore:
             self._mirror.heard(revision)
             self._in_step = True
         now = clock.mono()
-        return self._mirror.image({key: now - h.at for key, h in self._heard.items() if h.lease})
+        return self._mirror.image({key: now - h.at for key, h in self._heard.items()})
 
     async def put(self, record: Record) -> None:
         """Agreed by the cluster before the return."""
@@ -109,10 +109,8 @@ class EtcdStore:
         if not record.lease_s:
             return
         heard = self._heard.get(key)
-        if heard is not None and heard.lease_s == record.lease_s:
+        if heard is not None:
             heard.at = clock.mono()
-        else:
-            self._heard[key] = _Heard(clock.mono(), record.lease_s)
         if self._in_step and key in self._mirror.alive and key in self._mirror.members:
             return
         at, alive = self._at("members", *key), self._at("alive", *key)
@@ -295,16 +293,18 @@ class EtcdStore:
     async def _let_go(self) -> None:
         now = clock.mono()
         silent = [(k, h.lease) for k, h in self._heard.items()
-                  if h.lease and now - h.at > h.lease_s]
+                  if now - h.at > h.lease_s]
         for begin in range(0, len(silent), MOST_PARTS):
             part = silent[begin:begin + MOST_PARTS]
-            await self._etcd.parts([
+            done = await self._etcd.parts([
                 Part([etcd.bound(self._at("alive", *key), lease)],
                      [etcd.delete(self._at("alive", *key))]) for key, lease in part])
-            for key, lease in part:
+            for (key, lease), each in zip(part, done, strict=True):
+                if each.succeeded:  # else another registry hears it
+                    self._take(KeyValue(self._at("alive", *key), "", each.revision, there=False))
                 heard = self._heard.get(key)
                 if heard is not None and heard.lease == lease:
-                    heard.lease = 0  # that we heard it, and when, stays known
+                    del self._heard[key]
 
     def _at(self, *parts: str) -> str:
         return self._prefix + "/".join(parts)
