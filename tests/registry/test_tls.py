@@ -8,6 +8,7 @@ import ipaddress
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from tests.servers.patience import PATIENCE, eventually
 from slackwater.errors import ConfigError, OutsideError
 from slackwater.outside.registry import tls
 from slackwater.outside.registry.client import Access, Client
+from slackwater.service.registry import serve
 
 TABLE = '[tls]\ncertificate = "{0}/registry.crt"\nkey = "{0}/registry-tls.key"\n'
 
@@ -129,6 +131,7 @@ def test_a_certificate_that_does_not_hold_is_told_apart(room: Path) -> None:
     try:
         for each in (good, old):
             each.start()
+        silent = socket.create_connection(("127.0.0.1", good.port))
         access = good.key("ops", role="admin")
         assert health(access) is True
         by_name = replace(access, url=f"https://localhost:{good.port}")
@@ -140,6 +143,9 @@ def test_a_certificate_that_does_not_hold_is_told_apart(room: Path) -> None:
         assert "https://, not http://" in refusal(plain)
         assert "has expired on" in old.said()  # it serves, for balancers and probes
         assert "its certificate has expired" in refusal(old.key("ops", role="admin"))
+        silent.settimeout((serve.HANDSHAKE_S + 5) * PATIENCE)
+        with silent:  # who says nothing is let go
+            assert silent.recv(1) == b""
     finally:
         good.stop()
         old.stop()

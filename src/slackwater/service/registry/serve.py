@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import shlex
 import signal
@@ -37,6 +38,7 @@ from slackwater.service.registry.settings import BalancerTable, Settings, StoreT
 MAX_HEAD = 16 * 1024
 KEEP_ALIVE_S = 30
 GOODBYE_S = 3
+HANDSHAKE_S = 5  # of TLS; asyncio's own minute is before the door, which counts connections
 
 
 class Registry:
@@ -115,7 +117,7 @@ class Registry:
             await self.roster.store.close()
 
     async def _serve(self) -> None:
-        with _no_signals(self._server):
+        with _no_signals(self._server), _short_handshakes(on=self.settings.tls is not None):
             ready = asyncio.ensure_future(self._ready())
             try:
                 await self._server.serve()
@@ -135,6 +137,16 @@ class Registry:
 def _no_signals(server: uvicorn.Server) -> Iterator[None]:
     """Signals are `serve`'s: uvicorn's own handlers are not installed."""
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
+    yield
+
+
+@contextlib.contextmanager
+def _short_handshakes(*, on: bool) -> Iterator[None]:
+    """uvicorn hands on everything of TLS but this."""
+    loop = asyncio.get_running_loop()
+    if on:
+        loop.create_server = functools.partial(  # type: ignore[method-assign]
+            loop.create_server, ssl_handshake_timeout=HANDSHAKE_S)
     yield
 
 
