@@ -6,6 +6,7 @@ import asyncio
 import resource
 import statistics
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,13 +33,14 @@ def measure(room: Path, members: int, rate: float, seconds: float) -> None:
           "start, ms | memory, MiB |\n|---|---|---|---|---|---|")
     with ExitStack() as stack:
         etcd = stack.enter_context(stores.etcd(room / "etcd"))
-        made: dict[str, Store] = {
-            "file": FileStore(room / "members.json"),
-            "etcd": EtcdStore([n.url for n in etcd]),
+        made: dict[str, Callable[[], Store]] = {
+            "file": lambda: FileStore(room / "members.json"),
+            "etcd": lambda: EtcdStore([n.url for n in etcd]),
         }
-        for name, store in made.items():
-            print(f"| {name} | " + " | ".join(asyncio.run(_one(store, members, rate, seconds)))
-                  + " |", flush=True)
+        for name, make in made.items():
+            files = None if name == "file" else room / name
+            told = asyncio.run(_one(make, members, rate, seconds, files))
+            print(f"| {name} | " + " | ".join(told) + " |", flush=True)
 
 
 def _records(members: int) -> list[Record]:
@@ -46,9 +48,14 @@ def _records(members: int) -> list[Record]:
                           80), pace.lease_s(15.0, members)) for i in range(members)]
 
 
-async def _one(store: Store, members: int, rate: float, seconds: float) -> list[str]:
+async def _one(
+    make: Callable[[], Store], members: int, rate: float, seconds: float, files: Path | None
+) -> list[str]:
     pools = {f"p{i}": Pool(f"p{i}") for i in range(POOLS)}
-    roster = Roster(store, pools)
+    # Beside a store on other machines the registry keeps two files of its own.
+    kept = [FileStore(files / n) if files else None for n in ("last-good.json", "untold.json")]
+    store = make()
+    roster = Roster(store, pools, last_good=kept[0], untold=kept[1])
     await roster.start()
     keeper = Keeper(roster, dict.fromkeys(pools, Limits()), probe_s=2.0)
     records, slots = _records(members), asyncio.Semaphore(8)
@@ -77,7 +84,8 @@ async def _one(store: Store, members: int, rate: float, seconds: float) -> list[
     begun = time.monotonic()
     await keeper.judge(every=True)
     passed_ms = (time.monotonic() - begun) * 1000
-    again = Roster(type(store)(store.path) if isinstance(store, FileStore) else store, pools)
+    fresh = make()
+    again = Roster(fresh, pools)
     begun = time.monotonic()
     await again.start()
     started_ms = (time.monotonic() - begun) * 1000
@@ -85,6 +93,7 @@ async def _one(store: Store, members: int, rate: float, seconds: float) -> list[
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     await store.close()
+    await fresh.close()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     p99 = statistics.quantiles(taken, n=100)[98]
     return [f"{registered:.0f}", f"{statistics.median(taken):.2f}, {p99:.2f}", f"{passed_ms:.0f}",

@@ -249,16 +249,17 @@ class Registry:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = directory / "log"
         self.whole = False  # as `slackwater registry serve`
+        self.ca = ""  # of its certificate, where it has one
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}:{self.port}"
+        return f"{'https' if self.ca else 'http'}://{self.address}:{self.port}"
 
     def key(self, name: str, **rights: object) -> Access:
         """A new key, and the access that it gives."""
         secret = keys.new_secret()
         keys.add(self.state / "keys.json", keys.Key(name, secret, **rights))  # type: ignore[arg-type]
-        return Access(self.url, name, secret)
+        return Access(self.url, name, secret, self.ca)
 
     def key_file(self, name: str, **rights: object) -> Path:
         """A new key, in a file as nodes have it."""
@@ -267,13 +268,14 @@ class Registry:
         path.chmod(0o600)
         return path
 
-    def start(self) -> None:
+    def start(self, *, wait: bool = True) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *(WHOLE if self.whole else QUICK), str(self.config)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )
-        eventually(self._up, "the registry listens", limit_s=30)
+        if wait:
+            eventually(self._up, "the registry listens", limit_s=30)
 
     def _up(self) -> bool:
         assert self.process is not None

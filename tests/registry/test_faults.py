@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,11 +108,26 @@ def test_the_disk_is_full(serving: Serving, five: dict[str, Backend], room: Path
             finally:
                 await client.close()
 
+        async def leave() -> None:
+            client = Client(key)
+            try:
+                answer = await client.ask("DELETE", "/v1/pools/web/members/w0")
+                assert not answer["stored"]
+            finally:
+                await client.close()
+
         answer = asyncio.run(put())
         assert not answer["stored"] and answer["applied"]
         assert made["haproxy"].names(3) == {"w0"}
         rest.unlink()
         eventually(lambda: '"id":"w0"' in _text(small / "members.json"), "it is written after all")
+        with pytest.raises(OSError), rest.open("wb") as file:
+            while True:
+                file.write(b"x" * 512)
+                file.flush()
+        asyncio.run(leave())
+        rest.unlink()
+        eventually(lambda: '"id":"w0"' not in _text(small / "members.json"), "and taken out")
         registry.stop()
     finally:
         subprocess.run(["umount", "-l", str(small)], check=False)
@@ -236,6 +252,60 @@ def test_haproxy_gets_the_settings_of_its_backends(
     again()
     assert "timeout server 59s" in balancer.file.read_text()
     eventually(lambda: balancer.reloads == 2, "the changed limit is reloaded")
+
+
+def test_a_registry_that_is_killed_before_the_reload_does_it_when_it_is_back(
+    serving: Serving, five: dict[str, Backend]
+) -> None:
+    registry, made = serving("haproxy")
+    balancer = made["haproxy"]
+    assert join(registry, five)[0]["applied"]
+    eventually(lambda: all(f"server {n} " in balancer.file.read_text() for n in five), "the file")
+    registry.stop()
+    reload, before = Path(balancer.reload), balancer.reloads
+    script = reload.read_text()
+    reload.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    registry.config.write_text(
+        registry.config.read_text().replace("[pools.web]\n", "[pools.web]\ntimeout = 59\n"))
+    registry.start(wait=False)
+    assert registry.process is not None
+    assert registry.process.wait(60 * PATIENCE) == -signal.SIGKILL
+    assert "timeout server 59s" in balancer.file.read_text()  # so nothing in the file says it
+    reload.write_text(script)
+    registry.start()
+    eventually(lambda: balancer.reloads == before + 1, "it is reloaded")
+    assert balancer.names(15) == set(five)
+    registry.stop()
+    registry.start()
+    assert join(registry, {"w0": five["w0"]}, weight=20)[0]["applied"]
+    eventually(lambda: " weight 20 " in balancer.file.read_text(), "the file")
+    assert balancer.reloads == before + 1  # once
+
+
+def test_members_with_long_leases_may_take_long_to_come_back(
+    serving: Serving, five: dict[str, Backend]
+) -> None:
+    """What was known is lost, and again before all are back: the balancer waits for their renewal,
+    not for limits.come_back, which is shorter."""
+    registry, made = serving("haproxy", limits="come_back = 0.1")
+    balancer, short = made["haproxy"], {"w0": five["w0"]}
+    join(registry, {n: b for n, b in five.items() if n not in short}, lease=12)
+    join(registry, short, lease=3)
+    note = registry.state / "longest-lease.json"
+    eventually(lambda: '"longest_lease": 16.0' in _text(note), "it is noted")
+    eventually(lambda: all(f"server {n} " in balancer.file.read_text() for n in five), "the file")
+    registry.kill()
+    for file in registry.state.glob("members.json*"):
+        file.unlink()
+    registry.start()
+    ask(registry, ("PUT", "/v1/pools/web/members/w0", {"port": five["w0"].port, "lease": 3}))
+    registry.kill()
+    registry.start()
+    assert '"longest_lease": 16.0' in _text(note)
+    assert {m["id"] for m in pool(registry)["members"]} == {"w0"}
+    said = pool(registry)["balancers"][0]
+    assert "left as it is" in said["trouble"] and balancer.names(15) == set(five)
+    eventually(lambda: balancer.names(15) == {"w0"}, "who does not come back is gone in the end")
 
 
 def test_the_leader_of_etcd_is_killed(

@@ -18,8 +18,10 @@ from tests.docs.generated import ROOT
 from tests.registry import stores
 from tests.registry.conftest import Serving
 from tests.registry.rig import Backend, Registry, end, listens
+from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 
+from slackwater.lab.instance import Instance
 from slackwater.outside.registry.client import Access, Client
 
 pytestmark = pytest.mark.servers
@@ -175,11 +177,27 @@ def test_by_sql_and_the_database_goes_away(
             registry.start()  # without MySQL: from the last known good list
             assert known(look) == {"web1", "web2"}
             eventually(lambda: balancer.names(8) == {"web1", "web2"}, "both serve still")
+            run([*SLACKWATER, "deregister", "--registry", registry.url, "--pool", "web",
+                 "--id", "web1", "--key-file", str(registry.key_file("op", role="admin"))])
+            registry.kill()
+            registry.start()  # who has left while MySQL was away does not come back …
+            assert known(look) == {"web2"} and balancer.names(8) == {"web2"}
             server.start(60 * PATIENCE)
+            # … with it, where it is still.
+            eventually(lambda: rows(server) == {"web2"}, "MySQL has heard of both", limit_s=40)
+            assert known(look) == {"web2"} and balancer.names(8) == {"web2"}
+            run([str(join), "start"], **given)
+            eventually(lambda: balancer.names(8) == {"web1", "web2"}, "web1 is back")
             run([str(join), "stop"], **given)
             eventually(lambda: balancer.names(4) == {"web2"}, "web1 has left")
         finally:
             other.stop()
+
+
+def rows(server: Instance) -> set[str]:
+    """The members in the table."""
+    found = sql(server.socket, f"SELECT id FROM {stores.DATABASE}.member")
+    return {row["id"] for row in found}
 
 
 def test_printed_sql_is_taken_by_the_client(room: Path) -> None:
@@ -196,32 +214,3 @@ def test_printed_sql_is_taken_by_the_client(room: Path) -> None:
         for lines in (accounts + text, text):
             subprocess.run([client, "--no-defaults", "-uroot", f"--socket={server.socket}"],
                            input=lines.encode(), check=True, timeout=60 * PATIENCE)
-
-
-@pytest.mark.parametrize("what", ["serve", "sudoers", "path", "member"])
-def test_printed_units_are_taken(what: str, room: Path) -> None:
-    text = run([*SLACKWATER, "registry", "unit", what, "--service", "nginx.service"])
-    if what == "sudoers":
-        if not shutil.which("visudo"):
-            pytest.skip("visudo is not installed")
-        (room / "s").write_text(text)
-        run(["visudo", "-c", "-f", str(room / "s")])
-        return
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd-analyze is not installed")
-    names = re.findall(r"^# (?:---- )?/etc/systemd/system/([^\s,]+)", text, re.MULTILINE)
-    parts = text.split("# ----")
-    for name, part in zip(names, parts, strict=True):
-        (room / name).write_text("# " + part if not part.startswith("#") else part)
-    fake = room / "nginx.service"
-    fake.write_text("[Service]\nExecStart=/bin/true\n")
-    for name in names:
-        path = room / name
-        path.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", path.read_text(),
-                               flags=re.MULTILINE))
-    done = subprocess.run(["systemd-analyze", "verify", *(str(room / n) for n in names)],
-                          capture_output=True, text=True, timeout=60, check=False)
-    wrong = [line for line in done.stderr.splitlines() if any(n in line for n in names)]
-    assert wrong == [], done.stderr
-
-

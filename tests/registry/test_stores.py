@@ -235,7 +235,7 @@ def test_an_etcd_lease_that_ends_is_a_suspicion_only(things: dict[str, Make]) ->
                 await store.wait(5.0)
         assert "w1" in of(await store.load(), "n")
         await store.renew(record("n", lease_s=3.0))
-        assert (await store.load()).ages[("n", "w1")] == 0.0
+        assert (await store.load()).ages[("n", "w1")] < 1.0
 
     run(things["etcd"], test)
 

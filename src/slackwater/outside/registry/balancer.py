@@ -67,6 +67,23 @@ class Files:
         except (OSError, UnicodeDecodeError):
             return ""
 
+    @property
+    def _owed(self) -> Path:
+        return self.file.with_name(f".{self.file.name}.reload")
+
+    @property
+    def owes_reload(self) -> bool:
+        """Whether one was noted and not seen to be done, by us or before we were started."""
+        return self._owed.exists()
+
+    def note_reload(self, where: str, *, owed: bool) -> None:
+        """Note it before the file is placed; cross it out after. Raises OutsideError."""
+        try:
+            self._owed.touch() if owed else self._owed.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutsideError(where, f"cannot write {self._owed}: {error.strerror}", sent=False
+                               ) from error
+
     async def place(self, where: str, text: str) -> bool:
         """Check a candidate, then put it in place in one go. False: it was so already.
 

@@ -14,7 +14,7 @@ import httpx
 
 from slackwater import clock
 from slackwater.errors import ConfigError, OutsideError
-from slackwater.outside.registry import signing
+from slackwater.outside.registry import signing, tls
 
 
 class Refusal(OutsideError):
@@ -59,11 +59,12 @@ class Client:
         self.where = f"registry {access.url}"
         _ = access.place
         self._behind_s = 0.0  # of this machine's clock, behind the registry's
-        tls: ssl.SSLContext | bool = True
-        if access.ca:
-            tls = ssl.create_default_context(cafile=access.ca)
+        # Reading the system's authorities takes longer than a request: only where they are needed.
+        trusted: ssl.SSLContext | bool = access.url.startswith("https:")
+        if trusted and access.ca:
+            trusted = tls.trust(access.ca)
         self._http = httpx.AsyncClient(
-            base_url=access.url, timeout=limit_s, verify=tls, trust_env=False,
+            base_url=access.url, timeout=limit_s, verify=trusted, trust_env=False,
             limits=httpx.Limits(max_keepalive_connections=1, keepalive_expiry=20),
         )
 
@@ -95,11 +96,17 @@ class Client:
         try:
             return await self._http.request(method, path, content=body, headers=heads)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            why, hint = tls.why_not(error, self.access.place[0], self.access.ca)
+            if why:
+                raise OutsideError(self.where, why, sent=False, hint=hint) from error
             raise OutsideError(self.where, f"cannot connect: {error}", sent=False,
                                refused=True) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             why = str(error) or type(error).__name__
-            raise OutsideError(self.where, why, sent=True) from error
+            # A server of TLS hangs up on who does not speak it.
+            hint = ("is it https://, not http://?" if self.access.url.startswith("http://")
+                    and isinstance(error, httpx.RemoteProtocolError) else "")
+            raise OutsideError(self.where, why, sent=True, hint=hint) from error
 
     def _set_clock(self, answer: httpx.Response) -> bool:
         """Take over the registry's clock for signing, when ours is off; whether it was."""

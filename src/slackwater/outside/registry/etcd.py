@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 import json
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +14,36 @@ import httpx
 from slackwater.errors import OutsideError
 
 PAGE = 1000
+MOST_PARTS = 100  # etcd takes 128 operations in one transaction, those within parts included
 TRY_LIMIT_S = 1.5  # of one member of the cluster, before the next one is asked
 
 
 @dataclass(frozen=True)
 class KeyValue:
-    """One key as it is now. `changed`: the revision of its last change."""
+    """One key as it is now. `changed`: the revision of its last change. `there`: not deleted."""
 
     key: str
     value: str
     changed: int
+    there: bool = True
+
+
+@dataclass(frozen=True)
+class Part:
+    """One change among others: `success` if everything compares, else `failure`."""
+
+    compare: Sequence[dict[str, Any]] = ()
+    success: Sequence[dict[str, Any]] = ()
+    failure: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a part. `found`: what its `look`s saw."""
+
+    succeeded: bool
+    revision: int
+    found: tuple[KeyValue, ...] = ()
 
 
 class Etcd:
@@ -40,7 +58,9 @@ class Etcd:
         self.where = f"etcd {', '.join(endpoints)}"
         self._endpoints = [e.rstrip("/") for e in endpoints]
         self._user, self._password, self._token = user, password, ""
-        tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=ca) if ca else True
+        tls: ssl.SSLContext | bool = any(e.startswith("https:") for e in endpoints)
+        if tls and ca:
+            tls = ssl.create_default_context(cafile=ca)
         self._http = httpx.AsyncClient(
             timeout=TRY_LIMIT_S, verify=tls, trust_env=False,
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=10))
@@ -59,17 +79,25 @@ class Etcd:
         while True:
             found = await self._ask("kv/range", said)
             revision = revision or int(found["header"]["revision"])
-            pairs += [KeyValue(_plain(kv["key"]), _plain(kv.get("value", "")),
-                               int(kv["mod_revision"])) for kv in found.get("kvs", [])]
+            pairs += [_pair(kv) for kv in found.get("kvs", [])]
             if limit or not found.get("more") or not pairs:
                 return revision, pairs
             said |= {"key": _code(pairs[-1].key + "\0"), "revision": str(revision)}
 
-    async def txn(self, compare: Sequence[dict[str, Any]], success: Sequence[dict[str, Any]]
-                  ) -> bool:
-        """All of it if everything compares, else nothing; whether it was done."""
-        found = await self._ask("kv/txn", {"compare": list(compare), "success": list(success)})
-        return bool(found.get("succeeded", False))
+    async def parts(self, parts: Sequence[Part]) -> list[Done]:
+        """Several changes in one request, each by itself; no key twice. At most MOST_PARTS."""
+        said = {"compare": [], "success": [{"request_txn": {
+            "compare": list(p.compare), "success": list(p.success), "failure": list(p.failure),
+        }} for p in parts]}
+        answer = await self._ask("kv/txn", said)
+        revision = int(answer["header"]["revision"])
+        done = []
+        for each in answer.get("responses", []):
+            inner = each["response_txn"]
+            found = [_pair(kv) for r in inner.get("responses", [])
+                     for kv in r.get("response_range", {}).get("kvs", [])]
+            done.append(Done(bool(inner.get("succeeded", False)), revision, tuple(found)))
+        return done
 
     async def grant(self, ttl_s: int) -> int:
         """A new lease."""
@@ -81,22 +109,13 @@ class Etcd:
         found = await self._ask("lease/keepalive", {"ID": str(lease)})
         return int(found.get("result", {}).get("TTL", 0)) > 0
 
-    async def changed(self, prefix: str, after: int, limit_s: float) -> bool:
-        """Wait until a key that begins with prefix was changed after that revision."""
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[list[KeyValue] | None]:
+        """The changes of keys that begin with prefix after that revision, as they come, for ever.
+
+        None: some are not known any more (compacted); then it ends.
+        """
         said = {"create_request": {"key": _code(prefix), "range_end": _code(_end(prefix)),
                                    "start_revision": str(after + 1)}}
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                return await self._watch(said)
-        # Silence of a member that was cut off is not silence of the cluster.
-        await self.range(prefix, limit=1)
-        return False
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._http.aclose()
-
-    async def _watch(self, said: dict[str, Any]) -> bool:
         try:
             async with self._http.stream(
                 "POST", f"{self._endpoints[0]}/v3/watch", json=said, headers=self._heads(),
@@ -104,13 +123,18 @@ class Etcd:
             ) as answer:
                 async for line in answer.aiter_lines():
                     result = json.loads(line).get("result", {}) if line.strip() else {}
-                    # Compacted or cancelled: what changed is not known, so look.
-                    if result.get("events") or result.get("canceled"):
-                        return True
+                    if result.get("canceled"):
+                        break
+                    if events := result.get("events"):
+                        yield [_pair(e["kv"], there=e.get("type") != "DELETE") for e in events]
         except (httpx.HTTPError, ValueError) as error:
             self._next()
             raise OutsideError(self.where, f"cannot watch: {error!r}", sent=False) from error
-        return True
+        yield None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
 
     async def _ask(self, what: str, said: dict[str, Any]) -> dict[str, Any]:
         troubles = []
@@ -151,19 +175,44 @@ class Etcd:
 
 
 def put(key: str, value: str, lease: int = 0) -> dict[str, Any]:
-    """For `txn`: set a key."""
+    """For a part: set a key."""
     said = {"key": _code(key), "value": _code(value)}
     return {"request_put": said | ({"lease": str(lease)} if lease else {})}
 
 
 def delete(key: str) -> dict[str, Any]:
-    """For `txn`: remove a key."""
+    """For a part: remove a key."""
     return {"request_delete_range": {"key": _code(key)}}
 
 
+def look(key: str) -> dict[str, Any]:
+    """For a part: see a key."""
+    return {"request_range": {"key": _code(key)}}
+
+
+def either(part: Part) -> dict[str, Any]:
+    """For a part: another within it."""
+    return {"request_txn": {"compare": list(part.compare), "success": list(part.success),
+                            "failure": list(part.failure)}}
+
+
+def there(key: str) -> dict[str, Any]:
+    """For a part: somebody has made it."""
+    return {"key": _code(key), "target": "MOD", "result": "GREATER", "mod_revision": "0"}
+
+
+def bound(key: str, lease: int) -> dict[str, Any]:
+    """For a part: it is there, and ends with that lease."""
+    return {"key": _code(key), "target": "LEASE", "result": "EQUAL", "lease": str(lease)}
+
+
 def unchanged(key: str, revision: int) -> dict[str, Any]:
-    """For `txn`: nobody has changed it since; revision 0: it is not there."""
+    """For a part: nobody has changed it since; revision 0: it is not there."""
     return {"key": _code(key), "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
+
+
+def _pair(kv: dict[str, Any], *, there: bool = True) -> KeyValue:
+    return KeyValue(_plain(kv["key"]), _plain(kv.get("value", "")), int(kv["mod_revision"]), there)
 
 
 def _code(text: str) -> str:

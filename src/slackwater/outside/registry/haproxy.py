@@ -153,11 +153,15 @@ class HAProxy:
         text = render(self._pools, views)
         if _settings(self._files.text()) != _settings(text):
             self._reload = True  # what a backend does is in the file only, not at the socket
+        if self._reload:
+            # Or we are killed before the reload, and next time the file is as it shall be.
+            self._files.note_reload(self.where, owed=True)
         await self._files.place(self.where, text)
-        if not self._reload:
+        if not self._files.owes_reload:
             return False
         await self._files.load(self.where)
         self._reload = False
+        self._files.note_reload(self.where, owed=False)
         self._done.clear()
         if not await self.at_once(views):
             raise OutsideError(self.where, "lacks a backend after its reload too", sent=True,

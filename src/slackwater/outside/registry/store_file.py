@@ -32,6 +32,7 @@ class FileStore:
         self.name = f"file {path}"
         self._records: dict[tuple[str, str], Record] = {}
         self._shares: dict[str, Shares] = {}
+        self.gone: frozenset[tuple[str, str]] = frozenset()  # see replace_all
         self._writing: asyncio.Lock = asyncio.Lock()
         self._asked = self._written = 0
         self._loaded = False
@@ -51,7 +52,7 @@ class FileStore:
                 if path == self.path:
                     _keep_aside(path)
                 continue
-            self._records, self._shares = found
+            self._records, self._shares, self.gone = found
             break
         self._loaded = True
         return self._image(faults)
@@ -79,7 +80,8 @@ class FileStore:
 
     async def remove(self, pool: str, member: str, *, silent_s: float = 0.0) -> None:
         """On disk before the return."""
-        if self._records.pop((pool, member), None) is not None:
+        # One that an earlier write could not take out is out of memory already, and on disk still.
+        if self._records.pop((pool, member), None) is not None or self._written < self._asked:
             await self._write()
 
     async def put_shares(self, pool: str, shares: Shares) -> bool:
@@ -96,9 +98,14 @@ class FileStore:
         return True
 
     async def replace_all(
-        self, records: Iterable[Record], shares: Mapping[str, Shares]
+        self, records: Iterable[Record], shares: Mapping[str, Shares],
+        gone: Iterable[tuple[str, str]] = (),
     ) -> None:
-        """Keep these and nothing else: a list that another store is the truth of."""
+        """Keep these and nothing else: a list that another store is the truth of.
+
+        `gone`: members that the other store has to forget yet.
+        """
+        self.gone = frozenset(gone)
         self._records = {r.member.key: r for r in records}
         self._shares = dict(shares)
         self._loaded = True
@@ -121,7 +128,7 @@ class FileStore:
             covers = self._asked
             try:
                 # Copied here, in the loop, so that what is written is of one moment.
-                text = _text(list(self._records.values()), dict(self._shares))
+                text = _text(list(self._records.values()), dict(self._shares), self.gone)
                 await asyncio.to_thread(_replace, self.path, self._copy, text)
             except OSError as error:
                 raise OutsideError(self.name, f"cannot write: {error.strerror}", sent=False,
@@ -129,17 +136,23 @@ class FileStore:
             self._written = covers
 
 
-def _text(records: list[Record], shares: dict[str, Shares]) -> bytes:
+def _text(
+    records: list[Record], shares: dict[str, Shares], gone: frozenset[tuple[str, str]]
+) -> bytes:
     said: dict[str, Any] = {
         "members": [r.as_json() for r in records],
         "shares": {p: {"revision": s.revision, "parts": dict(s.parts)} for p, s in shares.items()},
     }
+    if gone:
+        said["gone"] = sorted(gone)
     body = json.dumps(said, separators=(",", ":"))
     head = json.dumps({"form": _FORM, "sum": hashlib.sha256(body.encode()).hexdigest()})
     return f"{head}\n{body}\n".encode()
 
 
-def _read(path: Path) -> tuple[dict[tuple[str, str], Record], dict[str, Shares]]:
+def _read(path: Path) -> tuple[
+    dict[tuple[str, str], Record], dict[str, Shares], frozenset[tuple[str, str]]
+]:
     head, _, body = path.read_bytes().partition(b"\n")
     try:
         told = json.loads(head)
@@ -151,9 +164,10 @@ def _read(path: Path) -> tuple[dict[tuple[str, str], Record], dict[str, Shares]]
         records = [Record.read(each) for each in said["members"]]
         shares = {pool: Shares(tuple(each["parts"].items()), each["revision"])
                   for pool, each in said["shares"].items()}
+        gone = frozenset((str(pool), str(member)) for pool, member in said.get("gone", ()))
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"it is damaged ({type(error).__name__})") from None
-    return {r.member.key: r for r in records}, shares
+    return {r.member.key: r for r in records}, shares, gone
 
 
 def _replace(path: Path, copy: Path, text: bytes) -> None:

@@ -22,6 +22,7 @@ Type=notify
 User={user}
 StateDirectory={user}
 StateDirectoryMode=0711
+LimitNOFILE=65536
 ExecStart={program} registry serve --config /etc/slackwater/registry.toml
 Restart=always
 RestartSec=1

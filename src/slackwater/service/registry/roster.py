@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ from slackwater.rules.registry.leases import Standing
 STORE_LIMIT_S = 3.0
 GRACE_LEASES = 3.0
 LOOK_EVERY_S = 5.0
+CATCH_UP_AT_ONCE = 16
 AWAY_PAUSE_S = 1.0
 LIST_PAUSE_S = 0.5  # between two writes of the last good list
 VANISHED = 0.3  # more of a pool than this gone from the store at once: it was wiped, not left
@@ -75,6 +77,8 @@ class Roster:
         self.faults: list[str] = []
         self.away = ""  # why the store cannot be reached, or ""
         self.pending: dict[Key, Record | None] = {}
+        self._telling: Counter[Key] = Counter()  # what is on its way to the store
+        self._told: set[Key] = set()  # since it was last asked what it has
         self.newcomers: Callable[[Key], None] = lambda key: None  # told of who has to be probed
         self._last_good, self._untold = last_good, untold
         self._disturbed = clock.mono()  # the start, or when the store was last away
@@ -109,6 +113,8 @@ class Roster:
                 if record.member.pool in self.pools:
                     self.pending[record.member.key] = record
                     self._set(record, clock.mono(), admitted=True)
+            for key in self._untold.gone:
+                self.pending.setdefault(key, None)
         self._take(image, first=True)
         if self._last_good is not None and not self.away:
             await self._take_wiped(self._last_good)
@@ -119,7 +125,8 @@ class Roster:
         known = await last_good.load()
         for pool, entries in self.pools.items():
             before = [r for r in known.records if r.member.pool == pool and not r.member.draining]
-            gone = [r for r in before if r.member.id not in entries]
+            gone = [r for r in before
+                    if r.member.id not in entries and r.member.key not in self.pending]
             if len(gone) > max(1, math.ceil(VANISHED * len(before))):
                 self.faults.append(f"{len(gone)} members of {pool} vanished from the store")
                 for record in gone:
@@ -153,7 +160,9 @@ class Roster:
         `silent_s`: because it was not heard for so long; others may have heard it since.
         """
         self._drop(key)
-        stored = await self._tell(key, self.store.remove(*key, silent_s=silent_s), None)
+        # Whom others may have heard is not forgotten later on the strength of our silence.
+        stored = await self._tell(key, self.store.remove(*key, silent_s=silent_s), None,
+                                  later=not silent_s or self._untold is None)
         self._keep_last_good()
         return Answer(self.revision, stored)
 
@@ -168,6 +177,7 @@ class Roster:
             kept = await self.store.put_shares(pool, shares)
         if kept:
             self.shares[pool] = shares
+            self._told.add((pool, ""))
             self.touch(pool)
             self._keep_last_good()
         return kept
@@ -184,34 +194,57 @@ class Roster:
             try:
                 if self.away or self.pending:
                     await self._catch_up()
-                if await self.store.wait(LOOK_EVERY_S if not self.pending else AWAY_PAUSE_S):
-                    async with asyncio.timeout(STORE_LIMIT_S * 3):
-                        image = await self.store.load()
-                    self._take(image)
+                limit_s = self._look_every_s() if not self.pending else AWAY_PAUSE_S
+                if not await self.store.wait(limit_s) and self._last_good is None:
+                    continue
+                # Also where nothing changed: whom others heard is not late here.
+                begun = clock.mono()
+                self._take(await self._look())
+                # With many members this takes long; what others say meanwhile is taken together.
+                await asyncio.sleep(min(1.0, 4 * (clock.mono() - begun)))
             except (OutsideError, TimeoutError) as error:
                 self._away(error)
                 await asyncio.sleep(AWAY_PAUSE_S)
 
-    async def _catch_up(self) -> None:
-        for key, record in list(self.pending.items()):
-            async with asyncio.timeout(STORE_LIMIT_S):
-                with contextlib.suppress(Stale):  # another knows better; it is read below
-                    await (self.store.put(record) if record else self.store.remove(*key))
-            if self.pending.get(key, key) is record:
-                del self.pending[key]
+    def _look_every_s(self) -> float:
+        leases = (e.record.lease_s for p in self.pools.values() for e in p.values())
+        return min(LOOK_EVERY_S, min(filter(None, leases), default=LOOK_EVERY_S) / GRACE_LEASES)
+
+    async def _look(self) -> Image:
+        """What the store has. What it is told meanwhile may be in it, or not yet."""
+        self._told = set(self._telling)
         async with asyncio.timeout(STORE_LIMIT_S * 3):
-            image = await self.store.load()
+            return await self.store.load()
+
+    async def _catch_up(self) -> None:
+        waiting = list(self.pending.items())
+        for begin in range(0, len(waiting), CATCH_UP_AT_ONCE):
+            some = waiting[begin:begin + CATCH_UP_AT_ONCE]
+            ended = await asyncio.gather(*(self._catch_up_one(*each) for each in some),
+                                         return_exceptions=True)
+            for error in ended:
+                if isinstance(error, BaseException):
+                    raise error
+        image = await self._look()
         if self.away:
             self.away, self._disturbed = "", clock.mono()
         self._take(image)
 
-    async def _tell(self, key: Key, call: Awaitable[None], record: Record | None) -> bool:
+    async def _catch_up_one(self, key: Key, record: Record | None) -> None:
+        async with asyncio.timeout(STORE_LIMIT_S):
+            with contextlib.suppress(Stale):  # another knows better; it is read after
+                await (self.store.put(record) if record else self.store.remove(*key))
+        if self.pending.get(key, key) is record:
+            del self.pending[key]
+
+    async def _tell(self, key: Key, call: Awaitable[None], record: Record | None, *,
+                    later: bool = True) -> bool:
         """Tell the store; when it cannot be told, remember that, on disk before the return."""
         if self.away:
             _close(call)
-            self.pending[key] = record
-            await self._keep_untold()
-            return False
+            return await self._tell_later(key, record, later)
+        self._telling[key] += 1
+        self._told.add(key)
         try:
             async with asyncio.timeout(STORE_LIMIT_S):
                 await call
@@ -219,10 +252,18 @@ class Roster:
             raise
         except (OutsideError, TimeoutError) as error:
             self._away(error)
+            return await self._tell_later(key, record, later)
+        finally:
+            self._telling[key] -= 1
+            if not self._telling[key]:
+                del self._telling[key]
+        return True
+
+    async def _tell_later(self, key: Key, record: Record | None, later: bool) -> bool:
+        if later:
             self.pending[key] = record
             await self._keep_untold()
-            return False
-        return True
+        return False
 
     def _away(self, error: Exception) -> None:
         self.away = str(error) or f"{self.store.name}: no answer in time"
@@ -258,27 +299,31 @@ class Roster:
 
     def _take(self, image: Image, *, first: bool = False) -> None:
         """Make memory what the store has, but for what it has yet to be told."""
-        now = clock.mono()
+        now, before = clock.mono(), self.revision
         self.faults = list(image.faults)
         for record in image.records:
             self._take_one(record, image.ages.get(record.member.key), now, first)
         for pool, shares in image.shares.items():
-            if pool in self.pools and self.shares.get(pool, Shares()) != shares:
+            if (pool in self.pools and (pool, "") not in self._told
+                    and self.shares.get(pool, Shares()) != shares):
                 self.shares[pool] = shares
                 self.touch(pool)
         if not first:
             self._take_absence({r.member.key for r in image.records}, now)
-            self._keep_last_good()
+            if self.revision != before:
+                self._keep_last_good()
 
     def _take_one(self, record: Record, age: float | None, now: float, first: bool) -> None:
         key = record.member.key
-        if key[0] not in self.pools or key in self.pending:
+        if key[0] not in self.pools or key in self.pending or key in self._told:
+            return
+        old = self.entry(key)
+        if old is not None and old.record is record and age is None:
             return
         why_not = unfit(record, self.known_pools[key[0]])
         if why_not:
             self.faults.append(f"member {key[1]} of {key[0]}: {why_not}")
             return
-        old = self.entry(key)
         heard = now if age is None else now - age
         if old is None:
             self._set(record, now if first else heard, admitted=first)
@@ -293,7 +338,8 @@ class Roster:
     def _take_absence(self, there: set[Key], now: float) -> None:
         for pool, entries in self.pools.items():
             gone = [(pool, i) for i in entries
-                    if (pool, i) not in there and (pool, i) not in self.pending]
+                    if (pool, i) not in there and (pool, i) not in self.pending
+                    and (pool, i) not in self._told]
             wiped = len(gone) > max(1, math.ceil(VANISHED * len(entries)))
             if wiped:
                 self.faults.append(f"{len(gone)} members of {pool} vanished from the store at "
@@ -320,13 +366,14 @@ class Roster:
         # The first change at once: a restart may be close. Those that come meanwhile, together.
         while self._unwritten:
             self._unwritten = False
+            begun = clock.mono()
             records = [e.record for entries in self.pools.values() for e in entries.values()]
             try:
                 await file.replace_all(records, self.shares)
             except OutsideError as error:
                 self.faults.append(str(error))
             await self._keep_untold()
-            await asyncio.sleep(LIST_PAUSE_S)
+            await asyncio.sleep(max(LIST_PAUSE_S, 4 * (clock.mono() - begun)))
 
     async def _keep_untold(self) -> None:
         """Who was answered must not be forgotten by a restart; many calls share one write."""
@@ -334,7 +381,8 @@ class Roster:
             return
         try:
             await self._untold.replace_all(
-                [r for r in self.pending.values() if r is not None], {})
+                [r for r in self.pending.values() if r is not None], {},
+                [key for key, r in self.pending.items() if r is None])
         except OutsideError as error:
             self.faults.append(str(error))
 

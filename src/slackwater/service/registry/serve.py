@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +18,7 @@ from slackwater import clock
 from slackwater.config import host_port
 from slackwater.errors import ConfigError
 from slackwater.facts.server import ServerAddress
-from slackwater.outside.registry import apache, haproxy, nginx
+from slackwater.outside.registry import apache, haproxy, nginx, tls
 from slackwater.outside.registry.balancer import Balancer, Files
 from slackwater.outside.registry.keys import KeyRing
 from slackwater.outside.registry.notify import notify
@@ -29,12 +31,14 @@ from slackwater.service.registry.applier import Applier
 from slackwater.service.registry.door import Bouncer, door
 from slackwater.service.registry.gate import Gate
 from slackwater.service.registry.keeper import Keeper
+from slackwater.service.registry.longest import Longest
 from slackwater.service.registry.roster import Roster
 from slackwater.service.registry.settings import BalancerTable, Settings, StoreTable
 
 MAX_HEAD = 16 * 1024
 KEEP_ALIVE_S = 30
 GOODBYE_S = 3
+HANDSHAKE_S = 5  # of TLS; asyncio's own minute is before the door, which counts connections
 
 
 class Registry:
@@ -61,15 +65,17 @@ class Registry:
         settings = self.settings
         app = api.make(self.roster, self.keeper, allow_loopback=settings.allow_loopback)
         host, port = host_port(settings.listen)
-        tls: dict[str, Any] = {}
+        files: dict[str, Any] = {}
         if settings.tls is not None:
-            tls = {"ssl_certfile": settings.tls.certificate, "ssl_keyfile": settings.tls.key}
+            if warning := tls.check_own(settings.tls.certificate, settings.tls.key):
+                print(f"slackwater: {warning}", file=sys.stderr, flush=True)
+            files = {"ssl_certfile": settings.tls.certificate, "ssl_keyfile": settings.tls.key}
         return uvicorn.Config(
             Gate(app, KeyRing(settings.keys), self.bouncer.strike), host=host, port=port,
             http=door(self.bouncer), ws="none", lifespan="off", log_level="error",
             access_log=False, server_header=False, proxy_headers=False,
             h11_max_incomplete_event_size=MAX_HEAD, timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=GOODBYE_S, backlog=2048, **tls,
+            timeout_graceful_shutdown=GOODBYE_S, backlog=2048, **files,
         )
 
     def stop(self) -> None:
@@ -81,16 +87,21 @@ class Registry:
         await self.roster.start()
         # Before any balancer is told anything: or the first thing would be that nobody is there.
         await self.keeper.judge(every=True)
+        longest = Longest(self.settings.directory / "longest-lease.json",
+                          self.settings.limits.come_back)
+        left_alone_s = longest.left_alone_s()
         for applier in self.keeper.appliers:
             # Nothing is known, but the balancer has members: what was known is lost, and they come
             # back with their next renewal. Till then they keep their traffic.
             lost = not self.roster.count or self.roster.faults
-            if lost and await applier.balancer.has_members():
-                applier.not_before = clock.mono() + self.settings.limits.come_back
+            if (lost or left_alone_s) and await applier.balancer.has_members():
+                left_alone_s = longest.lost() if lost else left_alone_s
+                applier.not_before = clock.mono() + left_alone_s
             applier.tell()
         serving = asyncio.ensure_future(self._serve())
         tasks = [asyncio.ensure_future(c) for c in (
-            self.roster.follow(), self.keeper.run(), *(a.run() for a in self.keeper.appliers))]
+            self.roster.follow(), self.keeper.run(),
+            longest.keep(self.roster), *(a.run() for a in self.keeper.appliers))]
         try:
             # One that ends is a fault of ours: better to be restarted than to be half there.
             done, _ = await asyncio.wait([serving, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -106,7 +117,7 @@ class Registry:
             await self.roster.store.close()
 
     async def _serve(self) -> None:
-        with _no_signals(self._server):
+        with _no_signals(self._server), _short_handshakes(on=self.settings.tls is not None):
             ready = asyncio.ensure_future(self._ready())
             try:
                 await self._server.serve()
@@ -126,6 +137,16 @@ class Registry:
 def _no_signals(server: uvicorn.Server) -> Iterator[None]:
     """Signals are `serve`'s: uvicorn's own handlers are not installed."""
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment,method-assign]
+    yield
+
+
+@contextlib.contextmanager
+def _short_handshakes(*, on: bool) -> Iterator[None]:
+    """uvicorn hands on everything of TLS but this."""
+    loop = asyncio.get_running_loop()
+    if on:
+        loop.create_server = functools.partial(  # type: ignore[method-assign]
+            loop.create_server, ssl_handshake_timeout=HANDSHAKE_S)
     yield
 
 
