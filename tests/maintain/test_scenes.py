@@ -117,6 +117,16 @@ def test_killed_while_the_server_is_down() -> None:
     nothing_left(seen)
 
 
+def test_killed_with_the_shell_that_waits_for_the_command() -> None:
+    """The command itself goes on, and stops the server: until its end clients wait."""
+    seen = play("orphan", "mariadb-10.11")
+    assert seen["held"] and seen["restarted"]
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
+    assert "ended without telling how" in seen["said"]["reasons"][-1]
+
+
 def test_interrupted_before_the_command() -> None:
     seen = play("interrupted", "mariadb-10.11")
     assert (seen["code"], seen["said"]["outcome"]) == (2, "undone")

@@ -53,7 +53,8 @@ class StartCommand(Step[HoldWorld]):
         world.note(STARTING, clock.unix())
         world.command = await begin(world, self.command)
         if world.gate is not None:
-            world.gate.hold_while(world.command.pid, world.command.started)
+            world.gate.hold_while(
+                world.command.pid, world.command.started, world.command.files)
         world.note(COMMAND, world.command.noted())
         return Seen.DONE
 

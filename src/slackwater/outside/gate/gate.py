@@ -103,10 +103,11 @@ class Gate:
             raise
         self._watcher = asyncio.create_task(self._watch(), name="gate: watch the holder")
 
-    def hold_while(self, pid: int, started: int) -> None:
-        """Should we die, the holder goes on at least until this process of that machine has ended
-        (`started`: clock ticks since boot), at most to the cap."""
-        self._busy = f"while {pid} {started}"
+    def hold_while(self, pid: int, started: int, files: str) -> None:
+        """Should we die, the holder goes on at least until this command of that machine has ended
+        (`started`: clock ticks since boot, `files`: what it writes, see `running.runs`), at most
+        to the cap."""
+        self._busy = f"while {pid} {started} {files}"
         if self._holder is not None:
             self._holder.say(self._busy)
 
