@@ -93,7 +93,7 @@ def orphan(program: Program, place: Path) -> dict[str, Any]:
         command = (place / "command").read_text().strip()
         stat = Path(f"/proc/{command}/stat").read_text()
         os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)  # its parent: the shell
-        held = not _let_in(server.port)
+        held = not let_in(server.port)
         (place / "stop").touch()
         eventually((place / "down").exists, "the server is down", limit_s=MOST_S)
         (place / "go").touch()
@@ -219,7 +219,7 @@ def plan(
                     connect_limit_s=connect_limit_s)
 
 
-def _let_in(port: int) -> bool:
+def let_in(port: int) -> bool:
     """Whether a new client is let in within three of the holder's looks, while the server runs."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=3 * BEAT_S).close()

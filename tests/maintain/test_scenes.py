@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+from tests.maintain.far import DEADLINE_S
 from tests.maintain.scene import CROWD_FITS
 from tests.servers.patience import PATIENCE
 
@@ -187,6 +188,22 @@ def test_the_cable_is_cut_while_a_server_on_another_host_is_down() -> None:
     nobody_failed(seen)
     nothing_left(seen)
     assert "slackwater" not in seen["left"]
+
+
+def test_the_cable_is_cut_and_the_command_there_does_not_end() -> None:
+    """At the deadline the gate there opens by itself; how the command ended is told in the end."""
+    seen = play("far_deadline", "mariadb-10.11")
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert seen["held"] and "slackwater" not in seen["left"]
+    # Not before: by then the holder had known for long that nobody is with it.
+    waited_s = seen["load"]["longest_ms"] / 1000
+    assert waited_s > DEADLINE_S - 0.5 and seen["open_s"] < DEADLINE_S + 4 * PATIENCE
+    assert (seen["code"], seen["said"]["outcome"]) == (3, "stuck"), seen["err"]
+    assert seen["said"]["exit_code"] == 7 and "exit code 7" in seen["said"]["reasons"][0]
+    assert seen["said"]["gate"]["ended_by"] == "cap" and "let_go_early" in seen["said"]
+    assert "Traceback" not in seen["err"]
+    assert "the command had ended with exit code 7" in seen["recovered"]["reasons"][-1]
 
 
 def test_sockets_that_a_parent_keeps_hold_clients_without_any_gate() -> None:

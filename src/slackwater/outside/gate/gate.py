@@ -150,6 +150,8 @@ class Gate:
             }  # fmt: skip
             if self._shut_at is None:
                 figures.update(lag_ms=0.0, ended_by="asked")
+            elif self.left_s() <= 0:  # by then it had opened, or the kernel for it
+                figures["ended_by"] = "cap"
         held = self._held_before + figures["held"]
         self._report = GateReport(
             held=held, packets=max(held, figures["packets"]), longest_ms=figures["longest_ms"],
