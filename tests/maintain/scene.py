@@ -156,6 +156,14 @@ def crowd(program: Program, place: Path) -> dict[str, Any]:
     return _on_one(program, place, *words, "--", "sleep", "3", load=load)
 
 
+def unpaced(program: Program, place: Path) -> dict[str, Any]:
+    """The same crowd at a port that is not known to be the server's: all are let in at once."""
+    server = _server(program, place)
+    text = alone.config(place).read_text()
+    alone.config(place).write_text(text.replace(server.address, "127.0.0.1:1"))
+    return crowd(program, place)
+
+
 def package(program: Program, place: Path) -> dict[str, Any]:
     """The distribution's server package is installed again below a server that runs from it."""
     return _on_one(program, place, "upgrade", "s", PACKAGE, "--reinstall")
@@ -267,7 +275,7 @@ def last_json(text: str) -> dict[str, Any]:
 SCENES: dict[str, Callable[[Program, Path], dict[str, Any]]] = {
     f.__name__: f for f in (
         restart, failing, straggler, closed, killed, orphan, interrupted, powerless, nobody, no_nft,
-        package, pair, crowd,
+        package, pair, crowd, unpaced,
     )
 }
 

@@ -64,6 +64,7 @@ def test_a_loaded_server_is_restarted_and_nobody_fails(which: str) -> None:
     assert seen["restarted"]
     assert seen["said"]["gate"]["held"] > 0  # else nothing was proven
     assert seen["said"]["gate"]["ended_by"] == "asked"
+    assert "at once: there was room" in seen["said"]["paced"]
 
 
 @pytest.mark.parametrize("which", ["mariadb-10.11", "mysql-9.7"])
@@ -83,6 +84,13 @@ def test_more_clients_wait_than_the_server_takes_at_once() -> None:
     nothing_left(seen)
     assert seen["said"]["gate"]["held"] > 2 * CROWD_FITS
     assert seen["said"]["gate"]["in_turn"] > CROWD_FITS
+    assert "were let in one by one" in seen["said"]["paced"]
+
+
+def test_without_pacing_that_crowd_gets_error_1040() -> None:
+    """Else the test above would prove nothing."""
+    seen = play("unpaced", "mariadb-10.11")
+    assert any(" 1040 " in fault for fault in seen["load"]["faults"]), seen["load"]
 
 
 def test_a_failing_command_is_told_and_clients_go_on() -> None:

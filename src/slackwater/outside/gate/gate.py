@@ -157,7 +157,7 @@ class Gate:
             held=held, packets=max(held, figures["packets"]), longest_ms=figures["longest_ms"],
             lag_ms=figures["lag_ms"], shut_ms=longest_ms if self._restarts else figures["shut_ms"],
             way=self.ability.way, ended_by=figures["ended_by"], restarts=self._restarts,
-            in_turn=figures.get("in_turn", 0),
+            in_turn=figures.get("in_turn", 0), room=dict(self._room),
         )  # fmt: skip
 
     async def verify(self) -> bool:
