@@ -13,6 +13,7 @@ from slackwater.operations.hold.health import UPTIME_ROUNDING_S
 from slackwater.operations.hold.world import HoldWorld
 from slackwater.outside import apt, service_policy
 from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
 from slackwater.rules import upgrade as rules
@@ -120,6 +121,21 @@ class InstallBelow(Step[HoldWorld]):
         return self.limit_run_s + 30.0
 
     async def do(self, world: HoldWorld) -> Seen:
+        # A session that outlasts the installation proves that the server was not restarted.
+        kept = await world.servers[self.server].fresh()
+        try:
+            await kept.run(f"SET SESSION wait_timeout = {round(self.limit_s)}")
+            begun = await self._install(world)
+            if not await _answers(kept) and await restarted_since(world, self.server, begun):
+                raise StepFailed(
+                    f"the packages' scripts restarted {self.server} although policy-rc.d forbade "
+                    "it: clients may have been refused, and it runs its new program already")
+        finally:
+            await kept.close()
+        return Seen.DONE
+
+    async def _install(self, world: HoldWorld) -> float:
+        """Returns when it was begun."""
         begun = clock.unix()
         world.note(BEGUN, begun)
         running = await begin(world, self.command, "packages")
@@ -133,11 +149,7 @@ class InstallBelow(Step[HoldWorld]):
             how = "was killed" if code is None else f"ended with exit code {code}"
             raise StepFailed(f"{self.command[0]} {how}; its last words: "
                              f"{last_words(running.tail())}")
-        if await restarted_since(world, self.server, begun):
-            raise StepFailed(f"the packages' scripts restarted {self.server} although policy-rc.d "
-                             "forbade it: clients may have been refused, and it runs its new "
-                             "program already")
-        return Seen.DONE
+        return begun
 
     async def verify(self, world: HoldWorld) -> Seen:
         if INSTALLING not in world.notes:
@@ -175,6 +187,14 @@ async def restarted_since(world: HoldWorld, server: str, begun: float) -> bool:
         return clock.unix() - await mysql_server.uptime_s(session) >= begun - UPTIME_ROUNDING_S
     finally:
         await session.close()
+
+
+async def _answers(session: Session) -> bool:
+    try:
+        await session.value("SELECT 1", limit_s=2.0)
+    except SlackwaterError:
+        return False
+    return True
 
 
 def _operation(world: HoldWorld) -> str:
