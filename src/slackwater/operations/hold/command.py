@@ -51,6 +51,8 @@ class StartCommand(Step[HoldWorld]):
                 f"took {self.needs_s:.1f} s: too late to begin"
             )
         world.note(STARTING, clock.unix())
+        if world.gate is not None:
+            world.gate.hold_for_command()
         world.command = await begin(world, self.command)
         if world.gate is not None:
             world.gate.hold_while(

@@ -103,6 +103,13 @@ class Gate:
             raise
         self._watcher = asyncio.create_task(self._watch(), name="gate: watch the holder")
 
+    def hold_for_command(self) -> None:
+        """A command is about to begin: should we die before `hold_while`, nobody knows whether it
+        did, and the holder goes on to the cap."""
+        self._busy = "while soon"
+        if self._holder is not None:
+            self._holder.say(self._busy)
+
     def hold_while(self, pid: int, started: int, files: str) -> None:
         """Should we die, the holder goes on at least until this command of that machine has ended
         (`started`: clock ticks since boot, `files`: what it writes, see `running.runs`), at most

@@ -3,7 +3,8 @@
 A process of its own, so that a busy slackwater does not starve it and its death does not open
 the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `while PID START
 FILES` (the command that runs meanwhile, see `running`), `room PORT N` (so many clients fit in
-there), `open`. It says JSON lines on standard output: `ready`, `shut`, `beat` four times a second,
+there), `open`. (`while soon`: it is about to begin, and who says so may be gone before he can name
+it.) It says JSON lines on standard output: `ready`, `shut`, `beat` four times a second,
 `opened`, `done`.
 
 What happens when:
@@ -75,7 +76,7 @@ class Holder:
         self._renew_at = 0.0
         self._lines = b""
         self._heard = time.monotonic()
-        self._busy = ("0", "", "")  # the command for which the ports are held: see `running.runs`
+        self._busy: list[str] = []  # the command for which the ports are held: see `running.runs`
 
     def run(self) -> None:
         """From `ready` to `done`."""
@@ -135,15 +136,15 @@ class Holder:
             if line == "open":
                 return "asked"
             if line.startswith("while "):
-                pid, start, files = line.split(maxsplit=3)[1:]
-                self._busy = pid, start, files
+                self._busy = line.split(maxsplit=3)[1:]
         return "cap"
 
     def _safe(self) -> bool:
         """Whether clients can be let go without being asked: somebody listens on every port, and
         the command that may be about to stop the server has ended."""
-        pid, start, files = self._busy
-        if files and runs(int(pid), start, files):
+        if self._busy == ["soon"]:
+            return False
+        if self._busy and runs(int(self._busy[0]), self._busy[1], self._busy[2]):
             return False
         return set(self.ports) <= set(self.listeners.ports())
 
