@@ -1,6 +1,6 @@
 """The distribution's MariaDB server package is upgraded, and installed again, while clients write.
 
-    sudo .venv/bin/python -m bench.hold_package [--runs 3] [--rate 60] [--limit 8]
+    sudo .venv/bin/python -m bench.hold_package [--runs 3] [--rate 60] [--limit 8] [--inside-hold]
 
 Root, Debian or Ubuntu. All of it happens on a copy of this machine that is thrown away: an overlay
 of its disk whose changes are in memory, with processes and a network of its own. There the package
@@ -59,23 +59,25 @@ def main() -> int:
     asked.add_argument("--runs", type=int, default=3, help="how often it is installed again")
     asked.add_argument("--rate", type=float, default=60.0, help="writes a second")
     asked.add_argument("--limit", type=float, default=8.0, help="longest hold in seconds")
+    asked.add_argument("--inside-hold", action="store_true", help="install while clients wait")
     asked.add_argument("--stage", default="", help=argparse.SUPPRESS)
     options = asked.parse_args()
     if os.geteuid() != 0:
         print("packages can only be installed as root", file=sys.stderr)
         return 1
+    inside = ("--inside-hold",) if options.inside_hold else ()
     again = [sys.executable, "-m", "bench.hold_package", "--runs", str(options.runs),
-             "--rate", str(options.rate), "--limit", str(options.limit)]
+             "--rate", str(options.rate), "--limit", str(options.limit), *inside]
     if not options.stage:
-        return _on_a_copy([*again, "--stage", "packages"])
+        return on_a_copy([*again, "--stage", "packages"])
     if options.stage == "packages":
         _fetch(_versions())
         return subprocess.run(["unshare", "--net", *again, "--stage", "play"], check=False,
                               cwd=Path.cwd()).returncode
-    return play(options.runs, options.rate, options.limit)
+    return play(options.runs, options.rate, options.limit, inside)
 
 
-def _on_a_copy(words: list[str]) -> int:
+def on_a_copy(words: list[str]) -> int:
     """Run it where this machine's files can be changed without changing them."""
     with tempfile.TemporaryDirectory(prefix="slackwater-copy-") as place:
         inside = ["env", "-C", str(Path.cwd()), *words]
@@ -113,27 +115,27 @@ def _fetch(versions: list[str]) -> None:
         _install(version, "--download-only", "--reinstall")
 
 
-def play(runs: int, rate: float, limit_s: float) -> int:
+def play(runs: int, rate: float, limit_s: float, inside: tuple[str, ...]) -> int:
     """Install the older version, and work on it under load. Prints a row for each run."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     versions = _versions()
     _install(versions[min(1, len(versions) - 1)])
     server = _service()
     print(f"installed: {versions[min(1, len(versions) - 1)]}; {rate:g} writes a second")
-    print("| run | outcome | version | expected | ports held | dpkg | clients held | writes "
-          "| failed | lost |")
+    print("| run | outcome | version | packages below | ports held | command | clients held "
+          "| writes | failed | lost |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     bad = 0
     upgrades = [("upgrade", ())] if len(versions) > 1 else []
     reinstalls = [("reinstall", ("--reinstall",))] * runs
     for name, more in [*upgrades, *reinstalls]:
-        seen = _upgrade(server, rate, limit_s, more)
+        seen = _upgrade(server, rate, limit_s, (*more, *inside))
         said, load = seen["said"], seen["load"]
         failed = sum(load["errors"].values())
         bad += bool(failed or load["lost"] or seen["code"])
         gate = said.get("gate", {})
         print(f"| {name} | {said.get('outcome')} | {seen['version']} "
-              f"| {said.get('expected_ms', 0)} ms "
+              f"| {said.get('packages_ms', 0):.0f} ms "
               f"| {gate.get('shut_ms', 0):.0f} ms ({gate.get('ended_by')}) "
               f"| {said.get('command_ms', 0):.0f} ms | {gate.get('held', 0)} | {load['acked']} "
               f"| {failed} | {load['lost']} |", flush=True)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.servers.patience import eventually
 
 from slackwater.lab import restart
 from slackwater.lab.instance import Instance, Program
+
+DEADLINE_S = 7.0  # the holder there has noticed two seconds before that nobody is with it
 
 
 @dataclass
@@ -103,6 +106,35 @@ def cut(program: Program, place: Path) -> dict[str, Any]:
         return scene.seen(done, load, place) | {"left": left}
 
 
+def deadline(program: Program, place: Path) -> dict[str, Any]:
+    """The cable is cut during a hold whose command does not end: at its deadline the gate there
+    opens by itself. When the cable is whole again slackwater tells how the command ended."""
+    with far(program, place) as there:
+        script = f"touch {place}/began; until [ -e {place}/go ]; do sleep 0.05; done; exit 7"
+        words = ("hold", "--server", "s", "--port", str(there.server.port), "--limit",
+                 str(DEADLINE_S), "--json", "--config", str(alone.config(place)))
+        with alone.Loaded(alone.target(there.server), scene.plan(connect_limit_s=40)) as load:
+            scene.under_way(load)
+            process = alone.until_step(
+                "StartCommand", *words, "--", "sh", "-c", script, before=there.before)
+            shut = time.monotonic()
+            eventually((place / "began").exists, "the command runs", limit_s=60)
+            there.cut()
+            held = not scene.let_in(there.server.port)
+            scene.goes_on(load)
+            open_s, left = time.monotonic() - shut, rules_without_slackwater()
+            there.mend()
+            (place / "go").touch()
+            out, err = process.communicate(timeout=scene.MOST_S)
+            scene.goes_on(load)
+        done = subprocess.CompletedProcess(words, process.returncode, out, err)
+        recovered = alone.slackwater(
+            "recover", "--json", "--config", alone.config(place), before=there.before)
+        again = scene.last_json(recovered.stdout)
+        return scene.seen(done, load, place) | {
+            "held": held, "open_s": open_s, "left": left, "recovered": again}
+
+
 def killed(program: Program, place: Path) -> dict[str, Any]:
     """slackwater is killed while the server is down: the holder there hears of it, and lets go
     when the server listens again. Then `recover` finishes."""
@@ -143,4 +175,5 @@ def rules_without_slackwater() -> str:
     return look()
 
 
-SCENES = {"far_restart": restarted, "far_cut": cut, "far_killed": killed}
+SCENES = {"far_restart": restarted, "far_cut": cut, "far_killed": killed,
+          "far_deadline": deadline}

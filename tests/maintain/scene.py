@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.maintain import alone
+from tests.maintain import alone, slow_restart
 from tests.servers.fixtures import end, root_of, sql
 from tests.servers.patience import PATIENCE, eventually
 
@@ -27,6 +28,7 @@ from slackwater.lab.instance import Instance, Program, installed
 from slackwater.lab.load_plan import LoadPlan
 from slackwater.lab.load_target import lab_target
 from slackwater.lab.up import up
+from slackwater.outside.gate.holder import BEAT_S
 
 RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "60"))  # requests a second
 PACKAGE = "mariadb-server-core"
@@ -71,6 +73,36 @@ def killed(program: Program, place: Path) -> dict[str, Any]:
         again = alone.slackwater("recover", "--json", "--config", alone.config(place))
         goes_on(load)
     return seen(done, load, place) | {"again": again.returncode}
+
+
+def orphan(program: Program, place: Path) -> dict[str, Any]:
+    """slackwater and the shell that waits for the command are killed, the command is not: it goes
+    on to stop the server, which nobody but the holder knows of."""
+    server = _server(program, place)
+    script = (f"echo $$ >{place}/new; mv {place}/new {place}/command; "
+              f"while [ ! -e {place}/stop ]; do sleep 0.05; done; "
+              f"exec {slow_restart.command(server, place)}")
+    words = ("hold", "--port", str(server.port), "--limit", "25", "--json",
+             "--config", alone.config(place), "--", "sh", "-c", script)
+    with alone.Loaded(alone.target(server), plan(connect_limit_s=40)) as load:
+        under_way(load)
+        process = alone.until_step("FinishCommand", *words)
+        eventually((place / "command").exists, "the command runs", limit_s=MOST_S)
+        process.kill()
+        process.wait(MOST_S)
+        command = (place / "command").read_text().strip()
+        stat = Path(f"/proc/{command}/stat").read_text()
+        os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)  # its parent: the shell
+        held = not let_in(server.port)
+        (place / "stop").touch()
+        eventually((place / "down").exists, "the server is down", limit_s=MOST_S)
+        (place / "go").touch()
+        goes_on(load)
+        process.communicate()  # the holder had its standard error too
+        done = alone.slackwater("recover", "--json", "--config", alone.config(place))
+        goes_on(load)
+    return seen(done, load, place) | {
+        "restarted": Instance.load(place / "s").pid != server.pid, "held": held}
 
 
 def interrupted(program: Program, place: Path) -> dict[str, Any]:
@@ -122,6 +154,14 @@ def crowd(program: Program, place: Path) -> dict[str, Any]:
     # Few a second, since a busy machine may be slow to serve them before and after.
     load = plan(connect_limit_s=60.0 * PATIENCE, rate=60.0)
     return _on_one(program, place, *words, "--", "sleep", "3", load=load)
+
+
+def unpaced(program: Program, place: Path) -> dict[str, Any]:
+    """The same crowd at a port that is not known to be the server's: all are let in at once."""
+    server = _server(program, place)
+    text = alone.config(place).read_text()
+    alone.config(place).write_text(text.replace(server.address, "127.0.0.1:1"))
+    return crowd(program, place)
 
 
 def package(program: Program, place: Path) -> dict[str, Any]:
@@ -187,6 +227,15 @@ def plan(
                     connect_limit_s=connect_limit_s)
 
 
+def let_in(port: int) -> bool:
+    """Whether a new client is let in within three of the holder's looks, while the server runs."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=3 * BEAT_S).close()
+    except TimeoutError:
+        return False
+    return True
+
+
 def _server(program: Program, place: Path) -> Instance:
     made = place / "s"
     return Instance.load(made) if made.exists() else alone.make(program, place)
@@ -225,8 +274,8 @@ def last_json(text: str) -> dict[str, Any]:
 
 SCENES: dict[str, Callable[[Program, Path], dict[str, Any]]] = {
     f.__name__: f for f in (
-        restart, failing, straggler, closed, killed, interrupted, powerless, nobody, no_nft,
-        package, pair, crowd,
+        restart, failing, straggler, closed, killed, orphan, interrupted, powerless, nobody, no_nft,
+        package, pair, crowd, unpaced,
     )
 }
 

@@ -37,5 +37,5 @@ def test_the_page_names_every_option_of_the_commands() -> None:
     """What nobody can find is not there."""
     text = PAGE.read_text(encoding="utf-8")
     wanted = ("--port", "--pair", "--server", "--limit", "--quiet-limit", "--close-stragglers",
-              "--explain", "--plan")
+              "--explain", "--plan", "--inside-hold")
     assert [option for option in wanted if option not in text] == []

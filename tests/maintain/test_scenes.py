@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+from tests.maintain.far import DEADLINE_S
 from tests.maintain.scene import CROWD_FITS
 from tests.servers.patience import PATIENCE
 
@@ -63,6 +64,7 @@ def test_a_loaded_server_is_restarted_and_nobody_fails(which: str) -> None:
     assert seen["restarted"]
     assert seen["said"]["gate"]["held"] > 0  # else nothing was proven
     assert seen["said"]["gate"]["ended_by"] == "asked"
+    assert "at once: there was room" in seen["said"]["paced"]
 
 
 @pytest.mark.parametrize("which", ["mariadb-10.11", "mysql-9.7"])
@@ -82,6 +84,13 @@ def test_more_clients_wait_than_the_server_takes_at_once() -> None:
     nothing_left(seen)
     assert seen["said"]["gate"]["held"] > 2 * CROWD_FITS
     assert seen["said"]["gate"]["in_turn"] > CROWD_FITS
+    assert "were let in one by one" in seen["said"]["paced"]
+
+
+def test_without_pacing_that_crowd_gets_error_1040() -> None:
+    """Else the test above would prove nothing."""
+    seen = play("unpaced", "mariadb-10.11")
+    assert any(" 1040 " in fault for fault in seen["load"]["faults"]), seen["load"]
 
 
 def test_a_failing_command_is_told_and_clients_go_on() -> None:
@@ -115,6 +124,16 @@ def test_killed_while_the_server_is_down() -> None:
     assert (seen["code"], seen["said"]["outcome"], seen["again"]) == (0, "done", 0)
     nobody_failed(seen)
     nothing_left(seen)
+
+
+def test_killed_with_the_shell_that_waits_for_the_command() -> None:
+    """The command itself goes on, and stops the server: until its end clients wait."""
+    seen = play("orphan", "mariadb-10.11")
+    assert seen["held"] and seen["restarted"]
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert (seen["code"], seen["said"]["outcome"]) == (0, "done"), seen["err"]
+    assert "ended without telling how" in seen["said"]["reasons"][-1]
 
 
 def test_interrupted_before_the_command() -> None:
@@ -177,6 +196,22 @@ def test_the_cable_is_cut_while_a_server_on_another_host_is_down() -> None:
     nobody_failed(seen)
     nothing_left(seen)
     assert "slackwater" not in seen["left"]
+
+
+def test_the_cable_is_cut_and_the_command_there_does_not_end() -> None:
+    """At the deadline the gate there opens by itself; how the command ended is told in the end."""
+    seen = play("far_deadline", "mariadb-10.11")
+    nobody_failed(seen)
+    nothing_left(seen)
+    assert seen["held"] and "slackwater" not in seen["left"]
+    # Not before: by then the holder had known for long that nobody is with it.
+    waited_s = seen["load"]["longest_ms"] / 1000
+    assert waited_s > DEADLINE_S - 0.5 and seen["open_s"] < DEADLINE_S + 4 * PATIENCE
+    assert (seen["code"], seen["said"]["outcome"]) == (3, "stuck"), seen["err"]
+    assert seen["said"]["exit_code"] == 7 and "exit code 7" in seen["said"]["reasons"][0]
+    assert seen["said"]["gate"]["ended_by"] == "cap" and "let_go_early" in seen["said"]
+    assert "Traceback" not in seen["err"]
+    assert "the command had ended with exit code 7" in seen["recovered"]["reasons"][-1]
 
 
 def test_sockets_that_a_parent_keeps_hold_clients_without_any_gate() -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -281,15 +282,17 @@ from slackwater.outside.gate import gate
 async def main():
     held = gate.Gate([{PORT}], ability=await gate.ability(), cap_s=float(sys.argv[1]))
     await held.close()
+    if sys.argv[2:]:
+        held.hold_for_command()
     print(held.holder_pid, flush=True)
     await asyncio.sleep(3600)
 asyncio.run(main())
 """
 
 
-def start_slackwater(cap_s):
+def start_slackwater(cap_s, *more):
     process = subprocess.Popen(
-        [sys.executable, "-c", SLACKWATER, str(cap_s)], stdout=subprocess.PIPE, text=True)
+        [sys.executable, "-c", SLACKWATER, str(cap_s), *more], stdout=subprocess.PIPE, text=True)
     return process, int(process.stdout.readline())
 
 
@@ -315,6 +318,17 @@ def test_when_slackwater_is_killed_the_holder_waits_for_the_server(able, server)
         asyncio.run(served(clients))
         asyncio.run(served(later, 10))
         eventually(lambda: not gate_rules.tables(net), "the holder leaves", limit_s=LIMIT_S)
+    eventually(lambda: not gate_holder.started(holder), "it ends", limit_s=LIMIT_S)
+
+
+def test_killed_just_as_the_command_begins(able, server):
+    """It may stop the server any moment, and nobody can say: only the cap ends the hold."""
+    process, holder = start_slackwater(2.0, "begins")
+    begun = time.monotonic()
+    process.kill()
+    process.communicate()
+    asyncio.run(served(requests(4), 4))
+    assert time.monotonic() - begun > 1.0  # the server listens all the time
     eventually(lambda: not gate_holder.started(holder), "it ends", limit_s=LIMIT_S)
 
 

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.facts.packages import Change
-from slackwater.rules.upgrade import Wish, away_s, is_major, new_flavour, refusals, too_long
+from slackwater.rules.upgrade import (
+    Wish,
+    away_s,
+    below,
+    is_major,
+    new_flavour,
+    refusals,
+    scripts_interfere,
+    too_long,
+)
 
 
 def mariadb(*version: int) -> Flavour:
@@ -92,3 +103,44 @@ def test_a_hold_that_would_be_too_short_is_refused_with_a_longer_limit() -> None
 def test_the_same_version_again_leaves_the_system_tables_alone() -> None:
     assert new_flavour(GOOD) == mariadb(10, 11, 19)
     assert new_flavour(dataclasses.replace(GOOD, running=mariadb(10, 11, 19))) is None
+
+
+SERVER = Change("mariadb-server", "1:10.11.6-1", "1:10.11.19-1", "amd64")
+
+
+def test_only_what_waits_at_a_gate_and_is_known_is_installed_below_the_server() -> None:
+    whole = dataclasses.replace(GOOD, changes=(*GOOD.changes, SERVER))
+    assert below(whole)
+    assert not below(dataclasses.replace(whole, held=False))  # nobody waits: no need
+    mysql = Change("mysql-server-8.0", "8.0.39-1", "8.0.40-1", "amd64")
+    assert not below(dataclasses.replace(whole, changes=(mysql,)))
+    assert not below(dataclasses.replace(whole, changes=()))
+
+
+# Lines of Debian's mariadb-server 10.11 preinst, postinst and postrm.
+HARMLESS = """
+# systemctl stop mariadb: a comment
+    invoke-rc.d mariadb stop
+    # systemctl could emit exit code 100=no init script (fresh install)
+    echo "There is a MariaDB/MySQL server running, but we failed in our attempts to stop it." 1>&2
+  systemctl --system daemon-reload >/dev/null || true
+\tif [ -z "${DPKG_ROOT:-}" ] && [ -x "/etc/init.d/mariadb" ]; then
+\t\tinvoke-rc.d --skip-systemd-native mariadb $_dh_action || exit 1
+\t\tdeb-systemd-invoke $_dh_action 'mariadb.service' >/dev/null || true
+      deb-systemd-helper unmask 'mariadb.service' >/dev/null || true
+MYADMIN="/usr/bin/mysqladmin --defaults-file=/etc/mysql/debian.cnf"
+"""
+
+
+def test_scripts_that_ask_the_policy_do_no_harm() -> None:
+    assert scripts_interfere({"mariadb-server.preinst": HARMLESS}) == ""
+
+
+@pytest.mark.parametrize("line", [
+    "systemctl stop mariadb", "systemctl --no-block restart mariadb.service", "service mysql stop",
+    "/etc/init.d/mysql stop", "$MYADMIN shutdown", "mysqladmin -u root shutdown",
+    'kill "$(cat /run/mysqld/mysqld.pid)"', "pkill -x mariadbd", "start-stop-daemon --stop -x y",
+])  # fmt: skip
+def test_scripts_that_stop_a_server_themselves_are_found(line: str) -> None:
+    said = scripts_interfere({"a.preinst": HARMLESS, "b.prerm": f"set -e\n  {line}\n"})
+    assert f"b.prerm: {line}" in said and "--inside-hold" in said

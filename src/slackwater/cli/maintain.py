@@ -292,6 +292,10 @@ def upgrade(
     quiet_limit: QuietOption = 3.0,
     close_stragglers: CloseOption = False,
     command_limit: RunOption = 600.0,
+    inside_hold: Annotated[
+        bool, typer.Option("--inside-hold",
+                           help="Install while clients wait, too: the server is away meanwhile.")
+    ] = False,
     plan: PlanOption = False,
     file: ConfigOption = None,
     pair: PairOption = None,
@@ -300,8 +304,10 @@ def upgrade(
     """Upgrade the packages of one server while its clients wait; with --pair alone, of both.
 
     On the server's own machine (Debian, Ubuntu), as root. Packages are downloaded before anybody
-    waits, and only the server's own are installed. For a pair on two machines: upgrade the
-    passive there, `slackwater switchover`, upgrade the other there.
+    waits. MariaDB's are also installed before, below the running server; clients wait for its
+    restart only. Of others, and with --inside-hold, the server is stopped by their scripts and
+    clients wait for all of it. For a pair on two machines: upgrade the passive there,
+    `slackwater switchover`, upgrade the other there.
 
     Examples:
 
@@ -316,16 +322,19 @@ def upgrade(
     async def propose(world: HoldWorld) -> Proposal[HoldWorld]:
         ports = tuple(port or ()) or await own_ports(world)
         common = _asked(world, ports, (), limit, quiet_limit, close_stragglers, command_limit)
-        return await _upgrade(world, common, tuple(packages or ()), reinstall)
+        return await _upgrade(
+            world, common, tuple(packages or ()), reinstall=reinstall, inside=inside_hold)
 
     _one_or_both(Part("upgrade", propose), server, pair, file, plan_only=plan, as_json=as_json)
 
 
 async def _upgrade(
-    world: HoldWorld, common: holding.Asked, packages: tuple[str, ...], reinstall: bool
+    world: HoldWorld, common: holding.Asked, packages: tuple[str, ...], *,
+    reinstall: bool, inside: bool,
 ) -> Proposal[HoldWorld]:
     """Look, and make the plan of an upgrade."""
     name = world.scope.servers[0]
+    restart = restarting.command(world.config, name)
     try:
         if why := await apt.missing(world.host):
             return Proposal(None, [why])
@@ -334,31 +343,38 @@ async def _upgrade(
         packages = packages or await apt.installed_servers(world.host)
         wish = await upgrading.look(
             world, packages, held=bool(common.ports), reinstall=reinstall)
+        below = rules.below(wish) and not inside
         held = await apt.held(world.host) & set(packages)
-        early = await apt.simple(world.host, wish.changes, reinstall=reinstall)
         files = apt.files(wish.changes)
+        early = frozenset[str]() if below else await apt.simple(
+            world.host, wish.changes, reinstall=reinstall)
         first = apt.files([c for c in wish.changes if c.name in early])
-        command = tuple(world.host.as_root(list(apt.install(
-            [file for file in files if file not in first]))))
+        reasons = rules.refusals(wish)
+        if below:
+            reasons += await upgrading.not_below(world, restart)
     except SlackwaterError as error:
         return Proposal(None, [str(error)])
-    reasons = rules.refusals(wish)
     if not packages:
         reasons = [f"no package of a database server is installed here; is {name} on another "
                    "machine? Run it there, or name the packages"]
+    install = apt.install_whole(files) if below else apt.install(
+        [file for file in files if file not in first])
+    as_root = tuple(world.host.as_root(list(install)))
     new = rules.new_flavour(wish)
     past = journal.read_all(world.config.state_directory)
-    restart = restarting.command(world.config, name)
     restarts = dataclasses.replace(common, command=restart)
+    restart_s = holding.took_s(restarts, "restart", past)
     asked = upgrading.Asked(
-        **{**common.arguments(), "says": says, "command": command},
+        **{**common.arguments(), "says": says, "command": restart if below else as_root,
+           "must_restart": below},
         packages=packages, files=files, first=first, held=tuple(sorted(held)),
-        reinstall=reinstall, slow=rules.is_major(wish), restart=restart,
-        restart_s=holding.took_s(restarts, "restart", past),
+        reinstall=reinstall, slow=rules.is_major(wish), restart=restart, restart_s=restart_s,
+        below=below, install=as_root if below else (),
         tables=mysql_server.upgrade_programs(new) if new else (),
         log_in=_log_in(world.config, name),
     )
-    asked = dataclasses.replace(asked, needs_s=holding.took_s(asked, "upgrade", past))
+    needs_s = holding.took_s(asked, "upgrade", past)
+    asked = dataclasses.replace(asked, needs_s=max(needs_s, restart_s) if below else needs_s)
     return Proposal(upgrading.plan(asked), reasons + holding.too_long(asked))
 
 

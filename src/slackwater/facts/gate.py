@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Way = Literal["nfqueue", "iptables-nfqueue", "drop", ""]
@@ -40,6 +41,7 @@ class GateReport:
     order to open until the last one that waited was let through. `shut_ms`: how long the gate
     was shut. `restarts`: how often the holder died or hung and was replaced. `in_turn`: clients
     who were let in one by one as others left, since more waited than the server takes at once.
+    `room`: port -> how many clients the server behind it could take then; {} where nobody knew.
     """
 
     held: int
@@ -51,6 +53,7 @@ class GateReport:
     ended_by: Literal["asked", "cap", "orphaned", "lost"] = "asked"
     restarts: int = 0
     in_turn: int = 0
+    room: Mapping[int, int] = field(default_factory=dict)
 
 
 def ability_from(errors: dict[str, str]) -> GateAbility:

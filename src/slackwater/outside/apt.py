@@ -35,6 +35,23 @@ echo "$begun $(date +%s%N)" | awk '{printf "%.3f\\n", ($2 - $1) / 1e9}'
 """
 
 
+# $@: files. Each script of theirs, and those of the installed ones that run in an upgrade, each
+# line behind the script's name and a tab.
+_SCRIPTS = """set -eu
+for file in "$@"; do
+  name=$(dpkg-deb --field "$file" Package)
+  for script in preinst postinst; do
+    dpkg-deb --info "$file" $script 2>/dev/null | sed "s|^|$name.$script\t|" || true
+  done
+  for script in prerm postrm; do
+    for old in /var/lib/dpkg/info/$name.$script /var/lib/dpkg/info/$name:*.$script; do
+      [ ! -f "$old" ] || sed "s|^|${old##*/}\t|" "$old"
+    done
+  done
+done
+"""
+
+
 async def missing(host: Host) -> str:
     """Why packages cannot be managed there, or ""."""
     if not await host.has("apt-get"):
@@ -96,9 +113,29 @@ def install(files: Sequence[str]) -> tuple[str, ...]:
     return ("dpkg", "--force-confdef", "--force-confold", "--no-triggers", "--install", *files)
 
 
-async def run_install(host: Host, files: Sequence[str], limit_s: float) -> None:
-    """Do so now, when nobody waits. Raises StepFailed."""
-    code, said = await _run(host, install(files), limit_s)
+def install_whole(files: Sequence[str]) -> tuple[str, ...]:
+    """The same with all triggers, for when nobody waits."""
+    return tuple(word for word in install(files) if word != "--no-triggers")
+
+
+async def scripts(host: Host, files: Sequence[str]) -> dict[str, str]:
+    """The scripts that installing these files runs: name -> text. Raises StepFailed."""
+    code, said = await _run(host, ["sh", "-c", _SCRIPTS, "sh", *files], 30)
+    if code:
+        raise StepFailed(f"the packages' scripts cannot be read: {said.strip()[-300:]}")
+    found: dict[str, list[str]] = {}
+    for line in said.splitlines():
+        name, _, text = line.partition("\t")
+        found.setdefault(name, []).append(text)
+    return {name: "\n".join(lines) for name, lines in found.items()}
+
+
+async def run_install(
+    host: Host, files: Sequence[str], limit_s: float, *, whole: bool = False
+) -> None:
+    """Do so now, when nobody waits. `whole`: with triggers. Raises StepFailed."""
+    command = install_whole(files) if whole else install(files)
+    code, said = await _run(host, command, limit_s)
     if code:
         raise StepFailed(f"dpkg --install: {said.strip()[-300:]}")
 

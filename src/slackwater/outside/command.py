@@ -15,13 +15,18 @@ from typing import Any
 
 from slackwater import clock
 from slackwater.errors import StepFailed
+from slackwater.outside.gate.running import runs
 from slackwater.outside.process import ProcessId
 
 LOOK_EVERY_S = 0.02
 END_GRACE_S = 10.0  # from SIGTERM to SIGKILL
 TAIL_BYTES = 1500
-# It writes its exit code itself, so that `recover` knows it when we are gone.
-WRAPPER = '"$@"; code=$?; echo "$code" > "$0.new" && mv "$0.new" "$0"; exit "$code"'
+# A shell waits for the command and writes its exit code, so that `recover` knows it when we are
+# gone. Before, the command's process writes who it is: the shell may be killed alone.
+_CHILD = 'read -r stat </proc/$$/stat; echo "$stat" >"$0.pid"; exec "$@"'
+WRAPPER = f"""sh -c '{_CHILD}' "${{0%.exit}}" "$@"
+code=$?; echo "$code" > "$0.new" && mv "$0.new" "$0"; exit "$code"
+"""
 
 
 @dataclass
@@ -46,7 +51,12 @@ class Command:
         """Whether it runs still."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)  # ours, when it has ended, has to be reaped
-        return ProcessId(self.pid, self.started).alive
+        return runs(self.pid, str(self.started), self.files)
+
+    @property
+    def files(self) -> str:
+        """The path of what is kept of it, without the ends."""
+        return self.exit_file.removesuffix(".exit")
 
     @property
     def exit_code(self) -> int | None:
@@ -118,7 +128,8 @@ def start(
     that our death is not its death. Raises StepFailed when it cannot be begun.
     """
     exit_file = output.with_suffix(".exit")
-    exit_file.unlink(missing_ok=True)
+    for old in (exit_file, output.with_suffix(".pid")):
+        old.unlink(missing_ok=True)
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         child = subprocess.Popen(

@@ -28,7 +28,7 @@ name=$1; shift
 dir=${{XDG_STATE_HOME:-$HOME/.local/state}}/slackwater
 [ "$(id -u)" != 0 ] || dir=/var/lib/slackwater
 mkdir -p "$dir"
-rm -f "$dir/$name.exit"
+rm -f "$dir/$name.exit" "$dir/$name.pid"
 umask 022
 setsid sh -c {shlex.quote(WRAPPER)} "$dir/$name.exit" "$@" </dev/null >>"$dir/$name.output" 2>&1 &
 echo "$! $(sed 's/.*) //' /proc/$!/stat 2>/dev/null | cut -d' ' -f20)" "$dir/$name"

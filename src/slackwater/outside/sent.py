@@ -17,7 +17,7 @@ from slackwater.outside import sent_answers
 from slackwater.outside.host import Host
 
 _PARTS = ("gate.netlink", "gate.rules", "gate.queue", "gate.listeners", "gate.pace",
-          "gate.holder", "sent_sockets", "sent_answers")  # fmt: skip
+          "gate.running", "gate.holder", "sent_sockets", "sent_answers")  # fmt: skip
 ASK_LIMIT_S = 10.0
 
 # Reads from standard input what makes the modules, then runs them: wherever there is a Python,

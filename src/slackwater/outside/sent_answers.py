@@ -19,6 +19,7 @@ from slackwater.outside.gate import holder as gate_holder
 from slackwater.outside.gate import rules as gate_rules
 from slackwater.outside.gate.netlink import Netfilter
 from slackwater.outside.gate.queue import Queue
+from slackwater.outside.gate.running import runs, started
 from slackwater.outside.sent_sockets import keepers, peers
 
 SLOW = ("end", "clean")  # they may wait; the others take a millisecond or so
@@ -109,7 +110,7 @@ def _end(order: dict[str, Any]) -> None:
 def _kill(table: str) -> None:
     """The process that this table is named after, if it is still that one."""
     pid, _, start = table[len(gate_rules.PREFIX):].partition("-")
-    if pid.isdigit() and gate_holder.started(int(pid)) == start:
+    if pid.isdigit() and started(int(pid)) == start:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
 
@@ -118,7 +119,7 @@ def _dead(net: Netfilter) -> list[str]:
     dead = []
     for name in gate_rules.tables(net):
         pid, _, start = name[len(gate_rules.PREFIX):].partition("-")
-        if not pid.isdigit() or gate_holder.started(int(pid)) != start:
+        if not pid.isdigit() or started(int(pid)) != start:
             dead.append(name)
     return dead
 
@@ -145,7 +146,7 @@ def _command(order: dict[str, Any]) -> dict[str, Any]:
     Waits up to `wait_s` for something new."""
     end = time.monotonic() + float(order["wait_s"])
     while True:
-        alive = gate_holder.started(order["pid"]) == str(order["started"])
+        alive = runs(order["pid"], str(order["started"]), order["files"])
         output = _read(order["files"] + ".output", order["begin"])
         if output or not alive or time.monotonic() > end:
             break

@@ -76,7 +76,10 @@ class Ssh:
             except (OSError, asyncssh.Error, OutsideError):
                 writer.close()  # as of a server that is down
                 return
-            await asyncio.gather(_pass_on(reader, near), _pass_on(far, writer))
+            try:
+                await asyncio.gather(_pass_on(reader, near), _pass_on(far, writer))
+            except asyncio.CancelledError:  # at our end; Python 3.11 prints it as an error of ours
+                writer.close()
 
         return await asyncio.start_unix_server(relay, str(here))
 

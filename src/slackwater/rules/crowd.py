@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from slackwater.facts.gate import GateReport
+
 # Somebody else may connect by another way meanwhile, and a server counts a client until a little
 # after it has closed his connection.
 LEAST_SPARE, SPARE_PART = 3, 10
@@ -19,3 +21,16 @@ def says(server: str, max_connections: int, *, paced: bool) -> str:
     if paced:
         return what + "they are let in as others leave"
     return what + "the others get error 1040, so raise it first"
+
+
+def paced(report: GateReport) -> str:
+    """How those who waited were let in; "" where nobody waited, or nobody knows how it was."""
+    if not report.held or report.way == "drop" or report.ended_by == "lost":
+        return ""
+    if not report.room:
+        return f"{report.held} waited and were let in at once: no server's own port was held"
+    room = ", ".join(str(n) for n in report.room.values())
+    if not report.in_turn:
+        return f"{report.held} waited and were let in at once: there was room for {room}"
+    return (f"{report.held} waited, there was room for {room}: {report.in_turn} were let in one by "
+            "one, each as soon as there was room")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,6 +62,50 @@ def refusals(wish: Wish) -> list[str]:
         found.append(f"other packages would change with it ({names}), and the server is away for "
                      f"all of them: install those first: apt-get install {' '.join(strange)}")
     return found + _versions(wish)
+
+
+# Of these, what their scripts do to a running server was read and tried; see docs/explanation.
+_BELOW = re.compile(r"^mariadb-")
+# What stops or starts a server without asking policy-rc.d.
+_WITHOUT_ASKING = re.compile(
+    r"\bsystemctl\b.*\s(stop|start|restart|try-restart|reload-or-restart|kill|isolate)\b"
+    r"|\bservice\s+\S+\s+(stop|start|restart|force-\w+)\b"
+    r"|/etc/init\.d/\S+\s+(stop|start|restart|force-\w+)\b"
+    r"|(mysqladmin|mariadb-admin|\$\{?MYADMIN\}?)\b.*\bshutdown\b"
+    r"|\b(pkill|kill|killall|killproc|start-stop-daemon)\s+[\w$\"'-]"
+)
+PAM = ("the plugin for PAM is active, and its helper may not be run for a moment while it is "
+       "unpacked: logins by PAM would fail; --inside-hold does everything while clients wait")
+
+
+def below(wish: Wish) -> bool:
+    """Whether the packages can be installed below the running server, so that only a restart is
+    left for the hold: for who waits at a gate, and packages whose scripts are known."""
+    return wish.held and bool(wish.changes) and all(_BELOW.match(c.name) for c in wish.changes)
+
+
+def without_asking(script: str) -> list[str]:
+    """The lines of a package's script that stop or start a server whatever policy-rc.d says."""
+    lines = (line.strip() for line in script.splitlines())
+    return [line for line in lines if not line.startswith("#") and _WITHOUT_ASKING.search(line)]
+
+
+def scripts_interfere(scripts: Mapping[str, str]) -> str:
+    """Why packages must not be installed below a running server, by their scripts (name -> text);
+    "" when nothing speaks against it."""
+    found = [f"{name}: {line}" for name, text in scripts.items() for line in without_asking(text)]
+    if not found:
+        return ""
+    return ("scripts of the packages stop or start services without asking policy-rc.d ("
+            f"{'; '.join(found[:3])[:300]}): the server would be stopped while clients are served. "
+            "Nothing was touched; --inside-hold does everything while clients wait")
+
+
+def no_way_to_restart(server: str, path: str) -> str:
+    """Why packages cannot be installed before the hold."""
+    return (f"{path} does not say how {server} is restarted into its new program: write "
+            f'restart = "systemctl restart mariadb" below [servers.{server}], or give '
+            "--inside-hold to have the packages' scripts do it")
 
 
 # dpkg compares, renames and removes as well, and runs the packages' scripts.

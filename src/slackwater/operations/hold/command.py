@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from slackwater import clock
 from slackwater.errors import StepFailed
@@ -50,16 +51,12 @@ class StartCommand(Step[HoldWorld]):
                 f"took {self.needs_s:.1f} s: too late to begin"
             )
         world.note(STARTING, clock.unix())
-        if world.journal is None:
-            raise StepFailed("no journal: nowhere to keep the command's output")
-        output = world.journal.path.with_suffix(".output")
-        if world.host.here:
-            world.command = command.start(self.command, output=output, environment=ENVIRONMENT)
-        else:
-            world.command = await far_command.start(
-                world.host, self.command, output=output, environment=ENVIRONMENT)
         if world.gate is not None:
-            world.gate.hold_while(world.command.pid, world.command.started)
+            world.gate.hold_for_command()
+        world.command = await begin(world, self.command)
+        if world.gate is not None:
+            world.gate.hold_while(
+                world.command.pid, world.command.started, world.command.files)
         world.note(COMMAND, world.command.noted())
         return Seen.DONE
 
@@ -99,7 +96,7 @@ class FinishCommand(Step[HoldWorld]):
             raise StepFailed("the command was killed, or ended without telling how; its output is "
                              f"in {running.output}")
         if code != 0:
-            last = _last(running.tail())
+            last = last_words(running.tail())
             raise StepFailed(f"the command ended with exit code {code}; its last words: {last}")
         return Seen.DONE
 
@@ -110,15 +107,34 @@ class FinishCommand(Step[HoldWorld]):
         return Seen.DONE if done else Seen.NOT_DONE
 
 
+async def begin(
+    world: HoldWorld, words: Sequence[str], what: str = ""
+) -> command.Command | far_command.FarCommand:
+    """Begin a command that outlives us on the machine that is worked on; its output is kept beside
+    the journal, for another than the hold's own with `what` in the name. Raises StepFailed."""
+    if world.journal is None:
+        raise StepFailed("no journal: nowhere to keep the command's output")
+    path = world.journal.path
+    output = path.with_name(f"{path.stem}{what and '-' + what}.output")
+    if world.host.here:
+        return command.start(words, output=output, environment=ENVIRONMENT)
+    return await far_command.start(world.host, words, output=output, environment=ENVIRONMENT)
+
+
+def again(
+    world: HoldWorld, noted: Mapping[str, Any]
+) -> command.Command | far_command.FarCommand:
+    """A command that was begun once, from what was noted of it."""
+    return far_command.again(world.host, noted) if "far" in noted else command.again(noted)
+
+
 def found(world: HoldWorld) -> command.Command | far_command.FarCommand:
     """The command that was begun, also by a slackwater that was killed. Raises StepFailed."""
     if world.command is None:
         if COMMAND not in world.notes:
             raise StepFailed("slackwater was killed just as the command began: nobody knows "
                              "whether it ran")
-        noted = world.notes[COMMAND]
-        far = "far" in noted
-        world.command = far_command.again(world.host, noted) if far else command.again(noted)
+        world.command = again(world, world.notes[COMMAND])
     return world.command
 
 
@@ -131,7 +147,7 @@ async def still_runs(world: HoldWorld) -> bool:
     return running is not None and running.alive
 
 
-def _last(text: str) -> str:
+def last_words(text: str) -> str:
     """The last lines of an output, as one."""
     return " / ".join(line.strip() for line in text.splitlines()[-3:]) or "(none)"
 

@@ -196,6 +196,9 @@ async def open_gate(world: HoldWorld) -> None:
     report = await world.gate.open()
     world.gate = None
     world.figures["gate"] = dict(asdict(report))
+    if paced := crowd.paced(report):
+        world.figures["paced"] = paced
+        world.tell({"at": clock.unix(), "event": "told", "text": paced})
     if world.shut_at is not None:
         world.figures["hold_ms"] = round((clock.mono() - world.shut_at) * 1000, 1)
     if report.ended_by == "cap":

@@ -10,6 +10,13 @@ from slackwater import clock
 from slackwater.errors import SlackwaterError, StepFailed
 from slackwater.facts.flavour import Flavour
 from slackwater.operations.hold import hold
+from slackwater.operations.hold.below import (
+    SPARE_S,
+    AllowServices,
+    DenyServices,
+    InstallBelow,
+    ReadScripts,
+)
 from slackwater.operations.hold.clients import WaitForCalm
 from slackwater.operations.hold.command import ENVIRONMENT, STARTING, FinishCommand
 from slackwater.operations.hold.health import UPTIME_ROUNDING_S
@@ -34,8 +41,9 @@ class Asked(hold.Asked):
     `held`: those of the packages that were on hold; `slow`: a major upgrade wants
     innodb_fast_shutdown = 0; `restart`: the command that restarts the server, `restart_s`: what
     it took the last times. `first`: those of `files` that the running server does not need (they
-    are not in `command`). `tables`: the program that has to bring the system tables to the new
-    version, run as `log_in` (socket, user, option file).
+    are not in `command`). `below`: the packages are installed by `install` before the hold, below
+    the running server, and `command` is its restart. `tables`: the program that has to bring the
+    system tables to the new version, run as `log_in` (socket, user, option file).
     """
 
     packages: tuple[str, ...] = ()
@@ -46,6 +54,8 @@ class Asked(hold.Asked):
     restart: tuple[str, ...] = ()
     restart_s: float = 0.0
     first: tuple[str, ...] = ()
+    below: bool = False
+    install: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     log_in: tuple[str, ...] = ()
 
@@ -54,27 +64,48 @@ def plan(asked: Asked) -> Plan[HoldWorld]:
     """The list of steps: those of a hold, with the packages' own before and behind."""
     server = asked.servers[0]
     steps: list[Step[HoldWorld]] = [Download(asked.packages, asked.files, asked.reinstall)]
-    held = tuple(file for file in asked.files if file not in asked.first)
-    if asked.ports:
-        steps.append(Rehearse(names_of(held), held, asked.hold_s, asked.restart_s))
-    if asked.first:
-        steps.append(InstallFirst(names_of(asked.first), asked.first))
+    steps += _below(asked) if asked.below else _before(asked)
     for step in hold.steps(asked):
-        if isinstance(step, WaitForCalm):
+        if isinstance(step, WaitForCalm) and not asked.below:
             if asked.held:
                 steps.append(Unhold(asked.held))
             if asked.slow:
                 steps.append(SlowShutdown(server))
         steps.append(step)
-        if isinstance(step, FinishCommand):
+        if isinstance(step, FinishCommand) and not asked.below:
             steps.append(RestartAfter(server, asked.restart, asked.command_limit_s))
-    steps.append(RunTriggers(asked.packages))
+    if not asked.below:
+        steps.append(RunTriggers(asked.packages))
     if asked.tables:
         steps.append(UpgradeTables(server, asked.tables, LogIn(*asked.log_in), TABLES_LIMIT_S))
     if asked.held:
         steps.append(HoldAgain(asked.held))
     title = f"upgrade {server}: {', '.join(asked.packages)}"
-    return Plan("upgrade", title, tuple(steps), asked.arguments())
+    onward = f"`slackwater restart {server}` has it run the new program" if asked.below else ""
+    return Plan("upgrade", title, tuple(steps), asked.arguments(), onward)
+
+
+def _before(asked: Asked) -> list[Step[HoldWorld]]:
+    """Before clients wait for the packages."""
+    steps: list[Step[HoldWorld]] = []
+    held = tuple(file for file in asked.files if file not in asked.first)
+    if asked.ports:
+        steps.append(Rehearse(names_of(held), held, asked.hold_s, asked.restart_s))
+    if asked.first:
+        steps.append(InstallFirst(names_of(asked.first), asked.first))
+    return steps
+
+
+def _below(asked: Asked) -> list[Step[HoldWorld]]:
+    """Everything but the restart, while clients are served."""
+    server, names, limit_s = asked.servers[0], names_of(asked.files), asked.command_limit_s
+    return [
+        ReadScripts(names, asked.files),
+        *((Unhold(asked.held),) if asked.held else ()),
+        DenyServices(server, names, asked.files, limit_s + SPARE_S),
+        InstallBelow(server, names, asked.install, limit_s),
+        AllowServices(),
+    ]
 
 
 def names_of(files: tuple[str, ...]) -> tuple[str, ...]:
@@ -107,6 +138,15 @@ async def look(
         busy=await apt.busy(world.host), unfinished=await apt.unfinished(world.host),
         frozen=await world.host.exists(apt.FROZEN), keepers=kept.keepers if kept else (),
     )
+
+
+async def not_below(world: HoldWorld, restart: tuple[str, ...]) -> list[str]:
+    """Why packages cannot be installed below the running server. Raises OutsideError."""
+    server = world.scope.servers[0]
+    reasons = [] if restart else [rules.no_way_to_restart(server, str(world.config.path))]
+    if await mysql_server.has_pam(await world.session(server)):
+        reasons.append(rules.PAM)
+    return reasons
 
 
 @dataclass(frozen=True)
@@ -247,9 +287,9 @@ class RestartAfter(Step[HoldWorld]):
         except SlackwaterError:
             return Seen.NOT_DONE
         try:
-            row = (await session.rows("SHOW GLOBAL STATUS LIKE 'Uptime'"))[0]
+            uptime_s = await mysql_server.uptime_s(session)
         finally:
             await session.close()
         began = float(world.notes.get(STARTING, 0))
-        since = clock.unix() - int(row["Value"])
+        since = clock.unix() - uptime_s
         return Seen.DONE if since >= began - UPTIME_ROUNDING_S else Seen.NOT_DONE

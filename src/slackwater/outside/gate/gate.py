@@ -103,10 +103,18 @@ class Gate:
             raise
         self._watcher = asyncio.create_task(self._watch(), name="gate: watch the holder")
 
-    def hold_while(self, pid: int, started: int) -> None:
-        """Should we die, the holder goes on at least until this process of that machine has ended
-        (`started`: clock ticks since boot), at most to the cap."""
-        self._busy = f"while {pid} {started}"
+    def hold_for_command(self) -> None:
+        """A command is about to begin: should we die before `hold_while`, nobody knows whether it
+        did, and the holder goes on to the cap."""
+        self._busy = "while soon"
+        if self._holder is not None:
+            self._holder.say(self._busy)
+
+    def hold_while(self, pid: int, started: int, files: str) -> None:
+        """Should we die, the holder goes on at least until this command of that machine has ended
+        (`started`: clock ticks since boot, `files`: what it writes, see `running.runs`), at most
+        to the cap."""
+        self._busy = f"while {pid} {started} {files}"
         if self._holder is not None:
             self._holder.say(self._busy)
 
@@ -149,12 +157,14 @@ class Gate:
             }  # fmt: skip
             if self._shut_at is None:
                 figures.update(lag_ms=0.0, ended_by="asked")
+            elif self.left_s() <= 0:  # by then it had opened, or the kernel for it
+                figures["ended_by"] = "cap"
         held = self._held_before + figures["held"]
         self._report = GateReport(
             held=held, packets=max(held, figures["packets"]), longest_ms=figures["longest_ms"],
             lag_ms=figures["lag_ms"], shut_ms=longest_ms if self._restarts else figures["shut_ms"],
             way=self.ability.way, ended_by=figures["ended_by"], restarts=self._restarts,
-            in_turn=figures.get("in_turn", 0),
+            in_turn=figures.get("in_turn", 0), room=dict(self._room),
         )  # fmt: skip
 
     async def verify(self) -> bool:

@@ -1,9 +1,11 @@
 """The holder: a small process that keeps ports shut, and opens them whatever happens.
 
 A process of its own, so that a busy slackwater does not starve it and its death does not open
-the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `while PID START`
-(the command that runs meanwhile), `room PORT N` (so many clients fit in there), `open`. It says
-JSON lines on standard output: `ready`, `shut`, `beat` four times a second, `opened`, `done`.
+the gate. It is given `order` (JSON) and then lines on standard input: `shut`, `while PID START
+FILES` (the command that runs meanwhile, see `running`), `room PORT N` (so many clients fit in
+there), `open`. (`while soon`: it is about to begin, and who says so may be gone before he can name
+it.) It says JSON lines on standard output: `ready`, `shut`, `beat` four times a second,
+`opened`, `done`.
 
 What happens when:
 - `open`: all that wait go on, in the order in which they came, as fast as the server accepts. If
@@ -37,6 +39,7 @@ from slackwater.outside.gate.listeners import Listeners
 from slackwater.outside.gate.netlink import KernelRefused, Netfilter
 from slackwater.outside.gate.pace import Pace
 from slackwater.outside.gate.queue import Queue, waiting_anywhere
+from slackwater.outside.gate.running import runs, started
 
 REFRESH_S = 0.8
 BEAT_S = 0.25
@@ -51,16 +54,6 @@ _CLEAN_LIMIT_S = 1.0
 def table_name() -> str:
     """This process's table: its pid and when it started, so that no pid is taken for another."""
     return f"{gate_rules.PREFIX}{os.getpid()}-{started(os.getpid())}"
-
-
-def started(pid: int) -> str:
-    """When a process started (clock ticks since boot), "" when there is none or it is a zombie."""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
-            words = stat.read().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if words[0] in "ZX" else words[19]
 
 
 class Holder:
@@ -83,7 +76,7 @@ class Holder:
         self._renew_at = 0.0
         self._lines = b""
         self._heard = time.monotonic()
-        self._busy = ("", "")  # pid and start of the command for which the ports are held
+        self._busy: list[str] = []  # the command for which the ports are held: see `running.runs`
 
     def run(self) -> None:
         """From `ready` to `done`."""
@@ -143,15 +136,15 @@ class Holder:
             if line == "open":
                 return "asked"
             if line.startswith("while "):
-                pid, start = line.split()[1:3]
-                self._busy = pid, start
+                self._busy = line.split(maxsplit=3)[1:]
         return "cap"
 
     def _safe(self) -> bool:
         """Whether clients can be let go without being asked: somebody listens on every port, and
         the command that may be about to stop the server has ended."""
-        pid, start = self._busy
-        if pid and started(int(pid)) == start:
+        if self._busy == ["soon"]:
+            return False
+        if self._busy and runs(int(self._busy[0]), self._busy[1], self._busy[2]):
             return False
         return set(self.ports) <= set(self.listeners.ports())
 

@@ -93,6 +93,18 @@ async def is_writable(session: Session, *, limit_s: float = 5.0) -> bool:
     return not (is_on(str(row["READ_ONLY"])) or is_on(str(row["SUPER_READ_ONLY"] or "0")))
 
 
+async def uptime_s(session: Session) -> int:
+    """Seconds since the server was started."""
+    return int((await session.rows("SHOW GLOBAL STATUS LIKE 'Uptime'"))[0]["Value"])
+
+
+async def has_pam(session: Session) -> bool:
+    """Whether the plugin for logins by PAM is active."""
+    return bool(await session.rows(
+        "SELECT 1 AS there FROM information_schema.PLUGINS"
+        " WHERE PLUGIN_NAME = 'pam' AND PLUGIN_STATUS = 'ACTIVE'"))
+
+
 async def set_read_only(session: Session, on: bool, *, limit_s: float = 5.0) -> None:
     """Close the server to writers (super_read_only where it exists), or open it again.
 
