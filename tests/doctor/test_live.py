@@ -7,6 +7,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -72,6 +73,29 @@ def test_an_idle_session_is_told_when_it_is_lost(it: Instance) -> None:
         found = event()
         assert found["cause"] == "idle-timeout" and found["sure"] == "certain", found
     sql(it.socket, "SET GLOBAL wait_timeout = 28800")
+
+
+def test_a_fork_that_says_goodbye(it: Instance) -> None:
+    """It ends in order, and closes its parent's session: the server sees nothing wrong."""
+    for language in LANGUAGES:
+        goodbye(it, language)
+
+
+def goodbye(it: Instance, language: str) -> None:
+    """One client, in the words of its language."""
+    if language == "php" and "pcntl" not in subprocess.run(
+            ["php", "-m"], capture_output=True, text=True, check=True).stdout:
+        return  # this PHP cannot fork
+    with client(language, "open", "", it.port) as one:
+        child = int(one.say("fork").split()[1])
+        with watching(it, one.pid, child) as event:
+            danger = event()
+            assert (danger["cause"], danger["sure"]) == ("forked", "certain"), danger
+            os.kill(child, signal.SIGTERM)
+            loss = event()
+            assert (loss["cause"], loss["sure"]) == ("forked", "likely"), loss
+            assert any("goodbye" in line and str(child) in line for line in loss["evidence"]), loss
+            assert one.say("query").startswith("error")
 
 
 HAPROXY = """

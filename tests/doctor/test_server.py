@@ -12,7 +12,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from tests.doctor.conftest import PASSWORD, options
+from tests.doctor.conftest import PASSWORD, only, options
 from tests.doctor.doctor import causes, doctor, evidence, finding
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
@@ -216,9 +216,10 @@ def test_a_server_that_is_down(it: Instance) -> None:
     assert causes(said) == {"not-running"}
 
 
+@only("mysql")
 @options("--require-secure-transport=ON")
 def test_a_server_that_insists_on_tls(it: Instance) -> None:
-    if it.program.is_mariadb or it.program.version < (8,):
+    if it.program.version < (8,):
         pytest.skip("only MySQL 8 and newer count it")
     with pytest.raises(pymysql.err.OperationalError):
         app(it, ssl_disabled=True)
@@ -261,9 +262,8 @@ def test_a_host_that_is_blocked(it: Instance) -> None:
         assert causes(said, "certain") == {"host-blocked"}
 
 
+@only("mariadb")
 def test_bytes_of_somebody_else_where_mariadb_logs_errors(it: Instance) -> None:
-    if not it.program.is_mariadb:
-        pytest.skip("MariaDB's plugin")
     try:
         sql(it.socket, "INSTALL SONAME 'sql_errlog'")
     except pymysql.err.Error as error:
