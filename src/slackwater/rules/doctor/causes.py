@@ -72,11 +72,11 @@ MIDDLEBOX = Cause(
 PROXY_CLOSED = Cause(
     "proxy-closed", "Something between client and server closed the connection",
     "A proxy or load balancer ended it, most often for being idle (HAProxy: timeout client and"
-    " timeout server), or because it was reloaded.",
+    " timeout server), or because it was reloaded; or a firewall that had forgotten it reset it.",
     "Give the proxy a longer limit than the pool's and wait_timeout, or a pool that gives"
     " connections up earlier than the proxy.",
-    "By --watch: the connection ends, and no server tells why. The server counts a client that"
-    " vanished.",
+    "By --watch: the connection ends, and no server tells why, or the server still has its session."
+    " The server counts a client that vanished.",
 )
 IDLE_TIMEOUT = Cause(
     "idle-timeout", "The server closes sessions that ask nothing for too long",
