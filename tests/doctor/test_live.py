@@ -10,12 +10,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.doctor.clients import LANGUAGES, WARNING, client
+from tests.doctor.clients import LANGUAGES, WARNING, Client, client
 from tests.doctor.conftest import PASSWORD
 from tests.doctor.doctor import COMMAND
 from tests.servers.fixtures import sql
@@ -98,6 +99,31 @@ def goodbye(it: Instance, language: str) -> None:
             assert one.say("query").startswith("error")
 
 
+@contextlib.contextmanager
+def busy(one: Client) -> Iterator[Callable[[], None]]:
+    """A client that asks something all the time, till a second after it is told to rest."""
+    told, never = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        left = 5
+        while left:
+            left -= told.is_set()
+            assert one.say("query") == "ok"
+            never.wait(0.2)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+
+    def rest() -> None:
+        told.set()
+        asking.join()
+
+    try:
+        yield rest
+    finally:
+        rest()
+
+
 HAPROXY = """
 defaults
   mode tcp
@@ -120,8 +146,10 @@ def test_a_proxy_that_ends_what_is_idle(it: Instance, place: Path) -> None:
                           env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}) as proxy:
         try:
             eventually(lambda: answers(port), "the proxy listens")
-            with client("c", "open", "", port) as one, watching(
+            # It is kept busy till the watch has seen it: only then it may be idle.
+            with client("c", "open", "", port) as one, busy(one) as rest, watching(
                 it, one.pid, more=("--port", str(port))) as event:
+                rest()
                 found = event()
                 assert (found["cause"], found["sure"]) == ("proxy-closed", "likely"), found
         finally:
