@@ -2,7 +2,8 @@
 
 Commands: `query` (answers "ok" or the error), `big` (a statement of 40 MB), `warn` (a child writes
 to its standard error), `child` (a child that lives on), `fork` (one more process of the same
-program), `drop` (it closes the connection's descriptor; Perl and C), `bye`.
+program, which at SIGTERM ends in order, and so closes the session), `drop` (it closes the
+connection's descriptor; Perl and C), `bye`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ while (<STDIN>) {
   if (/warn/) { system("sh", "-c", "echo '@WARNING@' >&2"); print "warned\\n"; }
   elsif (/child/) { my $p = fork; if (!$p) { exec "sleep", "300" } push @children, $p;
     print "started $p\\n"; }
-  elsif (/fork/) { my $p = fork; if (!$p) { sleep 300; exit } push @children, $p;
+  elsif (/fork/) { my $p = fork; push @children, $p;
+    if (!$p) { $SIG{TERM} = sub { exit }; sleep 300; exit }
     print "started $p\\n"; }
   elsif (/drop/) { require POSIX; POSIX::close($dbh->mariadb_sockfd); print "dropped\n"; }
   elsif (/query|big/) { my @r = $dbh->selectrow_array(
@@ -57,10 +59,14 @@ if ($db->connect_errno) { print "no: {$db->connect_error}\\n"; exit(1); }
 print "ready " . $db->query("SELECT CONNECTION_ID()")->fetch_row()[0] . "\\n";
 while (($line = trim(fgets(STDIN))) && $line != "bye") {
   if ($line == "warn") { exec("echo '@WARNING@' >&2"); print "warned\\n"; }
+  if ($line == "fork") { $p = pcntl_fork(); if (!$p) {
+      pcntl_async_signals(true); pcntl_signal(SIGTERM, function() { exit; }); sleep(300); exit; }
+    $children[] = $p; print "started $p\\n"; }
   if ($line == "query" || $line == "big") { $r = @$db->query(
     $line == "big" ? "SELECT LENGTH('" . str_repeat("x", 40 << 20) . "')" : "SELECT 1");
     print $r ? "ok\\n" : "error {$db->errno} {$db->error}\\n"; }
 }
+foreach ($children ?? [] as $p) { posix_kill($p, 9); pcntl_waitpid($p, $status); }
 """.replace("@WARNING@", WARNING)
 
 PYTHON = """
@@ -82,6 +88,7 @@ for line in sys.stdin:
     elif word == "fork":
         pid = os.fork()
         if not pid:
+            signal.signal(signal.SIGTERM, lambda *_: (db.close(), os._exit(0)))
             time.sleep(300); os._exit(0)
         children.append(pid); print("started", pid, flush=True)
     elif word in ("query", "big"):

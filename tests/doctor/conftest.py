@@ -14,10 +14,10 @@ from tests.servers.patience import PATIENCE
 from slackwater.lab.instance import Instance
 from slackwater.outside import server_programs as programs
 
-# Every version that tells in a way of its own; SLACKWATER_TEST_SERVERS=all for the others too.
-SERVERS: tuple[str, ...] = ("mariadb-10.11", "mysql-5.7", "mysql-9.7")
+# SLACKWATER_TEST_SERVERS=all for the oldest too.
+SERVERS: tuple[str, ...] = ("mariadb-10.11", "mariadb-11.8", "mysql-5.7", "mysql-9.7")
 if os.environ.get("SLACKWATER_TEST_SERVERS") == "all":
-    SERVERS += ("mariadb-10.5", "mariadb-11.8")
+    SERVERS += ("mariadb-10.5",)
 PASSWORD = "geheim"
 
 
@@ -27,6 +27,9 @@ def it(request: pytest.FixtureRequest, place: Path) -> Iterator[Instance]:
     found = next((p for p in programs.installed() if p.name == request.param), None)
     if found is None:
         pytest.skip(f"{request.param} is not installed (scripts/servers/get {request.param})")
+    vendor = getattr(request.node.function, "vendor", found.vendor)
+    if found.vendor != vendor:
+        pytest.skip(f"{vendor} alone has it")
     extra = ["--max-allowed-packet=1M", *getattr(request.node.function, "options", ())]
     made = Instance.create(found, place / "s", server_id=1, mark=place, extra=extra)
     resolve(made)
@@ -57,5 +60,13 @@ def options(*given: str) -> Callable[[Any], Any]:
     """Server options of one test."""
     def mark(test: Any) -> Any:
         test.options = given
+        return test
+    return mark
+
+
+def only(vendor: str) -> Callable[[Any], Any]:
+    """A test of what one vendor alone has: no server of the other is started."""
+    def mark(test: Any) -> Any:
+        test.vendor = vendor
         return test
     return mark

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -22,10 +23,12 @@ from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.cli.doctor_page import as_json
+from slackwater.facts.doctor.finding import Finding
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
-from slackwater.operations.doctor.doctor import look_at_host, of_host, together
+from slackwater.operations.doctor.doctor import Diagnosis, look_at_host, of_host, together
 from slackwater.operations.doctor.servers import Asked, of_server
+from slackwater.operations.doctor.watch import watch
 from slackwater.outside import processes
 from slackwater.outside import server_programs as programs
 from slackwater.outside.processes import Known
@@ -41,6 +44,9 @@ table inet middlebox {{
     tcp sport {port} drop
   }}
 }}"""
+# The same, but it resets what it does not know.
+RESETS = FORGETS.replace("tcp dport {port} drop", "tcp dport {port} reject with tcp reset").replace(
+    "    tcp sport {port} drop\n", "")
 # A resolver that never answers.
 SILENT = """
 table inet silence {
@@ -100,6 +106,42 @@ def middlebox(name: str, place: Path) -> Any:
     return found
 
 
+def reset(name: str, place: Path) -> Any:
+    """The same, but the client is told at its next statement, and keeps the socket; it is
+    watched."""
+    for key, value in (("loose", 0), ("timeout_established", 1)):
+        Path(f"/proc/sys/net/netfilter/nf_conntrack_tcp_{key}").write_text(str(value))
+    with server(name, place) as it:
+        run("nft", RESETS.format(port=it.port))
+        link = pymysql.connect(host="127.0.0.1", port=it.port, user="app", password=PASSWORD,
+                               ssl_disabled=True)
+        found = asyncio.run(_watched(it, link._sock))  # type: ignore[attr-defined]
+        run("nft", "flush", "ruleset")  # so that it ends well
+    return found
+
+
+async def _watched(it: Instance, raw: socket.socket) -> Diagnosis:
+    """What a watch says of it, until its one loss is explained."""
+    found: list[Finding] = []
+    known = Known(frozenset({it.port}))
+    at = ServerAddress("s", "root", socket=str(it.socket), port=it.port)
+    inode = os.fstat(raw.fileno()).st_ino
+
+    def rest_and_ask() -> None:
+        eventually(lambda: (processes.scan(known, [os.getpid()]).connections[inode].idle_ms or 0)
+                   > 2500, "it is forgotten")
+        raw.sendall(b"\t\0\0\0\3SELECT 1")
+        with contextlib.suppress(ConnectionResetError):
+            raw.recv(1)
+
+    async with asyncio.timeout(30 * PATIENCE), asyncio.TaskGroup() as group:
+        group.create_task(asyncio.to_thread(rest_and_ask))
+        async for event in watch(known, [at], Asked(limit_s=10 * PATIENCE), every_s=0.1,
+                                 pids=lambda: [os.getpid()], until=lambda: bool(found)):
+            found.append(event.finding)
+    return Diagnosis(found)
+
+
 def dns(name: str, place: Path) -> Any:
     """The server asks a resolver that is dead for each client's name, and waits for it."""
     (place / "resolv.conf").write_text(
@@ -113,7 +155,8 @@ def dns(name: str, place: Path) -> Any:
         return told(it)
 
 
-SCENARIOS: dict[str, Callable[[str, Path], Any]] = {"middlebox": middlebox, "dns": dns}
+SCENARIOS: dict[str, Callable[[str, Path], Any]] = {
+    "middlebox": middlebox, "reset": reset, "dns": dns}
 
 if __name__ == "__main__":
     socket.setdefaulttimeout(60 * PATIENCE)

@@ -7,14 +7,16 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.doctor.clients import LANGUAGES, WARNING, client
+from tests.doctor.clients import LANGUAGES, WARNING, Client, client
 from tests.doctor.conftest import PASSWORD
 from tests.doctor.doctor import COMMAND
 from tests.servers.fixtures import sql
@@ -74,6 +76,54 @@ def test_an_idle_session_is_told_when_it_is_lost(it: Instance) -> None:
     sql(it.socket, "SET GLOBAL wait_timeout = 28800")
 
 
+def test_a_fork_that_says_goodbye(it: Instance) -> None:
+    """It ends in order, and closes its parent's session: the server sees nothing wrong."""
+    for language in LANGUAGES:
+        goodbye(it, language)
+
+
+def goodbye(it: Instance, language: str) -> None:
+    """One client, in the words of its language."""
+    if language == "php" and "pcntl" not in subprocess.run(
+            ["php", "-m"], capture_output=True, text=True, check=True).stdout:
+        return  # this PHP cannot fork
+    with client(language, "open", "", it.port) as one:
+        child = int(one.say("fork").split()[1])
+        with watching(it, one.pid, child) as event:
+            danger = event()
+            assert (danger["cause"], danger["sure"]) == ("forked", "certain"), danger
+            os.kill(child, signal.SIGTERM)
+            loss = event()
+            assert (loss["cause"], loss["sure"]) == ("forked", "likely"), loss
+            assert any("goodbye" in line and str(child) in line for line in loss["evidence"]), loss
+            assert one.say("query").startswith("error")
+
+
+@contextlib.contextmanager
+def busy(one: Client) -> Iterator[Callable[[], None]]:
+    """A client that asks something all the time, till a second after it is told to rest."""
+    told, never = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        left = 5
+        while left:
+            left -= told.is_set()
+            assert one.say("query") == "ok"
+            never.wait(0.2)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+
+    def rest() -> None:
+        told.set()
+        asking.join()
+
+    try:
+        yield rest
+    finally:
+        rest()
+
+
 HAPROXY = """
 defaults
   mode tcp
@@ -96,8 +146,10 @@ def test_a_proxy_that_ends_what_is_idle(it: Instance, place: Path) -> None:
                           env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}) as proxy:
         try:
             eventually(lambda: answers(port), "the proxy listens")
-            with client("c", "open", "", port) as one, watching(
+            # It is kept busy till the watch has seen it: only then it may be idle.
+            with client("c", "open", "", port) as one, busy(one) as rest, watching(
                 it, one.pid, more=("--port", str(port))) as event:
+                rest()
                 found = event()
                 assert (found["cause"], found["sure"]) == ("proxy-closed", "likely"), found
         finally:

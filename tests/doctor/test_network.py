@@ -46,6 +46,14 @@ def test_a_middlebox_forgets_an_idle_connection(server: str, place: Path) -> Non
     assert "retransmissions" in evidence(said, "silent-drop")
 
 
+@pytest.mark.parametrize("server", ["mariadb-11.8", "mysql-9.7"])
+def test_a_middlebox_resets_an_idle_connection(server: str, place: Path) -> None:
+    """The server knows nothing of it, and still has the session."""
+    said = inside("reset", server, place)
+    assert causes(said, "certain", "likely", "possible") == {"proxy-closed"}, said["findings"]
+    assert "still has its session" in evidence(said, "proxy-closed")
+
+
 @pytest.mark.parametrize("server", SERVERS)
 def test_the_servers_resolver_is_dead(server: str, place: Path) -> None:
     said = inside("dns", server, place)

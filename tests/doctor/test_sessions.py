@@ -13,7 +13,7 @@ import pytest
 from tests.doctor.clients import client
 from tests.doctor.doctor import causes, doctor, evidence
 from tests.servers.fixtures import sql
-from tests.servers.patience import PATIENCE
+from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.lab.instance import Instance
 from slackwater.operations.doctor.doctor import look_at_host
@@ -38,6 +38,43 @@ def test_each_connection_has_its_number_on_the_server(it: Instance) -> None:
         said = doctor("--config", toml, "--sample", 0, "--pid", three.pid)
         if os.geteuid() == 0:
             assert f"session {three.session_id} of" in evidence(said, "stray-output")
+
+
+HALF = """
+import pymysql, sys
+db = pymysql.connect(host="127.0.0.1", port=int(sys.argv[1]), user="app", password="geheim",
+                     ssl_disabled=True)
+print("ready", flush=True)
+sys.stdin.readline()
+db._sock.sendall(bytes.fromhex(sys.argv[2]))
+print("sent", flush=True)
+db._sock.recv(1)
+"""
+
+
+@pytest.mark.parametrize("sent", ["200000000353454c", "78"], ids=["half a statement", "one byte"])
+def test_client_and_server_that_wait_for_each_other(it: Instance, sent: str) -> None:
+    """Less than a whole packet came. A client that only rests is none such."""
+    toml = it.directory.parent / "slackwater.toml"
+    with subprocess.Popen([sys.executable, "-c", HALF, str(it.port), sent], text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as one:
+        try:
+            assert one.stdin and one.stdout and one.stdout.readline() == "ready\n"
+
+            def seen() -> dict[str, object]:
+                return doctor("--config", toml, "--sample", 0, "--pid", one.pid)
+
+            slept = "SELECT 1 FROM information_schema.PROCESSLIST WHERE USER = 'app' AND TIME > 1"
+            eventually(lambda: sql(it.socket, slept), "its session sleeps")
+            assert causes(seen(), "certain", "likely", "possible") == set()
+            one.stdin.write("\n")
+            one.stdin.flush()
+            assert one.stdout.readline() == "sent\n"
+            said = eventually(lambda: s if causes(s := seen(), "likely") else None, "it is seen")
+            assert causes(said, "certain", "likely", "possible") == {"half-sent"}, said
+            assert "session" in evidence(said, "half-sent")
+        finally:
+            one.kill()
 
 
 def _connects(it: Instance) -> dict[str, int]:

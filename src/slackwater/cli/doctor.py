@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slackwater import clock
+from slackwater.cli.doctor_look import Look, look, show
 from slackwater.cli.doctor_page import as_json as diagnosis_json
 from slackwater.cli.doctor_page import event_page, explanation, explanation_json, page
 from slackwater.cli.options import ConfigOption, JsonOption
@@ -91,9 +92,8 @@ def diagnose(
         return
     known, servers = ground(file, port, server)
     if not (servers or watch or capture):
-        found = doctor.of_host(doctor.look_at_host(known, pid, knock=knock))
-        show(found, as_json=as_json)
-        raise typer.Exit(int(found.worst))
+        pids = None if pid is None else tuple(pid)
+        raise typer.Exit(look(Look(known, pids, knock, as_json)))
     import asyncio
 
     from slackwater.operations.doctor.servers import Asked
@@ -218,8 +218,3 @@ def explain(
                          hint="give its number, such as 2013, or its whole text")
     print(json.dumps(explanation_json(found)) if as_json else explanation(found))
 
-
-def show(found: Diagnosis, *, as_json: bool) -> None:
-    """Print a diagnosis."""
-    at = clock.unix()
-    print(json.dumps(diagnosis_json(found, at)) if as_json else page(found, at))

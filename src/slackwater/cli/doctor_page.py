@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +48,8 @@ def _finding(number: int, finding: Finding) -> list[str]:
 
 
 def _wrap(text: str, head: str, *, keep: bool = False) -> str:
+    import textwrap  # JSON needs none
+
     return textwrap.fill(text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head),
                          break_long_words=not keep, break_on_hyphens=False)
 

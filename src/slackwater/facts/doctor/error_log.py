@@ -40,6 +40,7 @@ class Kind(enum.StrEnum):
     END = "the server ended"
     CRASH = "the server crashed"
     RECOVERY = "InnoDB recovers from a crash"
+    NO_RESOURCES = "no descriptor, thread or memory for a connection"
     DNS = "a name was not resolved"
 
 
@@ -71,6 +72,7 @@ _KINDS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in (
     (Kind.READY, r"ready for connections"),
     (Kind.START, r"\(mysqld [^)]*\) starting as process|starting as process"
      r"|Starting MariaDB"),
+    (Kind.NO_RESOURCES, r"Error in accept|Can't create (a )?(new )?thread"),
     (Kind.DNS, r"IP address '[^']*' could not be resolved|could not be resolved:"),
 ))
 

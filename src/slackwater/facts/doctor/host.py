@@ -35,6 +35,8 @@ class Connection:
     retransmits: int = 0
     session: str = ""  # "session 7 of server a (…)", where a server was asked and knew
     opened_by: int = 0  # the pid that logged in, where it is known
+    # How long its session had waited for a statement at `HostSeen.waits_at`, by its server.
+    asleep_s: float | None = None
 
     def __str__(self) -> str:
         which = f"socket {self.inode}" + (f", {self.session}" if self.session else "")
@@ -103,6 +105,8 @@ class HostSeen:
     descriptors: int = 0
     took_ms: float = 0.0
     strangers: tuple[Stranger, ...] = ()
+    waits: frozenset[int] = frozenset()  # connections from which a client waits to read, by inode
+    waits_at: float = 0.0  # when that was looked at (unix time); 0: it was not
 
     def holders(self, inode: int) -> list[Held]:
         """Who has this connection."""

@@ -11,15 +11,16 @@ STATUS = (
     "Aborted_clients", "Aborted_connects", "Aborted_connects_preauth", "Access_denied_errors",
     "Com_kill", "Connection_errors_accept", "Connection_errors_internal",
     "Connection_errors_max_connections", "Connection_errors_peer_address",
-    "Connections", "Max_statement_time_exceeded", "Max_used_connections", "Ssl_accepts",
-    "Ssl_finished_accepts", "Threads_connected", "Uptime",
+    "Connections", "Max_execution_time_exceeded", "Max_statement_time_exceeded",
+    "Max_used_connections", "Ssl_accepts", "Ssl_finished_accepts", "Threads_connected", "Uptime",
 )  # fmt: skip
 VARIABLES = (
     "connect_timeout", "datadir", "have_ssl", "host_cache_size", "hostname",
     "idle_readonly_transaction_timeout", "idle_transaction_timeout",
     "idle_write_transaction_timeout", "interactive_timeout", "log_error", "log_error_verbosity",
     "log_warnings", "max_allowed_packet", "max_connect_errors", "max_connections",
-    "net_read_timeout", "net_write_timeout", "performance_schema", "pid_file", "port",
+    "net_read_timeout", "net_write_timeout", "offline_mode", "open_files_limit",
+    "performance_schema", "pid_file", "port",
     "require_secure_transport", "skip_name_resolve", "socket", "sql_error_log_filename",
     "tls_version",
     "version", "version_comment", "wait_timeout",
@@ -27,8 +28,8 @@ VARIABLES = (
 # The account that does not exist, with which the doctor looks who listens (outside/knock.py).
 KNOCKER = "slackwater-knock"
 # Errors that tell of a connection, in MySQL 8's summaries.
-ERRORS = (1040, 1045, 1129, 1130, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1317, 1835, 1927, 3024,
-          3159, 3169, 4031)
+ERRORS = (1040, 1045, 1129, 1130, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1203, 1226, 1317, 1835,
+          1927, 3024, 3032, 3159, 3169, 4031)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class ServerSession:
     host: str
     pid: int = 0
     peer: int = 0
+    asleep_s: int | None = None  # for how long it has waited for a statement; None: it works
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class ServerSeen:
     error_summary: bool = False  # whether errors are counted by account
     sessions: tuple[ServerSession, ...] = ()
     is_here: bool = False  # on this host
+    limited: tuple[str, ...] = ()  # accounts with MAX_USER_CONNECTIONS and the like
 
     @property
     def uptime_s(self) -> int:

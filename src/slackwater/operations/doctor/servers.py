@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from slackwater import clock
 from slackwater.errors import OutsideError
 from slackwater.facts.doctor.finding import Finding, Sure
+from slackwater.facts.doctor.host import HostSeen
 from slackwater.facts.doctor.server import Sample, ServerSeen
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.doctor.doctor import Diagnosis, look_at_host, of_host, together
@@ -16,6 +18,7 @@ from slackwater.outside.mysql import doctor as mysql_doctor
 from slackwater.outside.mysql import server_log, server_sessions
 from slackwater.outside.mysql.session import Session
 from slackwater.outside.processes import Known
+from slackwater.outside.waiting import waited_for
 from slackwater.rules.doctor import server as server_rules
 from slackwater.rules.doctor.causes import NOT_RUNNING
 from slackwater.rules.doctor.sessions import named
@@ -56,7 +59,8 @@ async def complete(
         session, told.variables, is_here=here, limit_s=asked.limit_s)
     return ServerSeen(
         where, str(session.flavour), *samples, told.variables, asked.since_s, tuple(told.kills),
-        tuple(told.hosts), log, kernel, cgroup, tuple(blind), told.error_summary, sessions, here)
+        tuple(told.hosts), log, kernel, cgroup, tuple(blind), told.error_summary, sessions, here,
+        tuple(told.limited))
 
 
 def _is_here(variables: Mapping[str, str]) -> bool:
@@ -82,13 +86,18 @@ async def _round(at: ServerAddress, asked: Asked) -> tuple[Diagnosis, ServerSeen
                      [f"{at.where}: {seen.flavour}, {counted}{log}"]), seen
 
 
+def _look_at_host(known: Known, pids: Collection[int] | None, *, knock: bool) -> HostSeen:
+    seen = look_at_host(known, pids, knock=knock)
+    return replace(seen, waits=waited_for(seen.held), waits_at=clock.unix())
+
+
 async def all_of(
     known: Known, pids: Collection[int] | None, servers: Collection[ServerAddress], asked: Asked,
     *, knock: bool = True,
 ) -> Diagnosis:
     """This host and these servers, side by side; the servers name the host's connections."""
     async with asyncio.TaskGroup() as group:
-        host = group.create_task(asyncio.to_thread(look_at_host, known, pids, knock=knock))
+        host = group.create_task(asyncio.to_thread(_look_at_host, known, pids, knock=knock))
         others = [group.create_task(_round(at, asked)) for at in servers]
     rounds = [task.result() for task in others]
     seen = named(host.result(), [server for _, server in rounds if server])

@@ -11,7 +11,7 @@ from slackwater import clock
 from slackwater.errors import OutsideError
 from slackwater.facts.doctor.finding import Finding, Sure
 from slackwater.facts.doctor.host import HostSeen
-from slackwater.facts.doctor.server import Sample
+from slackwater.facts.doctor.server import Sample, ServerSeen
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.doctor.servers import Asked, complete
 from slackwater.outside import processes
@@ -22,6 +22,7 @@ from slackwater.rules.doctor import causes
 from slackwater.rules.doctor import host as host_rules
 from slackwater.rules.doctor import server as server_rules
 from slackwater.rules.doctor.losses import Loss, lost, why
+from slackwater.rules.doctor.sessions import still_there
 
 SERVER_EVERY_S = 1.0
 _BACK_LIMIT_S = 20.0  # how long a server that went away may take to tell why
@@ -63,7 +64,7 @@ class ServerWatch:
         self.samples.append(await mysql_doctor.sample(self._session, self._told))
         del self.samples[:-60]
 
-    async def since(self, moment: float) -> list[Finding]:
+    async def since(self, moment: float) -> ServerSeen:
         """What it tells of what happened from shortly before that moment on."""
         async with self._one_at_a_time:
             await self._sample()
@@ -71,10 +72,9 @@ class ServerWatch:
             first = next((s for s in reversed(self.samples) if s.at < moment - _SLACK_S),
                          self.samples[0])
             age = clock.unix() - moment + _SLACK_S + SERVER_EVERY_S
-            told = replace(self._told, kills=[], hosts=[], blind=[])
-            seen = await complete(self._session, told, (first, self.samples[-1]),
+            told = replace(self._told, kills=[], hosts=[], limited=[], blind=[])
+            return await complete(self._session, told, (first, self.samples[-1]),
                                   replace(self._asked, since_s=age))
-            return server_rules.findings(seen)
 
     async def close(self) -> None:
         """End the session."""
@@ -141,12 +141,17 @@ async def _sample_all(watches: Sequence[ServerWatch]) -> None:
 async def _explain(loss: Loss, watches: Sequence[ServerWatch], host: str) -> Event:
     """Ask the servers why; one that is away is asked until it is back."""
     told: list[Finding] = []
+    lives = ""
     its = [w for w in watches if w.is_of(loss)]
     for each in its or watches:
         ends = clock.mono() + _BACK_LIMIT_S
         while True:
             try:
-                told += await each.since(loss.at)
+                seen = await each.since(loss.at)
+                told += server_rules.findings(seen)
+                if its and still_there(loss.connection, seen):
+                    await asyncio.sleep(SERVER_EVERY_S / 2)  # it may be ending just now
+                    lives = still_there(loss.connection, await each.since(loss.at))
                 break
             except OutsideError as error:
                 if clock.mono() > ends:
@@ -154,4 +159,4 @@ async def _explain(loss: Loss, watches: Sequence[ServerWatch], host: str) -> Eve
                                         (str(error),)))
                     break
                 await asyncio.sleep(SERVER_EVERY_S / 2)
-    return Event(loss.at, why(loss, told, host, direct=bool(its)))
+    return Event(loss.at, why(loss, told, host, direct=bool(its), lives=lives))

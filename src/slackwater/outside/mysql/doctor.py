@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from slackwater import clock
@@ -42,6 +43,10 @@ _HOSTS = (
     "SELECT *, TIMESTAMPDIFF(SECOND, LAST_ERROR_SEEN, NOW()) AS AGO"
     " FROM performance_schema.host_cache"
 )
+_LIMITED = (
+    "SELECT CONCAT(User, '@', Host) AS ACCOUNT FROM mysql.user"
+    " WHERE max_user_connections > 0 OR max_connections > 0"
+)
 # Newest first, so that a limit cuts off the oldest.
 _LOG = (
     "SELECT DATE_FORMAT(LOGGED, '%Y-%m-%dT%H:%i:%s.%fZ') AS AT, PRIO, ERROR_CODE, DATA"
@@ -58,6 +63,7 @@ class Told:
     variables: dict[str, str] = field(default_factory=dict)
     kills: list[KillCount] = field(default_factory=list)
     hosts: list[HostCount] = field(default_factory=list)
+    limited: list[str] = field(default_factory=list)
     log: str | None = None  # from its own table, in the form of its file; None: it has none
     error_summary: bool = False
     blind: list[str] = field(default_factory=list)
@@ -79,6 +85,8 @@ async def ask(session: Session, told: Told, *, limit_s: float = 5.0) -> None:
     """All that need be asked only once."""
     told.variables = {row["Variable_name"].lower(): str(row["Value"])
                       for row in await session.rows(_VARIABLES, limit_s=limit_s)}
+    with suppress(MysqlError):  # few may read it, and it is only a hint
+        told.limited = [r["ACCOUNT"] for r in await session.rows(_LIMITED, limit_s=limit_s)]
     if told.variables.get("performance_schema") == "ON":
         digests = await _may(session, _KILL_DIGESTS, "KILL statements", told, limit_s)
         told.kills += [KillCount(r["DIGEST_TEXT"], int(r["COUNT_STAR"]), float(r["AGO"] or 0))

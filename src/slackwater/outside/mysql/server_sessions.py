@@ -9,18 +9,16 @@ in which the session's thread waits for the client: poll(2), whose argument is r
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from slackwater.facts.doctor.server import ServerSession
 from slackwater.outside import sock_diag
-from slackwater.outside.mysql.session import MysqlError, Session
+from slackwater.outside.mysql.session import MysqlError, Row, Session
 from slackwater.outside.processes import is_server
+from slackwater.outside.waiting import waits_for
 
 _ATTRIBUTES = (
     "SELECT PROCESSLIST_ID AS ID, ATTR_VALUE AS IT FROM performance_schema.session_connect_attrs"
@@ -32,7 +30,6 @@ _DESCRIPTORS = (
     " WHERE s.EVENT_NAME = 'wait/io/socket/sql/client_connection' AND t.PROCESSLIST_ID IS NOT NULL"
 )
 _THREADS = "SELECT ID, TID AS IT FROM information_schema.PROCESSLIST WHERE TID IS NOT NULL"
-_POLL = {"x86_64": "7", "aarch64": "73"}  # poll, and ppoll: the numbers of the system call
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
@@ -44,18 +41,23 @@ async def sessions(
     rows = await session.rows("SHOW PROCESSLIST", limit_s=limit_s)
     pids = await _numbers(session, _ATTRIBUTES, limit_s)
     found = {int(r["Id"]): ServerSession(int(r["Id"]), r["User"] or "", r["Host"] or "",
-                                         pids.get(int(r["Id"]), 0)) for r in rows}
+                                         pids.get(int(r["Id"]), 0), asleep_s=_asleep(r))
+             for r in rows}
     if is_here and any(":" not in one.host for one in found.values()):
         pid = pid_of(variables)
         descriptors = await _numbers(session, _DESCRIPTORS, limit_s)
         if not descriptors:
             threads = await _numbers(session, _THREADS, limit_s)
             descriptors = {number: waits for number, thread in threads.items()
-                           if (waits := _waits_for(pid, thread)) is not None}
+                           if (waits := waits_for(pid, thread)) is not None}
         for number, peer in _peers(pid, descriptors).items():
             if number in found:
                 found[number] = replace(found[number], peer=peer)
     return tuple(found.values())
+
+
+def _asleep(row: Row) -> int | None:
+    return int(row["Time"]) if row["Command"] == "Sleep" and row["Time"] is not None else None
 
 
 async def _numbers(session: Session, sql: str, limit_s: float) -> dict[int, int]:
@@ -75,22 +77,6 @@ def pid_of(variables: Mapping[str, str]) -> int:
     except (OSError, ValueError):
         return 0
     return pid if is_server(pid) else 0  # not so where it is the number inside of a container
-
-
-def _waits_for(pid: int, thread: int) -> int | None:
-    """The descriptor for which a thread waits in poll(2); None: it does not, or is not ours."""
-    try:
-        call = Path(f"/proc/{pid}/task/{thread}/syscall").read_text().split()
-        if len(call) < 3 or call[0] != _POLL.get(platform.machine()) or int(call[2], 16) != 1:
-            return None
-        memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            (descriptor,) = struct.unpack("=i", os.pread(memory, 4, int(call[1], 16)))
-        finally:
-            os.close(memory)
-    except (OSError, ValueError, struct.error, OverflowError):
-        return None
-    return int(descriptor)
 
 
 def _peers(pid: int, descriptors: Mapping[int, int]) -> dict[int, int]:

@@ -49,7 +49,7 @@ NO_CLOEXEC = Cause(
 SERVER_CLOSED = Cause(
     "server-closed", "The server or a proxy has closed a connection that the client still keeps",
     "The client has not noticed yet: its next statement fails with 2006 or 2013. It was idle too"
-    " long, was killed, or the server was restarted.",
+    " long, was killed, the server was restarted, or a fork of it said goodbye (forked).",
     "Test connections when they are taken from the pool, and let the pool give them up earlier than"
     " the server does (its maximum idle time below wait_timeout).",
     "On the client's host: state CLOSE_WAIT (TCP only).",
@@ -72,11 +72,11 @@ MIDDLEBOX = Cause(
 PROXY_CLOSED = Cause(
     "proxy-closed", "Something between client and server closed the connection",
     "A proxy or load balancer ended it, most often for being idle (HAProxy: timeout client and"
-    " timeout server), or because it was reloaded.",
+    " timeout server), or because it was reloaded; or a firewall that had forgotten it reset it.",
     "Give the proxy a longer limit than the pool's and wait_timeout, or a pool that gives"
     " connections up earlier than the proxy.",
-    "By --watch: the connection ends, and no server tells why. The server counts a client that"
-    " vanished.",
+    "By --watch: the connection ends, and no server tells why, or the server still has its session."
+    " The server counts a client that vanished.",
 )
 IDLE_TIMEOUT = Cause(
     "idle-timeout", "The server closes sessions that ask nothing for too long",
@@ -105,6 +105,43 @@ QUERY_STOPPED = Cause(
     " lost connection.",
     "Raise the limit for that statement, or make it faster.",
     "The client's error number. MySQL 8+: by account. MariaDB: Max_statement_time_exceeded.",
+)
+LOCK_WAIT = Cause(
+    "lock-wait", "A statement gave up waiting for another's lock; its connection lives",
+    "innodb_lock_wait_timeout ended the wait (1205), or a deadlock rolled one of two transactions"
+    " back (1213). That is no lost connection.",
+    "Try the transaction again; make transactions shorter, and take locks in one order.",
+    "The client's error number. SHOW ENGINE INNODB STATUS has the last deadlock.",
+)
+POOL_EXHAUSTED = Cause(
+    "pool-exhausted", "The program's own pool has no free connection",
+    "All connections of the pool are in use, or were never given back; no server had a part in it.",
+    "Give connections back in every path (with, using, defer, try-with-resources), make statements"
+    " faster, or the pool larger.",
+    "The pool's own message and counters; the server shows the pool's sessions asleep or at work.",
+)
+NO_RESOURCES = Cause(
+    "no-resources", "The server could not take a connection for lack of descriptors, threads or"
+    " memory",
+    "accept() failed, or no thread could be made (1135, 1041): new clients are dropped without a"
+    " greeting, or wait.",
+    "Raise open_files_limit (systemd: LimitNOFILE), the limit of tasks (TasksMax), or the memory.",
+    "Connection_errors_accept, Connection_errors_internal; \"Error in accept\" in the error log.",
+)
+OFFLINE = Cause(
+    "offline-mode", "The server is in offline mode",
+    "SET GLOBAL offline_mode = ON ends the sessions of ordinary accounts, and lets none in (3032).",
+    "SET GLOBAL offline_mode = OFF when the work is done; switch over before such work.",
+    "The variable offline_mode (MySQL), and error 3032 by account.",
+)
+HALF_SENT = Cause(
+    "half-sent", "A statement came by half: client and server wait for each other",
+    "The client, or something between, sent less than a packet's head announced (or a byte or two"
+    " of something else came): the server waits for the rest, and the client for an answer.",
+    "Give the client a read timeout; look for what the program writes into its socket, and for lost"
+    " packets (MTU) between the two.",
+    "On the client's host with slackwater.toml: the client waits in a call for an answer, and the"
+    " server says that its session sleeps. No counter, no log.",
 )
 SERVER_SHUTDOWN = Cause(
     "server-shutdown", "The server was stopped and started",

@@ -11,6 +11,7 @@ from slackwater.rules.doctor import causes
 _STANDARD = {0: "standard input", 1: "standard output", 2: "standard error"}
 _SHORTEST_MIDDLEBOX_S = 240  # Azure; AWS 350, IPVS 900
 _RETRANSMITS = 3
+_ASLEEP_S = 1.0  # more than an answer takes on its way; servers tell whole seconds
 _LISTED = 5
 _SLACK_S = 0.05  # of clocks that tick a hundred times a second
 
@@ -27,6 +28,7 @@ def findings(seen: HostSeen) -> list[Finding]:
         elif orphan := _orphan(seen, connection, holders[0]):
             found.append(orphan)
         found += _wire(seen, connection, holders)
+        found += _half_sent(seen, connection, holders)
     found += _middleboxes(seen)
     found += _no_cloexec(seen)
     return sorted(found, key=lambda f: -f.sure)
@@ -126,6 +128,20 @@ def _wire(seen: HostSeen, connection: Connection, holders: list[Held]) -> Iterat
                  f" {connection.retransmits} retransmissions"]
         lines += [line for p in processes for line in _who(p)]
         yield Finding(causes.SILENT_DROP, Sure.LIKELY, seen.host, tuple(lines), hits)
+
+
+def _half_sent(seen: HostSeen, connection: Connection, holders: list[Held]) -> Iterator[Finding]:
+    """The client waits for an answer, and the server had been waiting for a statement by then."""
+    asleep = connection.asleep_s
+    if (connection.inode not in seen.waits or asleep is None or asleep < _ASLEEP_S
+            or connection.retransmits or connection.closed_by_peer):
+        return
+    processes = [seen.processes[pid] for pid in sorted({h.pid for h in holders})]
+    hits = ", ".join(map(str, processes))
+    yield Finding(causes.HALF_SENT, Sure.LIKELY, seen.host, (
+        f"{hits} waits to read from {connection}",
+        f"the server says that this session had asked nothing for {asleep:.0f} s then",
+        *(line for p in processes for line in _who(p))), hits)
 
 
 def _middleboxes(seen: HostSeen) -> Iterator[Finding]:

@@ -55,6 +55,12 @@ def _timeouts(seen: ServerSeen) -> Iterator[Finding]:
     if on:
         yield _finding(seen, causes.IDLE_TRANSACTION, Sure.LIKELY, [*evidence, *on], hits)
         yield _finding(seen, causes.IDLE_TIMEOUT, Sure.POSSIBLE, evidence, hits)
+    elif _IDLE_TRX[0] in seen.variables and seen.uptime_s < min(
+            seen.number(name) or 0 for name in ("wait_timeout", "interactive_timeout")):
+        # MariaDB logs both ends alike, and this one was not by the default.
+        own = (f"the server is up for {seen.uptime_s} s only: that session had a limit of its own,"
+               " wait_timeout or (less usual) one of idle_transaction_timeout")
+        yield _finding(seen, causes.IDLE_TIMEOUT, Sure.LIKELY, [*evidence, own], hits)
     else:
         yield _finding(seen, causes.IDLE_TIMEOUT, Sure.CERTAIN, evidence, hits)
 
@@ -81,10 +87,11 @@ def _killed(seen: ServerSeen) -> Iterator[Finding]:
         yield _killed_by_counters(seen, kills)
     stopped = [k for k in digests if "QUERY" in k.what]
     errors = seen.errors(1317, 1969, 3024)
-    over = seen.recent("max_statement_time_exceeded")
+    over = {name: count for name in ("Max_statement_time_exceeded", "Max_execution_time_exceeded")
+            if (count := seen.recent(name.lower()))}
     if stopped or errors or over:
         evidence = [f"{k.what.strip()}: {k.count} times" for k in stopped] + _errors(errors)
-        evidence += [f"Max_statement_time_exceeded: {over}"] if over else []
+        evidence += [f"{name}: {count}" for name, count in over.items()]
         yield _finding(seen, causes.QUERY_STOPPED, Sure.NOTE, evidence)
 
 
@@ -192,6 +199,10 @@ def _logins(seen: ServerSeen) -> Iterator[Finding]:
         limit = f"connect_timeout = {seen.variables.get('connect_timeout')} s"
         yield _finding(seen, causes.SLOW_LOGIN, Sure.LIKELY,
                        [*_errors(early), *_lines(slow), limit])
+    elif alike := [x for x in seen.log.of(Kind.NO_LOGIN) if "closed normally" in x.text]:
+        yield _finding(seen, causes.SLOW_LOGIN, Sure.NOTE, [
+            f"{len(alike)} lines of not-a-client: MariaDB logs a login that took longer than"
+            f" connect_timeout ({seen.variables.get('connect_timeout')} s) just so"])
     lines = [line for line in seen.log.of(Kind.DENIED) if KNOCKER not in line.text]
     errors = seen.errors(1045, 1130) + seen.errors(1045, 1130, logged_in=False)
     counted = seen.recent("access_denied_errors")
@@ -214,8 +225,9 @@ def _handshakes(seen: ServerSeen) -> Iterator[Finding]:
     """Logins that were given up in the middle, as far as counters tell."""
     begun, ended = (s.status.get("ssl_accepts", 0) - s.status.get("ssl_finished_accepts", 0)
                     for s in (seen.first, seen.last))
-    failed, of = min(begun, ended), seen.last.status.get("ssl_accepts", 0)
-    if failed > 0:  # some are under way at any time, but not one of a hundred
+    under_way = sum(s.user == "unauthenticated user" for s in seen.sessions)
+    failed, of = min(begun, ended) - under_way, seen.last.status.get("ssl_accepts", 0)
+    if failed > 0:  # more may be under way at any time, but not one of a hundred
         sure = Sure.POSSIBLE if seen.young and failed * 100 > of else Sure.NOTE
         yield _finding(seen, causes.TLS_OR_PLUGIN, sure, [
             f"{failed} of {of} TLS handshakes since the server's start were not finished",
@@ -226,7 +238,11 @@ def _handshakes(seen: ServerSeen) -> Iterator[Finding]:
              "connection_errors_internal", "connection_errors_max_connections",
              "connection_errors_peer_address")
     left = seen.recent("aborted_connects") - sum(seen.recent(name) for name in other)
-    if left > 0 and not seen.log.of(Kind.SLOW_LOGIN):
+    if left > 0 and seen.limited:
+        yield _finding(seen, causes.TOO_MANY, Sure.POSSIBLE, [
+            f"{left} logins were ended that were not refused for their password; accounts with a"
+            f" limit of their own, which MariaDB does not log: {', '.join(seen.limited)}"])
+    elif left > 0 and not seen.log.of(Kind.SLOW_LOGIN):
         yield _finding(seen, causes.TLS_OR_PLUGIN, Sure.POSSIBLE, [
             f"{left} clients began to log in, were not refused, and gave it up (Aborted_connects"
             " without Aborted_connects_preauth and Access_denied_errors): as one does that lacks"
@@ -237,6 +253,22 @@ def _recent(host: HostCount, seen: ServerSeen) -> bool:
     return host.last_error_s is not None and host.last_error_s <= seen.since_s
 
 
+def _closed_doors(seen: ServerSeen) -> Iterator[Finding]:
+    """The server takes no client, or could not."""
+    refused = seen.errors(3032) + seen.errors(3032, logged_in=False)
+    if refused or seen.variables.get("offline_mode") == "ON":
+        yield _finding(seen, causes.OFFLINE, Sure.CERTAIN, [
+            *_errors(refused), f"offline_mode = {seen.variables.get('offline_mode')}"],
+            "every account without SUPER or CONNECTION_ADMIN")
+    lines = seen.log.of(Kind.NO_RESOURCES)
+    names = ("Connection_errors_accept", "Connection_errors_internal")
+    counted = [f"{name}: {count}" for name in names if (count := seen.recent(name.lower()))]
+    if lines or counted:
+        yield _finding(seen, causes.NO_RESOURCES, Sure.CERTAIN if lines else Sure.LIKELY, [
+            *counted, *_lines(lines), f"open_files_limit = {seen.variables['open_files_limit']}"],
+            "new clients")
+
+
 def _limits(seen: ServerSeen) -> Iterator[Finding]:
     lines = seen.log.of(Kind.TOO_MANY)
     refused = seen.recent("connection_errors_max_connections")
@@ -245,6 +277,11 @@ def _limits(seen: ServerSeen) -> Iterator[Finding]:
             f"Connection_errors_max_connections: {refused}", *_lines(lines),
             f"max_connections = {seen.variables.get('max_connections')}; at most"
             f" {seen.last.status.get('max_used_connections')} were used at once"])
+    its_own = seen.errors(1203, 1226) + seen.errors(1203, 1226, logged_in=False)
+    if its_own:
+        yield _finding(seen, causes.TOO_MANY, Sure.CERTAIN, [
+            *_errors(its_own), "a limit of the account itself (max_user_connections and the like)"],
+            _who(its_own, []))
     hosts = [h for h in seen.hosts if h.counts.get("COUNT_HOST_BLOCKED_ERRORS")]
     errors = seen.errors(1129) + seen.errors(1129, logged_in=False)
     blocked = seen.log.of(Kind.BLOCKED)
@@ -283,6 +320,6 @@ def _blindness(seen: ServerSeen) -> Iterator[Finding]:
 
 RULES: tuple[Rule, ...] = (
     _timeouts, _foreign, _killed, _restarts, _too_big, _clients, _no_login, _logins,
-    _handshakes, _limits,
+    _handshakes, _closed_doors, _limits,
     _memory, _blindness,
 )

@@ -19,10 +19,21 @@ def named(host: HostSeen, servers: Iterable[ServerSeen]) -> HostSeen:
             found = _of(inode, connection, server, by_peer, by_address)
             found = found or _by_attribute(inode, host, server)
             if found:
+                asleep: float | None = found.asleep_s
+                if asleep is not None:
+                    asleep -= server.last.at - host.waits_at
                 known[inode] = replace(
-                    connection, session=f"session {found.id} of {server.name}",
+                    connection, asleep_s=asleep, session=f"session {found.id} of {server.name}",
                     opened_by=found.pid if connection.kind == "unix" or server.is_here else 0)
     return replace(host, connections=known)
+
+
+def still_there(connection: Connection, server: ServerSeen) -> str:
+    """The session of a connection that its client has lost, if the server has it yet; "" if not."""
+    by_peer = {s.peer: s for s in server.sessions if s.peer}
+    by_address = {s.host: s for s in server.sessions if ":" in s.host}
+    found = _of(connection.inode, connection, server, by_peer, by_address)
+    return f"session {found.id} of {server.name}" if found else ""
 
 
 def _of(
