@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.servers.patience import PATIENCE
+from tests.servers.fixtures import sql
+from tests.servers.patience import PATIENCE, eventually
 from tests.snapshot import cli
 from tests.snapshot.real import Busy, writable, write
 
@@ -56,6 +57,34 @@ def test_vmware(it: Instance, tmp_path: Path) -> None:
         install(it, tmp_path, "vmware", "--within", "1s")
         code, log = hook(script, "freeze")
         assert code == 2, log
+    assert writable(it)
+
+
+@pytest.mark.parametrize(("kind", "path", "code"), [
+    ("vmware", "etc/vmware-tools/backupScripts.d/90-slackwater", 2),
+    ("qemu", "etc/qemu/fsfreeze-hook", 1),
+    ("scripts", "etc/slackwater/hooks/pre-snapshot", 2),
+])
+def test_a_cancelled_hook_leaves_no_freeze(
+    it: Instance, tmp_path: Path, kind: str, path: str, code: int
+) -> None:
+    """A host ends the process that it began (VMware: SIGTERM), and never calls thaw for it: a
+    freeze that lived on would lock when what it waits for is over, and nobody would free it."""
+    install(it, tmp_path, kind, "--within", f"{20 * PATIENCE:g}s")
+    waits = ("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'slackwater'"
+             " AND INFO LIKE 'BACKUP STAGE%'")
+    ours = "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'slackwater'"
+    with Busy(it, "UPDATE t.m SET v = v + SLEEP(30) LIMIT 1"):
+        process = subprocess.Popen(
+            [tmp_path / path, "freeze"], stdin=subprocess.DEVNULL, env=os.environ | {
+                "SLACKWATER_HOOK_LOG": str(tmp_path / "log")})
+        try:
+            eventually(lambda: sql(it.socket, waits), "a freeze that waits")
+        finally:
+            process.terminate()
+            ended = process.wait(20 * PATIENCE)
+        eventually(lambda: not sql(it.socket, ours), "the end of the freeze", limit_s=5)
+    assert ended == code, (tmp_path / "log").read_text()
     assert writable(it)
 
 
