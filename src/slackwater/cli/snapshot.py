@@ -24,7 +24,7 @@ from slackwater.operations.snapshot import records as snapshot_records
 from slackwater.operations.snapshot import snapshot as operation
 from slackwater.operations.snapshot.records import Record
 from slackwater.operations.snapshot.snapshot import COMMAND, Asked, SnapshotWorld
-from slackwater.outside.copies import METHODS
+from slackwater.outside.copies import METHODS, not_built_in
 from slackwater.rules import backup, retention
 
 
@@ -47,6 +47,8 @@ class Method(enum.StrEnum):
 
     BTRFS = "btrfs"
     REFLINK = "reflink"
+    LVM = "lvm"  # these two are refused, with the command that takes one
+    ZFS = "zfs"
 
 
 @app.command("take")
@@ -55,7 +57,7 @@ def take(
         list[str] | None, typer.Argument(help="The command that takes the snapshot, behind --.")
     ] = None,
     method: Annotated[
-        Method | None, typer.Option("--method", help="Let slackwater take it.")
+        Method | None, typer.Option("--method", help="Let slackwater take it: btrfs or reflink.")
     ] = None,
     target: Annotated[Path | None, typer.Option("--to", help="Where, for --method.")] = None,
     server: Annotated[str | None, typer.Option("--server", help="Which server.")] = None,
@@ -97,6 +99,10 @@ def take(
 
     async def propose(world: SnapshotWorld) -> Proposal[SnapshotWorld]:
         seen = await world.look()
+        if method is not None and method.value not in METHODS:
+            assert target is not None
+            why = not_built_in(method.value, seen.source, target)
+            raise Refused(f"cannot snapshot {world.server}", [why])
         is_atomic = atomic if method is None else METHODS[method.value].atomic
         needed = backup.for_snapshot(seen.data, atomic=is_atomic, exact=exact)
         kind = lock or needed.kind
