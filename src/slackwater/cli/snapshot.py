@@ -22,6 +22,7 @@ from slackwater.facts.backup import LockKind
 from slackwater.operations.setup import verify_copy
 from slackwater.operations.snapshot import records as snapshot_records
 from slackwater.operations.snapshot import snapshot as operation
+from slackwater.operations.snapshot.look import Look
 from slackwater.operations.snapshot.records import Record
 from slackwater.operations.snapshot.snapshot import COMMAND, Asked, SnapshotWorld
 from slackwater.outside.copies import METHODS, not_built_in
@@ -99,11 +100,7 @@ def take(
 
     async def propose(world: SnapshotWorld) -> Proposal[SnapshotWorld]:
         seen = await world.look()
-        if method is not None and method.value not in METHODS:
-            assert target is not None
-            why = not_built_in(method.value, seen.source, target)
-            raise Refused(f"cannot snapshot {world.server}", [why])
-        is_atomic = atomic if method is None else METHODS[method.value].atomic
+        is_atomic = atomic if method is None else _is_atomic(method, seen, target)
         needed = backup.for_snapshot(seen.data, atomic=is_atomic, exact=exact)
         kind = lock or needed.kind
         reasons = backup.refused(kind, needed, seen.data.offered) if lock else []
@@ -126,6 +123,14 @@ def take(
 
     operate("snapshot", file, lambda c: SnapshotWorld(c, names[0]), propose,
             plan_only=plan, as_json=as_json)
+
+
+def _is_atomic(method: Method, seen: Look, target: Path | None) -> bool:
+    """Raises Refused for a method that slackwater does not have."""
+    if method.value not in METHODS:
+        why = not_built_in(method.value, seen.source, target or Path("snapshot"))
+        raise Refused("cannot take the snapshot", [why])
+    return METHODS[method.value].atomic
 
 
 @app.command("verify")
