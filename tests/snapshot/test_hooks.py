@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,14 @@ def test_a_hook_of_others_is_not_overwritten(it: Instance, tmp_path: Path) -> No
     assert "is not ours" in err
     assert script.read_text() == "theirs"
     assert not (script.parent / "post-thaw-script").exists()
+
+
+def test_thaw_brings_little_with_it() -> None:
+    """Writers wait while it begins: the database's client alone takes longer than the rest."""
+    code = ("import sys, slackwater.cli.thaw;"
+            " print(sorted({'asyncmy', 'cryptography', 'asyncssh', 'sqlglot'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_plan_prints_the_files(it: Instance, tmp_path: Path) -> None:
