@@ -153,14 +153,14 @@ class Seen:
 
     @property
     def needless(self) -> bool:
-        """It was locked all the time, and called failed; or there was no snapshot."""
+        """Nothing was written, and it was called failed; or there was no snapshot."""
         return self.host_says == "failed" and self.possible
 
     def truth(self) -> str:
         """For people."""
         words = ["no snapshot" if self.written is None else
-                 "locked all the time" if self.written == 0 else
-                 f"NOT LOCKED, {self.written} writes"]
+                 "nothing written" if self.written == 0 else
+                 f"{self.written} WRITES in it"]
         if self.written == 0 and self.position != "right":
             words.append(f"position {self.position}")
         if self.left_locked_s > LOCKED_S:
