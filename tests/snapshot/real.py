@@ -196,6 +196,31 @@ class Writer:
         self.stop()
 
 
+class Reader:
+    """Reads a table again and again, each time in a session of its own; the longest, in seconds."""
+
+    def __init__(self, it: Instance, table: str = "t.x") -> None:
+        self._it, self._table = it, table
+        self.longest_s, self.done = 0.0, 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while not self._stop.wait(0.02):
+            begun = time.monotonic()
+            sql(self._it.socket, f"SELECT COUNT(*) AS N FROM {self._table}")
+            self.longest_s = max(self.longest_s, time.monotonic() - begun)
+            self.done += 1
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(60 * PATIENCE)
+
+
 def write(it: Instance, table: str = "t.x", *, limit_s: int = 1) -> str:
     """Try one write in a session that the server itself bounds: "" or its error."""
     link = pymysql.connect(unix_socket=str(it.socket), user="root", autocommit=True,

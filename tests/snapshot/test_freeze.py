@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 from tests.snapshot import cli
-from tests.snapshot.real import Busy, Writer, config, running, writable, write
+from tests.snapshot.real import Busy, Reader, Writer, config, running, writable, write
 
 from slackwater.lab.instance import Instance
 from slackwater.outside.process import ProcessId
@@ -294,6 +295,25 @@ def test_what_holds_nothing_up(two: Instance, what: str) -> None:
     nothing_left(two)
 
 
+def test_a_prepared_transaction(two: Instance) -> None:
+    """XA PREPARE in a session that ended: nobody knows for how long. It is part of the snapshot."""
+    with Busy(two, "XA START 'p'", "UPDATE t.x SET v = 6 WHERE id = 3", "XA END 'p'",
+              "XA PREPARE 'p'", last_is_slow=False):
+        pass
+    try:
+        assert freeze(two)[0] == 0
+        assert thaw(two)[0] == 0
+    finally:
+        eventually(lambda: _rolled_back(two), "the end of the prepared transaction")
+    nothing_left(two)
+
+
+def _rolled_back(it: Instance) -> bool:
+    with contextlib.suppress(pymysql.err.MySQLError):
+        sql(it.socket, "XA ROLLBACK 'p'")
+    return not sql(it.socket, "XA RECOVER")
+
+
 @pytest.mark.parametrize("what", ["LOCK TABLES", "ALTER TABLE"])
 def test_what_is_given_up_on(two: Instance, what: str) -> None:
     """A table that somebody else locked, and DDL: in time a clear no, and nobody is left waiting.
@@ -312,4 +332,42 @@ def test_what_is_given_up_on(two: Instance, what: str) -> None:
         if code == 0:
             assert thaw(two)[0] == 0
     sql(two.socket, "DROP TABLE t.y")
+    nothing_left(two)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A statement that lasts, and the freeze's exit code beside it."""
+
+    text: str
+    mariadb: int
+    mysql: int
+
+
+SLOW = {
+    "SELECT": Slow("SELECT SLEEP(60) FROM t.x LIMIT 1", 0, 2),
+    "UPDATE": Slow("UPDATE t.x SET v = v + SLEEP(60) WHERE id = 1", 0, 2),
+    # MyISAM: what was written of it cannot be taken back
+    "MyISAM bulk insert": Slow("INSERT INTO t.m (v) SELECT SLEEP(15) FROM t.x LIMIT 4", 2, 2),
+    "MyISAM update": Slow("UPDATE t.m SET v = v + SLEEP(60) LIMIT 1", 2, 2),
+}
+
+
+@pytest.mark.parametrize("what", SLOW)
+def test_beside_a_long_statement_nobody_piles_up(two: Instance, what: str) -> None:
+    """It proceeds, or gives up in time, as the server's lock allows; readers of the very table and
+    writers of another go on all the while."""
+    slow, within_s = SLOW[what], 1.5 * PATIENCE
+    with Busy(two, slow.text) as busy:
+        with Reader(two) as reader:
+            code, said = cli.ask("freeze", *settings(two), "--within", f"{within_s:g}s",
+                                 "--grace", "200ms")
+            eventually(lambda: reader.done > 3, "reads")
+        assert not busy.ended
+        assert code == (slow.mariadb if two.program.is_mariadb else slow.mysql), said
+        assert reader.longest_s < within_s / 2
+        if code == 0:
+            assert thaw(two)[0] == 0
+        else:
+            assert f"session {busy.id}" in said["reasons"][0]
     nothing_left(two)

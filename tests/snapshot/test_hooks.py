@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from tests.servers.patience import PATIENCE
+from tests.servers.fixtures import sql
+from tests.servers.patience import PATIENCE, eventually
 from tests.snapshot import cli
 from tests.snapshot.real import Busy, writable, write
 
@@ -56,6 +58,34 @@ def test_vmware(it: Instance, tmp_path: Path) -> None:
         install(it, tmp_path, "vmware", "--within", "1s")
         code, log = hook(script, "freeze")
         assert code == 2, log
+    assert writable(it)
+
+
+@pytest.mark.parametrize(("kind", "path", "code"), [
+    ("vmware", "etc/vmware-tools/backupScripts.d/90-slackwater", 2),
+    ("qemu", "etc/qemu/fsfreeze-hook", 1),
+    ("scripts", "etc/slackwater/hooks/pre-snapshot", 2),
+])
+def test_a_cancelled_hook_leaves_no_freeze(
+    it: Instance, tmp_path: Path, kind: str, path: str, code: int
+) -> None:
+    """A host ends the process that it began (VMware: SIGTERM), and never calls thaw for it: a
+    freeze that lived on would lock when what it waits for is over, and nobody would free it."""
+    install(it, tmp_path, kind, "--within", f"{20 * PATIENCE:g}s")
+    waits = ("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'slackwater'"
+             " AND INFO LIKE 'BACKUP STAGE%'")
+    ours = "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'slackwater'"
+    with Busy(it, "UPDATE t.m SET v = v + SLEEP(30) LIMIT 1"):
+        process = subprocess.Popen(
+            [tmp_path / path, "freeze"], stdin=subprocess.DEVNULL, env=os.environ | {
+                "SLACKWATER_HOOK_LOG": str(tmp_path / "log")})
+        try:
+            eventually(lambda: sql(it.socket, waits), "a freeze that waits")
+        finally:
+            process.terminate()
+            ended = process.wait(20 * PATIENCE)
+        eventually(lambda: not sql(it.socket, ours), "the end of the freeze", limit_s=5)
+    assert ended == code, (tmp_path / "log").read_text()
     assert writable(it)
 
 
@@ -123,6 +153,14 @@ def test_a_hook_of_others_is_not_overwritten(it: Instance, tmp_path: Path) -> No
     assert "is not ours" in err
     assert script.read_text() == "theirs"
     assert not (script.parent / "post-thaw-script").exists()
+
+
+def test_thaw_brings_little_with_it() -> None:
+    """Writers wait while it begins: the database's client alone takes longer than the rest."""
+    code = ("import sys, slackwater.cli.thaw;"
+            " print(sorted({'asyncmy', 'cryptography', 'asyncssh', 'sqlglot'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_plan_prints_the_files(it: Instance, tmp_path: Path) -> None:

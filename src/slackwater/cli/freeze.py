@@ -1,27 +1,24 @@
-"""`slackwater freeze` and `slackwater thaw`: for the hooks of hypervisors and backup programs."""
+"""`slackwater freeze`: for the hooks of hypervisors and backup programs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import signal
 import sys
-from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from slackwater import clock, config
-from slackwater.cli.operate import say
 from slackwater.cli.options import ConfigOption, JsonOption
+from slackwater.cli.say import say
+from slackwater.cli.thaw import ServersOption, report, run, servers_asked
 from slackwater.config import Config
 from slackwater.errors import (
     EXIT_REFUSED,
-    EXIT_STUCK,
     EXIT_UNDONE,
-    ConfigError,
     Refused,
     SlackwaterError,
 )
@@ -29,16 +26,11 @@ from slackwater.facts.backup import LOCK_SAYS, LockKind
 from slackwater.facts.duration import seconds
 from slackwater.operations.snapshot import freeze as operation
 from slackwater.operations.snapshot.backup_moment import OLDER_THAN_S
-from slackwater.operations.snapshot.freeze import Asked, Thawed
+from slackwater.operations.snapshot.freeze import Asked
 from slackwater.operations.snapshot.look import Look, look
 from slackwater.rules import backup
 
-Result = TypeVar("Result")
 DURATION_HELP = "such as 500ms, 30s or 2m"
-ServersOption = Annotated[
-    list[str] | None,
-    typer.Option("--server", help="Which server; several times for several [default: the only]."),
-]
 
 
 def duration(text: str) -> float:
@@ -92,7 +84,7 @@ def freeze(
             "\n".join(d["text"] for d in done))
         raise typer.Exit(EXIT_REFUSED if any(d["refusals"] for d in done) else 0)
     if as_json:
-        say(json.dumps(_report("freeze", "done", begun, servers=done)))
+        say(json.dumps(report("freeze", "done", begun, servers=done)))
         return
     for one in done:
         where = one["coordinates"]
@@ -160,98 +152,13 @@ def _planned(
             "in_the_way": [str(s) for s in blocking], "text": "\n".join(lines)}
 
 
-def thaw(
-    server: ServersOption = None,
-    abandon: Annotated[
-        bool,
-        typer.Option("--abandon", help="The snapshot failed: let go, and do not call it consistent;"
-                     " no error when nothing is frozen."),
-    ] = False,
-    file: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """End a freeze. Exits with 0 only if the lock was held from the freeze until now."""
-    settings = config.load(config.find(file))
-    names = servers_asked(settings, server)
-    begun = clock.unix()
-    results, refusals = run(_thaw(settings, names, abandon))
-    bad = [t for _, t in results if t.why] if not abandon else []
-    outcome = "stuck" if bad else "refused" if refusals and not abandon else "done"
-    reasons = refusals + [f"snapshot {t.snapshot} is not consistent: {t.why}" for t in bad]
-    if as_json:
-        say(json.dumps(_report("thaw", outcome, begun, reasons=reasons, servers=[
-            {"server": n, "snapshot": t.snapshot, "held_ms": t.held_ms,
-             "consistent": not t.why, "why": t.why} for n, t in results])))
-    else:
-        for name, one in results:
-            say(f"{name}: thawed; the lock was held for {(one.held_ms or 0) / 1000:.1f} s, all the"
-                f" time; snapshot {one.snapshot} is consistent" if not one.why else
-                f"{name}: thawed; snapshot {one.snapshot} is NOT consistent: {one.why}")
-        for reason in refusals:
-            print(f"slackwater: {reason}", file=sys.stderr)
-    raise typer.Exit({"stuck": EXIT_STUCK, "refused": EXIT_REFUSED}.get(outcome, 0))
-
-
-async def _thaw(
-    settings: Config, names: list[str], abandon: bool
-) -> tuple[list[tuple[str, Thawed]], list[str]]:
-    """Every one of them, whatever becomes of the others."""
-    results: list[tuple[str, Thawed]] = []
-    refusals: list[str] = []
-    for name in names:
-        try:
-            results.append((name, await operation.thaw(settings, name, abandon=abandon)))
-        except Refused as error:
-            refusals.append(str(error))
-    return results, refusals
-
-
-def servers_asked(settings: Config, asked: list[str] | None) -> list[str]:
-    """The servers that are meant. Raises ConfigError."""
-    known = list(settings.servers)
-    if not asked:
-        if len(known) == 1:
-            return known
-        raise ConfigError(f"{settings.path}: there is more than one server; name one with --server",
-                          hint=f"servers in the file: {', '.join(known)}")
-    for name in asked:
-        if name not in known:
-            raise ConfigError(f"{settings.path}: there is no server {name!r}",
-                              hint=f"servers in the file: {', '.join(known)}")
-    return list(dict.fromkeys(asked))
-
-
-def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run it; SIGTERM, SIGHUP and Ctrl-C cancel it, and it cleans up."""
-
-    async def cancelled_by_signals() -> Result:
-        task = asyncio.ensure_future(work)
-        with _signals(task):
-            return await task
-
-    return asyncio.run(cancelled_by_signals())
-
-
-@contextlib.contextmanager
-def _signals(task: asyncio.Future[Any]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
 def _failed(
     operation_name: str, names: list[str], begun: float, error: BaseException, *, as_json: bool
 ) -> int:
     refused = isinstance(error, Refused)
     said = str(error) or "cut short by a signal"
     if as_json:
-        say(json.dumps(_report(operation_name, "refused" if refused else "undone", begun,
+        say(json.dumps(report(operation_name, "refused" if refused else "undone", begun,
                                reasons=error.reasons if isinstance(error, Refused) else [said],
                                servers=[{"server": n} for n in names])))
     else:
@@ -260,9 +167,3 @@ def _failed(
         if hint := getattr(error, "hint", ""):
             print(f"  try: {hint}", file=sys.stderr)
     return EXIT_REFUSED if refused else EXIT_UNDONE
-
-
-def _report(operation_name: str, outcome: str, begun: float, **more: Any) -> dict[str, Any]:
-    return {"operation": operation_name, "outcome": outcome, "steps": [],
-            "started": clock.text(begun), "ended": clock.text(clock.unix()), **more}
-

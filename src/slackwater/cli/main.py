@@ -29,7 +29,7 @@ COMMANDS = {
     "upgrade": "slackwater.cli.maintain:upgrade",
     "snapshot": "slackwater.cli.snapshot:app",
     "freeze": "slackwater.cli.freeze:freeze",
-    "thaw": "slackwater.cli.freeze:thaw",
+    "thaw": "slackwater.cli.thaw:thaw",
     "hooks": "slackwater.cli.hooks:app",
     "doctor": "slackwater.cli.doctor:app",
     "registry": "slackwater.cli.registry:app",

@@ -18,6 +18,7 @@ from slackwater import clock, config
 from slackwater.cli.figures import figures_text
 from slackwater.cli.interrupts import Interrupts, interruptible
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
+from slackwater.cli.say import say as say
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.operations.pair_world import PairWorld
@@ -203,16 +204,6 @@ def finish(report: Report, *, as_json: bool) -> int:
     else:
         say(report_text(report) + figures_text(report))
     return report.exit_code
-
-
-def say(text: str) -> None:
-    """Print a result; a reader or terminal that is gone must not change the exit code."""
-    try:
-        print(text, flush=True)
-    except OSError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)  # or Python fails again when it closes standard output
-        os.close(null)
 
 
 def print_plan(operation: str, proposal: Proposal[Any], *, as_json: bool) -> int:

@@ -13,18 +13,21 @@ import typer
 from typer.core import TyperGroup
 
 from slackwater import clock, config
-from slackwater.cli.freeze import DURATION_HELP, duration, servers_asked
-from slackwater.cli.operate import Proposal, operate, say
+from slackwater.cli.freeze import DURATION_HELP, duration
+from slackwater.cli.operate import Proposal, operate
 from slackwater.cli.options import ConfigOption, JsonOption
+from slackwater.cli.say import say
+from slackwater.cli.thaw import servers_asked
 from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, Refused, UsageError
 from slackwater.facts.backup import LockKind
 from slackwater.operations.setup import verify_copy
 from slackwater.operations.snapshot import records as snapshot_records
 from slackwater.operations.snapshot import snapshot as operation
+from slackwater.operations.snapshot.look import Look
 from slackwater.operations.snapshot.records import Record
 from slackwater.operations.snapshot.snapshot import COMMAND, Asked, SnapshotWorld
-from slackwater.outside.copies import METHODS
+from slackwater.outside.copies import METHODS, not_built_in
 from slackwater.rules import backup, retention
 
 
@@ -47,6 +50,8 @@ class Method(enum.StrEnum):
 
     BTRFS = "btrfs"
     REFLINK = "reflink"
+    LVM = "lvm"  # these two are refused, with the command that takes one
+    ZFS = "zfs"
 
 
 @app.command("take")
@@ -55,7 +60,7 @@ def take(
         list[str] | None, typer.Argument(help="The command that takes the snapshot, behind --.")
     ] = None,
     method: Annotated[
-        Method | None, typer.Option("--method", help="Let slackwater take it.")
+        Method | None, typer.Option("--method", help="Let slackwater take it: btrfs or reflink.")
     ] = None,
     target: Annotated[Path | None, typer.Option("--to", help="Where, for --method.")] = None,
     server: Annotated[str | None, typer.Option("--server", help="Which server.")] = None,
@@ -97,7 +102,7 @@ def take(
 
     async def propose(world: SnapshotWorld) -> Proposal[SnapshotWorld]:
         seen = await world.look()
-        is_atomic = atomic if method is None else METHODS[method.value].atomic
+        is_atomic = atomic if method is None else _is_atomic(method, seen, target)
         needed = backup.for_snapshot(seen.data, atomic=is_atomic, exact=exact)
         kind = lock or needed.kind
         reasons = backup.refused(kind, needed, seen.data.offered) if lock else []
@@ -120,6 +125,14 @@ def take(
 
     operate("snapshot", file, lambda c: SnapshotWorld(c, names[0]), propose,
             plan_only=plan, as_json=as_json)
+
+
+def _is_atomic(method: Method, seen: Look, target: Path | None) -> bool:
+    """Raises Refused for a method that slackwater does not have."""
+    if method.value not in METHODS:
+        why = not_built_in(method.value, seen.source, target or Path("snapshot"))
+        raise Refused("cannot take the snapshot", [why])
+    return METHODS[method.value].atomic
 
 
 @app.command("verify")

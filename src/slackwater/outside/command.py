@@ -19,6 +19,7 @@ from slackwater.outside.gate.running import runs
 from slackwater.outside.process import ProcessId
 
 LOOK_EVERY_S = 0.02
+FIRST_LOOKS_S = 0.001  # a short command may run under a lock, and writers wait for its end
 END_GRACE_S = 10.0  # from SIGTERM to SIGKILL
 TAIL_BYTES = 1500
 # A shell waits for the command and writes its exit code, so that `recover` knows it when we are
@@ -97,13 +98,15 @@ class Command:
 
         At the limit it gets SIGTERM, then SIGKILL, and StepFailed is raised.
         """
-        until = clock.mono() + limit_s
+        begun = clock.mono()
+        until = begun + limit_s
         while self.alive:
             _show(self, show)
             if clock.mono() >= until:
                 await self.stop()
                 raise StepFailed(f"the command took longer than {limit_s:g} s and was ended")
-            await asyncio.sleep(LOOK_EVERY_S)
+            ran_s = clock.mono() - begun
+            await asyncio.sleep(min(LOOK_EVERY_S, max(FIRST_LOOKS_S, ran_s / 10)))
         _show(self, show)
         return self.exit_code
 

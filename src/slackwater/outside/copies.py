@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slackwater.errors import StepFailed
 from slackwater.outside import command
-from slackwater.outside.volumes import Volume
+from slackwater.outside.volumes import Volume, kernel_has
 
 LIMIT_S = 60.0
 
@@ -131,3 +131,18 @@ async def _run(*words: str) -> None:
 
 
 METHODS: dict[str, type[Btrfs] | type[Reflink]] = {"btrfs": Btrfs, "reflink": Reflink}
+
+
+def not_built_in(method: str, source: Source | None, target: Path) -> str:
+    """Why slackwater does not take one by LVM or ZFS itself, and the command that does it."""
+    device = source.volume.device if source else ""
+    if method == "lvm":
+        needed, command = "device-mapper", (
+            f"lvcreate --snapshot --extents 10%ORIGIN --name {target.name} "
+            f"{device or 'VG/VOLUME'}")
+    else:
+        dataset = device if source and source.volume.type == "zfs" else "POOL/DATASET"
+        needed, command = "zfs", f"zfs snapshot {dataset}@{target.name}"
+    here = "" if kernel_has(needed) else f"this machine's kernel has no {needed}; where it has: "
+    return (f"slackwater takes no {method} snapshot itself: {here}"
+            f"slackwater snapshot --atomic -- {command}")

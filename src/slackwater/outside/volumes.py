@@ -36,6 +36,15 @@ def volume_of(path: Path) -> Volume:
     return Volume(str(root), kind, device)
 
 
+def kernel_has(what: str) -> bool:
+    """Whether the kernel can do it now: `device-mapper` (LVM), or a file system such as zfs."""
+    try:
+        listed = Path("/proc/devices").read_text() + Path("/proc/filesystems").read_text()
+    except OSError:
+        return False
+    return what in listed.split()
+
+
 def free_bytes(path: Path) -> int | None:
     """Free space of the file system that a path is on; None where we may not look."""
     try:

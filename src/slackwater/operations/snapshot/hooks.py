@@ -45,9 +45,9 @@ def files(kind: str, command: list[str], words: list[str], limits: Limits, *,
     head = _head(kind, command, words, limits)
     rotate = File("/etc/logrotate.d/slackwater", _ROTATE.format(mark=f"{MARK}`.", log=LOG), 0o644)
     if kind == "vmware":
-        body = head + _BY_WORD
         if not legacy:
-            return [File("/etc/vmware-tools/backupScripts.d/90-slackwater", body), rotate]
+            script = "/etc/vmware-tools/backupScripts.d/90-slackwater"
+            return [File(script, head + _BY_WORD), rotate]
         return [
             File("/usr/sbin/pre-freeze-script", head + "do_freeze\n"),
             File("/usr/sbin/post-thaw-script", head + _AFTER),
@@ -125,9 +125,10 @@ def _head(kind: str, command: list[str], words: list[str], limits: Limits) -> st
 log=${{SLACKWATER_HOOK_LOG:-{LOG}}}
 exec >>"$log" 2>&1 || exec >/dev/null 2>&1
 echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $0 $*"
-do_freeze() {{ {run} freeze {which} --within {limits.within} --hold {limits.hold}; }}
-do_thaw() {{ {run} thaw {which}; }}
-do_abandon() {{ {run} thaw {which} --abandon; }}
+# slackwater takes the shell's place: a host that cancels ends the process that it began, no other.
+do_freeze() {{ exec {run} freeze {which} --within {limits.within} --hold {limits.hold}; }}
+do_thaw() {{ exec {run} thaw {which}; }}
+do_abandon() {{ exec {run} thaw {which} --abandon; }}
 """
 
 
@@ -157,13 +158,27 @@ others() {
     "$each" "$1" || { echo "$each $1 failed with $?"; [ "$1" = thaw ] || return 1; }
   done
 }
+# The shell has more to do: what ends it, ends the freeze.
+freeze_here() {
+  do_freeze &
+  child=$!
+  trap 'kill -TERM "$child" 2>/dev/null' TERM INT HUP
+  wait "$child"
+  code=$?
+  while kill -0 "$child" 2>/dev/null; do
+    wait "$child"
+    code=$?
+  done
+  trap - TERM INT HUP
+  return $code
+}
 case "$1" in
   freeze)
-    others freeze && do_freeze && exit 0
+    others freeze && freeze_here && exit 0
     others thaw # qemu-ga calls nobody's thaw when a freeze has failed
     exit 1 ;;
   thaw)
-    do_thaw; code=$?
+    (do_thaw); code=$?
     others thaw
     exit $code ;;
   *) echo "unknown word: $1"; exit 64 ;;
