@@ -42,7 +42,8 @@ mount -t proc proc "$1/root/proc"
 mount --rbind /dev "$1/root/dev"
 mount -t tmpfs -o mode=0755 tmpfs "$1/root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$1/root/tmp"
-mkdir -p "$1/root/run/lock"
+mkdir -p "$1/root/run/lock" "$1/root$PWD"
+mount --bind "$PWD" "$1/root$PWD"  # this checkout may be below /tmp, or on another disk
 # No init runs here: without a runlevel the packages' scripts would start no service.
 printf '#!/bin/sh\\necho N 2\\n' >"$1/root/usr/sbin/runlevel.new"
 chmod 755 "$1/root/usr/sbin/runlevel.new"
