@@ -32,7 +32,7 @@ from slackwater.outside.gate.holder import BEAT_S
 
 RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "60"))  # requests a second
 PACKAGE = "mariadb-server-core"
-PAIR_RATE = 40.0
+PAIR_RATE = float(os.environ.get("SLACKWATER_SCENE_RATE", "40"))
 CROWD_FITS = 45  # max_connections of the scene `crowd`
 MOST_S = 60 * PATIENCE  # a load ends with its scene, long before
 
