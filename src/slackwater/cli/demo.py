@@ -149,8 +149,9 @@ def _tell_load(console: Console, done: list[dict[str, Any]], load: dict[str, Any
     console.print(table)
     console.print(
         "\nAn untested pool sees one lost connection for each of its connections at a switchover, "
-        "as at any restart;\na pool that tests its connections, and a client that connects for "
-        "each request, see nothing.\n"
+        "as at any restart. A client that connects for each request sees nothing, and a pool that "
+        "tests its connections almost nothing: one is hit that tests, and then lets milliseconds "
+        "pass before its statement.\n"
     )
 
 
