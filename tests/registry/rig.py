@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -13,13 +14,14 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.lab.ports import free_port
 from slackwater.outside.registry import keys
-from slackwater.outside.registry.client import Access
+from slackwater.outside.registry.client import Access, Client
 
 HERE = Path(__file__).parent
 WHOLE = ["-m", "slackwater", "registry", "serve", "--config"]
@@ -49,6 +51,19 @@ def end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait(10 * PATIENCE)
+
+
+def pool_report(access: Access) -> dict[str, Any]:
+    """What a registry says of pool `web`."""
+
+    async def ask() -> dict[str, Any]:
+        client = Client(access)
+        try:
+            return dict(await client.ask("GET", "/v1/pools/web"))
+        finally:
+            await client.close()
+
+    return asyncio.run(ask())
 
 
 def listens(port: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 import signal
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.registry.conftest import Serving
-from tests.registry.rig import Balancer, Registry, end, listens
+from tests.registry.rig import Balancer, Registry, end, listens, pool_report
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 from tests.sweep.pair import environment, python
@@ -27,7 +26,7 @@ from typer.testing import CliRunner
 from slackwater.cli.main import app
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.ports import free_port
-from slackwater.outside.registry.client import Access, Client
+from slackwater.outside.registry.client import Access
 
 PAGE = Path(__file__).parents[2] / "docs/howto/blue-green.md"
 TABLE = ("CREATE TABLE slackwater_lab.orders (id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
@@ -173,16 +172,7 @@ def test_the_page(
 
 def healthy(access: Access) -> set[str]:
     """The members that pass their probes."""
-
-    async def ask() -> set[str]:
-        client = Client(access)
-        try:
-            report = await client.ask("GET", "/v1/pools/web")
-        finally:
-            await client.close()
-        return {m["id"] for m in report["members"] if m["healthy"]}
-
-    return asyncio.run(ask())
+    return {m["id"] for m in pool_report(access)["members"] if m["healthy"]}
 
 
 def assert_nothing_lost(lab: LabFacts, clients: Clients) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
@@ -17,12 +16,12 @@ import pytest
 from tests.docs.generated import ROOT
 from tests.registry import stores
 from tests.registry.conftest import Serving
-from tests.registry.rig import Backend, Registry, end, listens
+from tests.registry.rig import Backend, Registry, end, listens, pool_report
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.lab.instance import Instance
-from slackwater.outside.registry.client import Access, Client
+from slackwater.outside.registry.client import Access
 
 pytestmark = pytest.mark.servers
 SLACKWATER = [sys.executable, "-m", "slackwater"]
@@ -55,16 +54,7 @@ def run(words: list[str], **environment: str) -> str:
 
 def known(access: Access) -> set[str]:
     """Whom the registry has as members."""
-
-    async def ask() -> set[str]:
-        client = Client(access)
-        try:
-            report = await client.ask("GET", "/v1/pools/web")
-        finally:
-            await client.close()
-        return {m["id"] for m in report["members"]}
-
-    return asyncio.run(ask())
+    return {m["id"] for m in pool_report(access)["members"]}
 
 
 def test_by_http(serving: Serving, room: Path, backend: Backend) -> None:

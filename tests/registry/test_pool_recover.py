@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -13,14 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.registry.rig import Backend, Balancer, Registry, backends, balancers, config, needs
+from tests.registry.rig import (
+    Backend,
+    Balancer,
+    Registry,
+    backends,
+    balancers,
+    config,
+    needs,
+    pool_report,
+)
 from tests.registry.test_pool import joined
 from tests.servers.patience import PATIENCE, eventually
 from tests.sweep.pair import environment, python
 from typer.testing import CliRunner
 
 from slackwater.cli.main import app
-from slackwater.outside.registry.client import Access, Client
+from slackwater.outside.registry.client import Access
 
 pytestmark = pytest.mark.servers
 SWITCH = ("switch", "web", "--to", "green")
@@ -135,12 +143,4 @@ def test_killed_between_two_registries_and_while_it_watches(scene: Scene) -> Non
 
 def shares_of(access: Access) -> dict[str, int]:
     """One registry's."""
-
-    async def ask() -> dict[str, int]:
-        client = Client(access)
-        try:
-            return dict((await client.ask("GET", "/v1/pools/web"))["shares"])
-        finally:
-            await client.close()
-
-    return asyncio.run(ask())
+    return dict(pool_report(access)["shares"])

@@ -144,7 +144,7 @@ async def not_below(world: HoldWorld, restart: tuple[str, ...]) -> list[str]:
     """Why packages cannot be installed below the running server. Raises OutsideError."""
     server = world.scope.servers[0]
     reasons = [] if restart else [rules.no_way_to_restart(server, str(world.config.path))]
-    if await mysql_server.has_pam(await world.session(server)):
+    if await mysql_server.has_plugin(await world.session(server), "pam"):
         reasons.append(rules.PAM)
     return reasons
 

@@ -38,7 +38,8 @@ async def why_not(world: SetupWorld, source: str, target: str) -> str:
     if world.config.accounts.replication is None:
         return "it needs [accounts.replication]"
     for name, session in ((source, one), (target, other)):
-        if not await mysql_clone.has_plugin(session) and (why := await _no_file(world, name)):
+        loaded = await mysql_server.has_plugin(session, mysql_clone.PLUGIN)
+        if not loaded and (why := await _no_file(world, name)):
             return why
     return ""
 

@@ -5,32 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slackwater.errors import OutsideError
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.session import MysqlError, Session
 
-PLUGIN = "SELECT PLUGIN_STATUS FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'clone'"
+PLUGIN = "clone"
 FILE = "mysql_clone.so"  # in @@plugin_dir
 NOT_MANAGED = 3707  # it has shut down, and nobody starts it again
 MIB = 2**20
 
 
-async def has_plugin(session: Session) -> bool:
-    """Whether the plugin is loaded."""
-    return bool(await session.value(PLUGIN) == "ACTIVE")
-
-
 async def load(session: Session) -> bool:
     """Load the plugin; False when it was loaded already. Raises MysqlError where it is missing."""
-    if await has_plugin(session):
+    if await mysql_server.has_plugin(session, PLUGIN):
         return False
     await session.run("SET SESSION sql_log_bin = 0")
-    await session.run(f"INSTALL PLUGIN clone SONAME '{FILE}'", limit_s=10)
+    await session.run(f"INSTALL PLUGIN {PLUGIN} SONAME '{FILE}'", limit_s=10)
     return True
 
 
 async def unload(session: Session) -> None:
     """Take it out again."""
     await session.run("SET SESSION sql_log_bin = 0")
-    await session.run("UNINSTALL PLUGIN clone", limit_s=10)
+    await session.run(f"UNINSTALL PLUGIN {PLUGIN}", limit_s=10)
 
 
 async def fetch(

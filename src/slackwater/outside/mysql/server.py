@@ -98,11 +98,11 @@ async def uptime_s(session: Session) -> int:
     return int((await session.rows("SHOW GLOBAL STATUS LIKE 'Uptime'"))[0]["Value"])
 
 
-async def has_pam(session: Session) -> bool:
-    """Whether the plugin for logins by PAM is active."""
+async def has_plugin(session: Session, name: str) -> bool:
+    """Whether the plugin of this name is active."""
     return bool(await session.rows(
         "SELECT 1 AS there FROM information_schema.PLUGINS"
-        " WHERE PLUGIN_NAME = 'pam' AND PLUGIN_STATUS = 'ACTIVE'"))
+        " WHERE PLUGIN_NAME = %s AND PLUGIN_STATUS = 'ACTIVE'", name))
 
 
 async def set_read_only(session: Session, on: bool, *, limit_s: float = 5.0) -> None:
