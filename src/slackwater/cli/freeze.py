@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from slackwater import clock, config
+from slackwater.cli.frozen import ServersOption, report, run, servers_asked
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.cli.say import say
-from slackwater.cli.thaw import ServersOption, report, run, servers_asked
 from slackwater.config import Config
 from slackwater.errors import (
     EXIT_REFUSED,
@@ -159,8 +159,8 @@ def _failed(
     said = str(error) or "cut short by a signal"
     if as_json:
         say(json.dumps(report(operation_name, "refused" if refused else "undone", begun,
-                               reasons=error.reasons if isinstance(error, Refused) else [said],
-                               servers=[{"server": n} for n in names])))
+                              reasons=error.reasons if isinstance(error, Refused) else [said],
+                              servers=[{"server": n} for n in names])))
     else:
         print(f"slackwater: {said}", file=sys.stderr)
         print("  nothing is locked, nothing was left behind", file=sys.stderr)

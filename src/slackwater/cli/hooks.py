@@ -13,9 +13,9 @@ import typer
 
 from slackwater import config
 from slackwater.cli.freeze import duration
+from slackwater.cli.frozen import ServersOption, servers_asked
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.cli.say import say
-from slackwater.cli.thaw import ServersOption, servers_asked
 from slackwater.operations.snapshot import hooks
 from slackwater.operations.snapshot.hooks import LIMITS, File, Limits
 

@@ -14,10 +14,10 @@ from typer.core import TyperGroup
 
 from slackwater import clock, config
 from slackwater.cli.freeze import DURATION_HELP, duration
+from slackwater.cli.frozen import servers_asked
 from slackwater.cli.operate import Proposal, operate
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.cli.say import say
-from slackwater.cli.thaw import servers_asked
 from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, Refused, UsageError
 from slackwater.facts.backup import LockKind

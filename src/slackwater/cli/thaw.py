@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import signal
 import sys
-from collections.abc import Coroutine, Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
 from slackwater import clock, config
+from slackwater.cli.frozen import ServersOption, report, run, servers_asked
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.cli.say import say
 from slackwater.config import Config
-from slackwater.errors import EXIT_REFUSED, EXIT_STUCK, ConfigError, Refused
+from slackwater.errors import EXIT_REFUSED, EXIT_STUCK, Refused
 from slackwater.operations.snapshot import freeze as operation
 from slackwater.operations.snapshot.freeze import Thawed
-
-Result = TypeVar("Result")
-ServersOption = Annotated[
-    list[str] | None,
-    typer.Option("--server", help="Which server; several times for several [default: the only]."),
-]
 
 
 def thaw(
@@ -71,48 +62,3 @@ async def _thaw(
         except Refused as error:
             refusals.append(str(error))
     return results, refusals
-
-
-def servers_asked(settings: Config, asked: list[str] | None) -> list[str]:
-    """The servers that are meant. Raises ConfigError."""
-    known = list(settings.servers)
-    if not asked:
-        if len(known) == 1:
-            return known
-        raise ConfigError(f"{settings.path}: there is more than one server; name one with --server",
-                          hint=f"servers in the file: {', '.join(known)}")
-    for name in asked:
-        if name not in known:
-            raise ConfigError(f"{settings.path}: there is no server {name!r}",
-                              hint=f"servers in the file: {', '.join(known)}")
-    return list(dict.fromkeys(asked))
-
-
-def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run it; SIGTERM, SIGHUP and Ctrl-C cancel it, and it cleans up."""
-
-    async def cancelled_by_signals() -> Result:
-        task = asyncio.ensure_future(work)
-        with _signals(task):
-            return await task
-
-    return asyncio.run(cancelled_by_signals())
-
-
-@contextlib.contextmanager
-def _signals(task: asyncio.Future[Any]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-    for number in numbers:
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-
-def report(operation_name: str, outcome: str, begun: float, **more: Any) -> dict[str, Any]:
-    """What freeze and thaw say with --json."""
-    return {"operation": operation_name, "outcome": outcome, "steps": [],
-            "started": clock.text(begun), "ended": clock.text(clock.unix()), **more}
