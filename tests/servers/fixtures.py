@@ -134,6 +134,14 @@ def as_app(facts: LabFacts, address: str, statement: str, *args: object) -> list
     return _sql(statement, args, host=host, port=int(port), user="app", password=password)
 
 
+def app_session(facts: LabFacts, address: str) -> Any:
+    """A session of the lab's application at host:port, as a pool keeps one; close it."""
+    host, _, port = address.rpartition(":")
+    password = Path(facts.app["password_file"]).read_text().strip()
+    return pymysql.connect(host=host, port=int(port), user="app", password=password,
+                           autocommit=True, connect_timeout=10)
+
+
 def _sql(statement: str, args: tuple[object, ...], **to: Any) -> list[dict[str, Any]]:
     limits = {"connect_timeout": 10, "read_timeout": int(30 * PATIENCE)}
     link = pymysql.connect(autocommit=True, cursorclass=DictCursor, **limits, **to)

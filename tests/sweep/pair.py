@@ -150,7 +150,8 @@ class SweepLab:
         seen: dict[str, Any] = {}
         for name in NAMES:
             value = self.sql(name, "SELECT @@GLOBAL.read_only AS r")[0]["r"]
-            seen[f"{name} writable"] = str(value) in ("0", "OFF")
+            seen[f"{name} writable"] = writable = str(value) in ("0", "OFF")
+            seen[f"{name} has clients"] = 0 if writable else self._clients(name)
             seen[f"{name} replicates"] = self._replicates(name)
             seen[f"{name} locked by"] = self.sql(
                 name, "SELECT IS_USED_LOCK('slackwater:lab') AS l")[0]["l"]
@@ -169,6 +170,11 @@ class SweepLab:
         seen["file"] = "+".join(n for n, rest in lines if "disabled" not in rest)
         seen["unfinished"] = self.unfinished()
         return seen
+
+    def _clients(self, name: str) -> int:
+        """How many of the application's sessions are on a server."""
+        counted = "SELECT COUNT(*) AS n FROM information_schema.PROCESSLIST WHERE USER = 'app'"
+        return int(self.sql(name, counted)[0]["n"])
 
     def _replicates(self, name: str) -> bool:
         rows = self.sql(name, self.replica("SHOW") + " STATUS")
@@ -211,6 +217,8 @@ def faults_of(seen: dict[str, Any], *, active: str | None = None) -> list[str]:
     for name in NAMES:
         if not seen[f"{name} replicates"]:
             found.append(f"{name} does not replicate")
+        if seen[f"{name} has clients"]:
+            found.append(f"{seen[f'{name} has clients']} clients are left on {name}, read-only")
         if seen[f"{name} locked by"] is not None:
             found.append(f"{name} is locked by session {seen[f'{name} locked by']}")
     left = ("pins", "weight of hold", "hold entries", "unfinished")

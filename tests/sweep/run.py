@@ -17,6 +17,7 @@ from typing import Any
 from tests.sweep import judge
 from tests.sweep.acts import Acts, Trigger
 from tests.sweep.cases import Case
+from tests.sweep.loyal import Loyal
 from tests.sweep.network import Network
 from tests.sweep.pair import HOLD_S, NAMES, PATIENCE, SweepLab, environment, other, python, settle
 from tests.sweep.watch import Watcher
@@ -111,6 +112,7 @@ class Sweep:
         directory = Path(tempfile.mkdtemp(dir=self.work))
         watcher = stack.enter_context(Watcher(lab.connect))
         client = stack.enter_context(_load(lab.config, directory))
+        stack.enter_context(Loyal(lab.facts))
         trigger = stack.enter_context(Trigger(directory, lambda: acts.start(case.action)))
         begun = time.monotonic()
         if case.action and not case.step:

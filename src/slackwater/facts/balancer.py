@@ -134,6 +134,13 @@ class BalancerState:
         usable = [s.name for s in self.servers.values() if s.usable]
         return usable == [HOLD]
 
+    def sessions_at(self, server: str) -> int:
+        """Sessions on a server, those among them that went by the hold server's alias."""
+        there = self.servers[server]
+        alias = self.servers.get(HOLD)
+        aliased = alias is not None and alias.address == there.address
+        return there.sessions + (alias.sessions if alias and aliased else 0)
+
 
 def parse_info(text: str) -> dict[str, str]:
     """`show info` -> its keys and values, as they stand."""

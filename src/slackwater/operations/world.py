@@ -30,3 +30,9 @@ class World:
         self.notes[key] = value
         if self.journal is not None:
             self.journal.write("noted", key=key, value=value)
+
+    def remember(self, key: str, value: Any) -> None:
+        """As `note`, where a later look would do as well: a full disk is no reason to fail."""
+        self.notes[key] = value
+        if self.journal is not None:
+            self.journal.write_if_possible("noted", key=key, value=value)
