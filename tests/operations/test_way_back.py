@@ -14,6 +14,7 @@ from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING
 from slackwater.operations.switchover.switchover import AimHold, HoldClients
 from slackwater.outside.mysql import server as mysql_server
+from slackwater.plan.step import Seen
 
 pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
 LB = ("lb1",)
@@ -57,3 +58,28 @@ def test_a_hold_that_stays_in_force_keeps_its_pin_until_its_deadline(lab: LabFac
     assert said.report["outcome"] == "stuck"
     balancers = slackwater(lab, "status").report["balancers"]
     assert [b["hold"] for b in balancers.values()] == [None], "it ended while it was still held"
+
+
+def test_a_hold_whose_pin_was_lost_is_no_hold(lab: LabFacts) -> None:
+    async def look() -> None:
+        world = PairWorld(config.load(lab.config), "lab")
+        hold, aim = HoldClients(LB, "a", "b", 8.0), AimHold(LB, "b", "a")
+        try:
+            await world.connect()
+            await hold.do(world)
+            await aim.do(world)
+            assert [await s.verify(world) for s in (hold, aim)] == [Seen.DONE, Seen.DONE]
+            balancer = world.balancers["lb1"]
+            await world.end_session("a", balancer.pin_session_id)
+            async with asyncio.timeout(10):
+                while balancer.pinned:
+                    await asyncio.sleep(0.005)
+            assert (await balancer.look()).holding, "to the balancer it looks like a hold"
+            assert [await s.verify(world) for s in (hold, aim)] == [Seen.NOT_DONE, Seen.NOT_DONE]
+            with pytest.raises(StepFailed, match="the pin was lost"):
+                await aim.do(world)
+            await hold.undo(world)
+        finally:
+            await world.close()
+
+    asyncio.run(look())

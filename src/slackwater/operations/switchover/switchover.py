@@ -94,8 +94,9 @@ class HoldClients(Step[PairWorld]):
         return Seen.DONE  # the reply to each hold has the servers' states in it
 
     async def verify(self, world: PairWorld) -> Seen:
-        states = await world.each_balancer(self.balancers, lambda b: b.look())
-        return Seen.DONE if all(s.holding for s in states.values()) else Seen.NOT_DONE
+        # A hold of another, or one whose pin was lost, lets clients in to the old server.
+        held = await world.each_balancer(self.balancers, _held_by_us)
+        return Seen.DONE if all(held.values()) else Seen.NOT_DONE
 
     async def undo(self, world: PairWorld) -> None:
         await reopen_old(world, self.old, self.new)
@@ -198,9 +199,12 @@ class AimHold(Step[PairWorld]):
         return Seen.DONE  # aim looks in the same reply
 
     async def verify(self, world: PairWorld) -> Seen:
-        states = await world.each_balancer(self.balancers, lambda b: b.look())
-        aimed = all(s.hold and s.hold.back == self.new for s in states.values())
-        return Seen.DONE if aimed else Seen.NOT_DONE
+        async def aimed(balancer: HAProxy) -> bool:
+            state = await balancer.look()
+            return balancer.holds(state) and state.hold is not None and state.hold.back == self.new
+
+        found = await world.each_balancer(self.balancers, aimed)
+        return Seen.DONE if all(found.values()) else Seen.NOT_DONE
 
     async def undo(self, world: PairWorld) -> None:
         await surely_read_only(world, self.new)
@@ -208,7 +212,7 @@ class AimHold(Step[PairWorld]):
         async def aim_back(balancer: HAProxy) -> None:
             # A hold that ended by itself, or that a killed slackwater put, is no longer aimed by
             # anybody: what follows here reopens the old server and sends clients there.
-            if balancer.holds(await balancer.look()):
+            if await _held_by_us(balancer):
                 await balancer.aim(back=self.old)
 
         await world.each_balancer(self.balancers, aim_back)
@@ -294,6 +298,10 @@ class SendClients(Step[PairWorld]):
         states = await world.each_balancer(self.balancers, lambda b: b.look())
         sent = all(s.active == self.new and not s.holding for s in states.values())
         return Seen.DONE if sent else Seen.NOT_DONE
+
+
+async def _held_by_us(balancer: HAProxy) -> bool:
+    return balancer.holds(await balancer.look())
 
 
 def _hold_ended(world: PairWorld) -> None:

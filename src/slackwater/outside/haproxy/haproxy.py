@@ -206,6 +206,8 @@ class HAProxy:
         state = parse_state(reply, backend, now=time.time())
         if not state.hold or (state.hold.id, state.hold.back) != (self._hold_id, back):
             self._fail("the hold is no longer in force", sent=True)
+        if not self.pinned:
+            self._fail("the pin was lost; clients go one by one past the hold", sent=True)
 
     async def release(self, *, to: str) -> None:
         """Clients, waiting and new, go to `to`; nobody else serves; nothing of a hold is left.
