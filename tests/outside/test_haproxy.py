@@ -264,6 +264,33 @@ async def test_lost_pin_serves_clients_one_by_one_through_the_alias():
 
 
 @async_test
+async def test_an_aimed_hold_keeps_its_pin_and_without_it_lets_clients_in_where_it_is_aimed():
+    async with lab() as it:
+        at = it.pairs["pair"]
+        balancer = HAProxy(at)
+        await balancer.hold(active="a", back="a", deadline=in_seconds(10))
+        async with clients(at, 20) as waiting:
+            await queued(balancer, 20)
+            for back in ("b", "a", "b"):
+                await balancer.aim(back)
+                state = await balancer.look()
+                assert balancer.holds(state) and state.queued == 20
+                assert state.servers[HOLD].sessions == 1, "the pin"
+                assert state.servers[HOLD].address == state.servers[back].address
+            assert it.servers["pair"]["b"].served == 0
+            await balancer.close()
+
+            async def in_turn(client):
+                name = await client.greeted()
+                client.close()
+                return name
+
+            assert set(await asyncio.gather(*map(in_turn, waiting))) == {"b"}
+        assert it.servers["pair"]["a"].served == 1, "the pin"
+        await balancer.release(to="b")
+
+
+@async_test
 async def test_a_client_left_on_the_alias_is_in_nobodys_way_and_ended_with_the_old_servers():
     async with lab() as it:
         at = it.pairs["pair"]

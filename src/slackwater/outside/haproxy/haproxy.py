@@ -1,10 +1,10 @@
 """One HAProxy: hold new clients in its own queue, let them go, and see which server is active.
 
 How the hold works: the backend has a third server `hold`, another name of the active server's
-address, with room for one connection, which slackwater takes itself (the pin). When `hold` is
-the only usable server, every new client waits in HAProxy's queue. A Lua task
-(switch.lua) ends the hold at its deadline when slackwater is gone. Sessions that are
-open go on all the time.
+address (once a hold is aimed elsewhere: of the server that it is aimed at), with room for one
+connection, which slackwater takes itself (the pin). When `hold` is the only usable server, every
+new client waits in HAProxy's queue. A Lua task (switch.lua) ends the hold at its deadline when
+slackwater is gone. Sessions that are open go on all the time.
 
 Each change is one line to the runtime socket, ordered so that every prefix of it serves
 clients, and its result is looked at in the same reply. Not used, on purpose: `set maxconn
@@ -196,16 +196,23 @@ class HAProxy:
     async def aim(self, back: str) -> None:
         """Clients return to `back` when the hold in force expires; its deadline stays.
 
+        The hold server becomes another name of `back` too, for whoever is let in one by one should
+        the pin be lost with us. The pin's own connection, and who waits, are not touched by that.
         Raises OutsideError when this object's hold is no longer in force.
         """
-        self._address(back)
+        target = self._address(back)
         map_, backend = self.at.holds_map, self.at.backend
         reply = await self._runtime.send(
-            f"set map {map_} {backend} {self._entry(back)}", "show slackwater"
+            f"set map {map_} {backend} {self._entry(back)}",
+            f"set server {backend}/{HOLD} {_addr(target)}",
+            "show slackwater",
+            f"show servers state {backend}",
         )
         state = parse_state(reply, backend, now=time.time())
         if not state.hold or (state.hold.id, state.hold.back) != (self._hold_id, back):
             self._fail("the hold is no longer in force", sent=True)
+        if HOLD not in state.servers or state.servers[HOLD].address != target:
+            self._fail(f"the hold server is not another name of {back}", sent=True)
         if not self.pinned:
             self._fail("the pin was lost; clients go one by one past the hold", sent=True)
 
