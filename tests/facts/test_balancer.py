@@ -76,7 +76,7 @@ def test_maps_and_sessions():
     ]
     entries = facts.parse_map((RECORDED / "map.txt").read_text())
     assert entries == [("shop", "6ab14a3578ff/4997/a")]
-    sessions = facts.parse_sessions((RECORDED / "sess.txt").read_text())
+    sessions = facts.parse_sessions((RECORDED / "sess.txt").read_text(), "shop")
     assert ("0x55aa785e6830", "shop-pin", "hold") in sessions
     assert [s for _, f, s in sessions if f == "shop-clients"].count("<none>") == 3
 

@@ -311,6 +311,28 @@ async def test_a_client_left_on_the_alias_is_in_nobodys_way_and_ended_with_the_o
             await balancer.close_sessions("nope")
 
 
+@pytest.mark.parametrize("way", ["close_sessions", "cut_off"])
+@async_test
+async def test_those_who_had_waited_are_ended_too(way):
+    # HAProxy's own `shutdown sessions server` leaves them out, on 2.6.12.
+    async with lab("pair", "blog") as it:
+        at = it.pairs["pair"]
+        balancer = HAProxy(at)
+        await balancer.hold(active="a", back="a", deadline=in_seconds(10))
+        async with clients(at, 250) as waited, clients(it.pairs["blog"], 1) as (stranger,):
+            await queued(balancer, 250)
+            await balancer.release(to="a")
+            assert {await c.greeted() for c in waited} == {"a"}
+            assert await stranger.greeted() == "a"
+            async with clients(at, 1) as (direct,):
+                assert await direct.greeted() == "a"
+                await balancer.release(to="b")
+                await getattr(balancer, way)("a")
+                assert (await balancer.look()).servers["a"].sessions == 0
+                assert {await c.greeted() for c in (*waited, direct)} == {""}
+            assert await stranger.echo("another pair's") == "another pair's"
+
+
 @pytest.mark.parametrize(
     "entry", ["garbage", "id/300/nobody", "id/300/", "id/300/hold", "//", "id/x/a", None]
 )

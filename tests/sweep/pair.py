@@ -160,7 +160,7 @@ class SweepLab:
         usable = [n for n, s in servers.items() if s.usable]
         seen["balancer"] = "+".join(usable)
         # A client's session there is none of ours: a pool may keep it as long as it likes.
-        sessions = parse_sessions(self.runtime("show sess"))
+        sessions = parse_sessions(self.runtime("show sess"), "pair")
         seen["pins"] = sum(1 for _, f, s in sessions if s == "hold" and f == "pair-pin")
         seen["weight of hold"] = servers["hold"].weight
         entries = self.runtime(f"show map {self.directory}/lb1/holds.map")

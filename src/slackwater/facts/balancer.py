@@ -216,9 +216,10 @@ def parse_map(text: str) -> list[tuple[str, str]]:
     return re.findall(r"^0x[0-9a-f]+ (\S+) (.*)$", text, re.MULTILINE)
 
 
-def parse_sessions(text: str) -> list[tuple[str, str, str]]:
-    """`show sess` -> (pointer, frontend, server) of each session."""
-    return re.findall(r"^(0x[0-9a-f]+): .*? fe=(\S+) be=\S+ srv=(\S+)", text, re.MULTILINE)
+def parse_sessions(text: str, backend: str) -> list[tuple[str, str, str]]:
+    """`show sess` -> (pointer, frontend, server) of each session of that backend."""
+    pattern = rf"^(0x[0-9a-f]+): .*? fe=(\S+) be={re.escape(backend)} srv=(\S+)"
+    return re.findall(pattern, text, re.MULTILINE)
 
 
 def parse_switch(text: str) -> Switch | None:

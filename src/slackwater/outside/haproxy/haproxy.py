@@ -13,10 +13,11 @@ frontend` (haproxy#2726 kills HAProxy), `disable frontend` (refuses clients).
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NoReturn
 
 from slackwater.errors import OutsideError
@@ -36,6 +37,8 @@ from slackwater.outside.haproxy.pin import Login, Pin
 from slackwater.outside.haproxy.runtime import Runtime
 
 LONGEST_HOLD_S = 60.0  # the Lua task ends every hold by then
+END_PAUSE_S = 0.01
+END_AT_ONCE = 200  # HAProxy reads lines of 16 KiB
 # What HAProxy says of commands that did what was asked, or that had nothing to do.
 _QUIET = re.compile(
     r"no need to change the addr|IP changed from|no need to change the port|port changed from"
@@ -267,6 +270,7 @@ class HAProxy:
             await self._change(
                 *(f"shutdown sessions server {self.at.backend}/{name}" for name in names)
             )
+            await self._end_left(names)
         return count
 
     async def cut_off(self, server: str) -> None:
@@ -288,6 +292,7 @@ class HAProxy:
         )
         if any(servers[n].usable for n in (server, HOLD)):
             self._fail(f"{server} can still be used", sent=True)
+        await self._end_left((server, HOLD))
 
     async def obeys(self) -> list[str]:
         """Reasons why it would not do what it is told."""
@@ -314,6 +319,28 @@ class HAProxy:
             self._fail("; ".join(bad) or "no such backend", sent=True)
         return servers
 
+    async def _end_left(self, servers: Collection[str]) -> None:
+        """End, one by one, the sessions that `shutdown sessions server` does not know of: on
+        HAProxy 2.6.12 those are all that had waited in the queue, so all who had been held.
+
+        These servers must be in maintenance. A session is ended when it was there at two looks: one
+        that is just ending could leave its address to a session on another server.
+        """
+        until, before = time.monotonic() + self._limit_s, set[str]()
+        while left := await self._sessions_on(servers):
+            if len(left) < len(before):
+                until = time.monotonic() + self._limit_s  # many: it goes on
+            elif time.monotonic() > until:
+                self._fail(f"{len(left)} sessions on {', '.join(servers)} do not end", sent=True)
+            if again := sorted(before & left)[:END_AT_ONCE]:
+                await self._change(*(f"shutdown session {pointer}" for pointer in again))
+            before = left
+            await asyncio.sleep(END_PAUSE_S)
+
+    async def _sessions_on(self, servers: Collection[str]) -> set[str]:
+        found = parse_sessions(await self._runtime.send("show sess"), self.at.backend)
+        return {pointer for pointer, _, server in found if server in servers}
+
     async def _drop_stale_pins(self, state: BalancerState) -> int:
         """End pins that a slackwater left which was killed on another host.
 
@@ -336,7 +363,7 @@ class HAProxy:
 
     async def _on_hold(self) -> list[tuple[str, str]]:
         """(pointer, frontend) of the sessions on the hold server."""
-        sessions = parse_sessions(await self._runtime.send("show sess"))
+        sessions = parse_sessions(await self._runtime.send("show sess"), self.at.backend)
         return [(pointer, f) for pointer, f, server in sessions if server == HOLD]
 
     def _remember(self, servers: Mapping[str, ServerState]) -> None:
