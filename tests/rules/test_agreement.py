@@ -14,8 +14,27 @@ def test_all_agree():
     assert found.disagreements == ()
     assert found.says == {
         "read_only": "a", "balancer lb1": "a", "file of lb1": "a", "balancer lb2": "a",
-        "file of lb2": "a",
+        "file of lb2": "a", "replication": "a",
     }
+
+
+def with_replica(source="a", *, running=True, **changes):
+    follows = channel(source, io_running=running, **changes)
+    return pair(replicas=("r",), servers={**pair().servers, "r": server("r", follows)})
+
+
+@pytest.mark.parametrize("source", ["a", "b"])
+def test_a_replica_may_hang_off_either(source):
+    found = agreement(with_replica(source))
+    assert (found.active, found.disagreements) == ("a", ())
+
+
+def test_replication_says_who_is_followed_where_only_one_is():
+    one_way = pair(a=server("a", variables={"read_only": "ON"}),
+                   b=server("b", channel("a"), variables={"read_only": "OFF"}))
+    found = agreement(one_way)
+    assert (found.says["read_only"], found.says["replication"]) == ("b", "a")
+    assert "replication says a, read_only says b" in found.disagreements
 
 
 @pytest.mark.parametrize(
@@ -32,6 +51,15 @@ def test_all_agree():
         (pair(b=server("b")), "b replicates from nobody"),
         (pair(b=server("b", channel("a", sql_running=False, sql_error="1062: Duplicate"))),
          "b: replication from 10.0.0.1:3306 does not run: 1062: Duplicate"),
+        (with_replica(sql_running=False, sql_error="1062: Duplicate"),
+         "r: replication from 10.0.0.1:3306 does not run: 1062: Duplicate"),
+        (with_replica(source_server_id=9, source_host="10.0.0.9"),
+         "r does not follow a or b, but 10.0.0.9:3306 (server_id 9)"),
+        (pair(replicas=("r",), servers={**pair().servers, "r": server("r")}),
+         "r replicates from nobody"),
+        (pair(b=server("b", channel("r"))), "b does not follow a, but 10.0.0.3:3306 (server_id 3)"),
+        (pair(b=server("b", channel("r"))), "replication says b, read_only says a"),
+        (with_replica(running=False), "replication says nobody, read_only says a"),
         (pair(unreachable={"balancer lb2": "refused"}), "cannot reach balancer lb2: refused"),
     ],
 )

@@ -9,11 +9,11 @@ from typing import Any, Generic
 from slackwater.cli.operate import AnyWorld
 from slackwater.config import Config
 from slackwater.errors import UsageError
+from slackwater.operations.agreed import agreed
 from slackwater.operations.alter import alter
 from slackwater.operations.failover import failover, rejoin
 from slackwater.operations.hold import clients, hold, restart, upgrade
 from slackwater.operations.hold.world import HoldWorld
-from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.pool import pool
 from slackwater.operations.pool.world import PoolWorld
@@ -24,7 +24,6 @@ from slackwater.operations.snapshot.snapshot import SnapshotWorld
 from slackwater.operations.switchover import switchover
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan
-from slackwater.rules.agreement import agreement
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,12 @@ class Kind(Generic[AnyWorld]):
 async def _agreed(
     world: PairWorld, plan: Plan[PairWorld]
 ) -> tuple[Outcome, str] | None:
-    """Of a switchover: everyone agrees who is active, and nobody is held."""
-    seen = await look(world, knock=False)
-    active = agreement(seen).active
-    held = any(b.state.holding or b.state.hold for b in seen.balancers.values())
-    if active is None or held:
+    """Of a switchover or a failover: somebody has brought the pair in order since."""
+    active = await agreed(world)
+    if active is None:
         return None
     outcome = Outcome.DONE if active == plan.arguments["new"] else Outcome.UNDONE
-    return outcome, f"everyone agrees that {active} is active"
+    return outcome, f"everyone agrees that {active} is active, and a row of it arrived everywhere"
 
 
 def _pair_of(settings: Config, planned: dict[str, Any]) -> PairWorld:

@@ -29,7 +29,8 @@ def agreement(seen: PairSeen) -> Agreement:
     for name, balancer in seen.balancers.items():
         says[f"balancer {name}"] = balancer.state.active
         says[f"file of {name}"] = balancer.file_active
-    for name in seen.pair:
+    says["replication"] = _followed(seen, says["read_only"])
+    for name in (*seen.pair, *seen.replicas):
         faults += _replication_faults(seen, name)
     for voice, server in says.items():
         if voice != "read_only" and server != says["read_only"]:
@@ -38,6 +39,33 @@ def agreement(seen: PairSeen) -> Agreement:
     faults += [f"cannot reach {name}: {why}" for name, why in seen.unreachable.items()]
     active = says["read_only"] if not faults else None
     return Agreement(active, says, tuple(faults))
+
+
+def _followed(seen: PairSeen, active: str | None) -> str | None:
+    """The server of the pair whose changes arrive at all the others, perhaps by way of another.
+
+    Where both are such (each follows the other), replication has no word against `active`.
+    """
+    found = [n for n in seen.pair
+             if n in seen.servers and not seen.servers.keys() - _reached_from(seen, n)]
+    if active in found:
+        return active
+    return found[0] if len(found) == 1 else None
+
+
+def _reached_from(seen: PairSeen, source: str) -> set[str]:
+    """Names of the servers that a change on `source` comes to, itself among them."""
+    reached = {source}
+    while more := {n for n in seen.servers if n not in reached and _sources(seen, n) & reached}:
+        reached |= more
+    return reached
+
+
+def _sources(seen: PairSeen, name: str) -> set[str]:
+    """Names of the servers that this one replicates from now."""
+    by_id = {s.facts.server_id: n for n, s in seen.servers.items()}
+    running = [c.source_server_id for c in seen.servers[name].facts.replication if c.running]
+    return {by_id[i] for i in running if i in by_id}
 
 
 def _replication_faults(seen: PairSeen, name: str) -> list[str]:
@@ -49,8 +77,21 @@ def _replication_faults(seen: PairSeen, name: str) -> list[str]:
     if any(c.source_port == PARKED_PORT for c in channels):
         return [f"{name} follows nobody since a failover: `slackwater pair rejoin` brings the "
                 "other server back"]
-    return [
+    stopped = [
         f"{name}: replication from {c.source_host}:{c.source_port} does not run"
         f"{': ' + '; '.join(c.errors) if c.errors else ''}"
         for c in channels if not c.running
     ]
+    return stopped or _strangers(seen, name)
+
+
+def _strangers(seen: PairSeen, name: str) -> list[str]:
+    """A fault when nobody that it follows is one of those that it must follow."""
+    meant = {seen.other(name)} if name in seen.pair else {*seen.pair, *seen.replicas}
+    if not meant <= seen.servers.keys() or _sources(seen, name) & meant:
+        return []  # whom we cannot reach, we do not know by its id
+    others = ", ".join(
+        f"{c.source_host}:{c.source_port} (server_id {c.source_server_id})"
+        for c in seen.servers[name].facts.replication
+    )
+    return [f"{name} does not follow {' or '.join(sorted(meant - {name}))}, but {others}"]
