@@ -9,6 +9,7 @@ import pytest
 from tests.rules.builder import WISH, balancer, channel, pair, server, session
 
 from slackwater.facts.alter_state import Change
+from slackwater.facts.pair import Passing
 from slackwater.rules import guardrails
 from slackwater.rules.guardrails import RULES, refusals, roles
 
@@ -128,6 +129,8 @@ CASES = [
      "balancer lb1: behind its frontend answers b"),
     ("nobody_bypasses", pair(bypassing=(session(program="mysqldump"),)),
      "a: app@10.0.0.7:53412 (mysqldump) [session 7] is connected past the balancers"),
+    ("nobody_bypasses", pair(passing=Passing(40.2, ("app@10.0.0.9",))),
+     "a: some 40 connections a second come past the balancers and end soon (seen: app@10.0.0.9)"),
     ("no_change_half_done", pair(change=CHANGE), "a schema change is open: half done: b has the"),
 ]  # fmt: skip
 

@@ -23,6 +23,10 @@ def figures_text(report: Report) -> str:
     text = f"\n  clients were held for {figures['hold_ms']:.1f} ms; {closed} idle session(s) closed"
     if figures.get("sessions_cut"):
         text += f"\n  cut at the end of the grace: {', '.join(figures['sessions_cut'])}"
+    if past := figures.get("past_the_balancers"):
+        who = f": {', '.join(past['sessions'])}" if past["sessions"] else ""
+        text += (f"\n  {past['connections']} connection(s) came to {past['server']} past the "
+                 f"balancers meanwhile, where they cannot write{who}")
     return text
 
 

@@ -35,6 +35,15 @@ class BalancerSeen:
 
 
 @dataclass(frozen=True)
+class Passing:
+    """Connections that come past the balancers and do not stay: so many a second, and user@address
+    of those that may be among them."""
+
+    per_s: float
+    who: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PairSeen:
     """One look at a pair. What could not be reached is in `unreachable` with the reason."""
 
@@ -45,6 +54,7 @@ class PairSeen:
     replicas: tuple[str, ...] = ()
     unreachable: Mapping[str, str] = field(default_factory=dict)
     bypassing: tuple[ClientSession, ...] = ()  # on the active, not through any balancer
+    passing: Passing | None = None  # to the active, past the balancers, too short to be named
     change: Change | None = None  # a schema change that has not ended
 
     def writable(self) -> tuple[str, ...]:

@@ -6,17 +6,20 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable
 
+from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.facts.alter_state import Change
-from slackwater.facts.pair import BalancerSeen, PairSeen, ServerSeen
+from slackwater.facts.balancer import HOLD
+from slackwater.facts.pair import BalancerSeen, PairSeen, Passing, ServerSeen
 from slackwater.facts.server import ClientSession
 from slackwater.operations.alter import store
 from slackwater.operations.balancer_file import look_at_file
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.through import through
 from slackwater.outside.mysql import server as mysql_server
+from slackwater.rules.passing import Count, passing
 
-BYPASS_LOOKS = 2
+BYPASS_LOOKS = 4
 BYPASS_PAUSE_S = 0.15
 
 
@@ -49,10 +52,11 @@ async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
 
     await asyncio.gather(*(see_balancer(n) for n in world.balancers))
     bypassing: tuple[ClientSession, ...] = ()
+    short: Passing | None = None
     if knock and len(active) == 1 and balancers:
-        bypassing = await _bypassing(world, active[0])
+        bypassing, short = await _bypassing(world, active[0])
     return PairSeen(
-        world.name, world.pair, servers, balancers, world.replicas, unreachable, bypassing,
+        world.name, world.pair, servers, balancers, world.replicas, unreachable, bypassing, short,
         await _change(world, [*active, *servers]),
     )
 
@@ -116,29 +120,45 @@ def _named(servers: dict[str, ServerSeen], server_id: int) -> str | None:
     return next((n for n, s in servers.items() if s.facts.server_id == server_id), None)
 
 
-async def _bypassing(world: PairWorld, active: str) -> tuple[ClientSession, ...]:
-    """Sessions that no balancer knows of, in two looks: short-lived ones drop out."""
-    suspects: dict[int, ClientSession] | None = None
-    for _ in range(BYPASS_LOOKS):
-        before = await _outgoing(world)
+async def _bypassing(
+    world: PairWorld, active: str
+) -> tuple[tuple[ClientSession, ...], Passing | None]:
+    """Sessions that no balancer knows of, in two looks that follow one another; and whether others
+    come past the balancers that do not stay so long."""
+    session = await world.session(active)
+    found: dict[int, ClientSession] = {}
+    last: set[int] = set()
+    counts: list[Count] = []
+    for number in range(BYPASS_LOOKS):
+        if number:
+            await asyncio.sleep(BYPASS_PAUSE_S)
+        before, made_before = await _outgoing(world), await _made(world, active)
+        made = await mysql_server.connections_made(session)
         sessions = await _clients(world, active)
-        after = await _outgoing(world)
-        if before is None or after is None:
-            return ()
+        made_after, after = await _made(world, active), await _outgoing(world)
+        if before is None or after is None or made_before is None or made_after is None:
+            return (), None
         now = {
             s.id: s for s in sessions
             if not _among(s.host, before) and not _among(s.host, after)
             and s.command.lower() != "connect"
         }
-        suspects = now if suspects is None else {
-            i: s for i, s in now.items() if i in suspects
-        }
-        if not suspects:
-            return ()
-        await asyncio.sleep(BYPASS_PAUSE_S)
-    found = suspects or {}
-    programs = await mysql_server.programs(await world.session(active), list(found))
-    return tuple(dataclasses.replace(s, program=programs.get(s.id)) for s in found.values())
+        found |= {i: s for i, s in now.items() if i in last}
+        last = set(now)
+        strangers = tuple(f"{s.user}@{s.host.rpartition(':')[0] or s.host}" for s in now.values())
+        counts.append(Count(clock.mono(), made_before, made, made_after, strangers))
+    programs = await mysql_server.programs(session, list(found))
+    named = (dataclasses.replace(s, program=programs.get(s.id)) for s in found.values())
+    return tuple(named), passing(counts)
+
+
+async def _made(world: PairWorld, server: str) -> int | None:
+    """How many connections the balancers have made to a server, the hold server's among them."""
+    try:
+        states = [await b.look() for b in world.balancers.values()]
+    except SlackwaterError:
+        return None
+    return sum(s.servers[n].total for s in states for n in (server, HOLD) if n in s.servers)
 
 
 async def _outgoing(world: PairWorld) -> frozenset[str] | None:

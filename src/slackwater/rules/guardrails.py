@@ -350,6 +350,11 @@ def nobody_bypasses(seen: PairSeen, wish: Wish) -> Reasons:
     for session in seen.bypassing:
         yield (f"{wish.old}: {session.who()} is connected past the balancers: have it use them, or "
                "close such sessions too with --settle-bypassing")
+    if seen.passing is not None and not seen.bypassing:
+        who = f" (seen: {', '.join(seen.passing.who[:5])})" if seen.passing.who else ""
+        yield (f"{wish.old}: some {seen.passing.per_s:.0f} connections a second come past the "
+               f"balancers and end soon{who}: after the switchover each would find a read-only "
+               "server; have them use the balancers, or accept that with --settle-bypassing")
 
 
 @rule

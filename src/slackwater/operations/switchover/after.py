@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import ClassVar
 
-from slackwater.errors import StepFailed
+from slackwater.errors import SlackwaterError, StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations import canary
 from slackwater.operations.balancer_file import file_active, write_file
@@ -21,6 +22,7 @@ from slackwater.plan.wait import wait_until
 
 FORWARD = "after the commit point there is only forward"
 ARRIVAL_LIMIT_S = 10.0
+MADE = "connections made"  # to the old server, when that was so; of this process alone
 CLOSED = "leftovers closed"  # remembered once every session on the old server was closed
 
 
@@ -52,6 +54,7 @@ class CloseLeftovers(Step[PairWorld]):
             what=f"client sessions ending on {self.old}", limit_s=2, every_s=0.01,
         )
         world.remember(CLOSED, self.old)
+        world.notes[MADE] = await mysql_server.connections_made(session)
 
     async def verify(self, world: PairWorld) -> Seen:
         # That nobody may write there says nothing of who is still there. Who came past the
@@ -120,6 +123,8 @@ class ProveIt(Step[PairWorld]):
     limit_s: ClassVar[float] = ARRIVAL_LIMIT_S + 5
 
     async def do(self, world: PairWorld) -> None:
+        with contextlib.suppress(SlackwaterError):  # a word for the report, and no proof
+            await _who_arrived(world, self.old)
         # Asked once: a session is for one task at a time.
         expected = await mysql_server.server_id(await world.session(self.new))
         await asyncio.gather(*(self._travel(world, b, expected) for b in self.balancers))
@@ -144,6 +149,17 @@ class ProveIt(Step[PairWorld]):
         proven = [await _arrived(world, self.old, canary.road(b)) for b in self.balancers]
         proven += [s.active == self.new for s in states.values()]
         return Seen.DONE if all(proven) and await world.writable(self.new) else Seen.NOT_DONE
+
+
+async def _who_arrived(world: PairWorld, old: str) -> None:
+    """Into the figures: who has come to the old server since everybody there was closed. No
+    balancer leads there, so they came past them; that their writes fail, nobody else tells."""
+    session = await world.session(old)
+    who = [s.who() for s in await _leftovers(world, old, session)]
+    made = await mysql_server.connections_made(session)
+    count = max(len(who), made - world.notes.get(MADE, made))
+    if count:
+        world.figures["past_the_balancers"] = {"server": old, "connections": count, "sessions": who}
 
 
 async def _arrived(world: PairWorld, server: str, road: str) -> bool:

@@ -98,6 +98,12 @@ async def uptime_s(session: Session) -> int:
     return int((await session.rows("SHOW GLOBAL STATUS LIKE 'Uptime'"))[0]["Value"])
 
 
+async def connections_made(session: Session, *, limit_s: float = 5.0) -> int:
+    """How many connections were made to this server, successful or not, since it was started."""
+    rows = await session.rows("SHOW GLOBAL STATUS LIKE 'Connections'", limit_s=limit_s)
+    return int(rows[0]["Value"])
+
+
 async def has_plugin(session: Session, name: str) -> bool:
     """Whether the plugin of this name is active."""
     return bool(await session.rows(
