@@ -55,7 +55,7 @@ async def _prepare(it: Instance) -> None:
         await session.run("INSERT INTO t.x (v) VALUES (0)")
         for host in ("localhost", "127.0.0.1"):
             await session.run(f"CREATE USER app@'{host}' IDENTIFIED BY %s", PASSWORD)
-            await session.run(f"GRANT SELECT, INSERT, UPDATE ON t.* TO app@'{host}'")
+            await session.run(f"GRANT SELECT, INSERT, UPDATE, LOCK TABLES ON t.* TO app@'{host}'")
 
 
 def root(it: Instance) -> ServerAddress:
@@ -303,6 +303,31 @@ def test_sees_who_has_not_logged_in(running: Instance) -> None:
 
         await until(connecting)
         writer.close()
+
+    with_sessions(running, test)
+
+
+def test_what_of_a_session_is_not_seen(running: Instance) -> None:
+    """As docs/what-if.md and docs/decisions/0002 say it: who holds this can be closed."""
+
+    async def test(control: Session, client: Session) -> None:
+        changed = await server.watch_transactions(control)
+
+        async def seen(*statements: str) -> bool:
+            for statement in statements:
+                await client.run(statement)
+            return client.connection_id in await server.open_transactions(control)
+
+        mariadb = running.program.is_mariadb
+        assert await seen("BEGIN") == (not mariadb)
+        assert not await seen("COMMIT")
+        assert await seen("START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        assert not await seen("COMMIT")
+        assert not await seen("SELECT GET_LOCK('job', 1)")
+        assert not await seen("LOCK TABLES t.x WRITE")
+        assert not await seen("UNLOCK TABLES", "DO RELEASE_LOCK('job')")
+        if changed:
+            await server.unwatch_transactions(control)
 
     with_sessions(running, test)
 
