@@ -222,6 +222,50 @@ def test_prune_keeps_the_last_proven_one(cheap: Instance) -> None:
     assert [(snaps(cheap) / p).exists() for p in ("p1", "p2", "p3")] == [True, False, True]
 
 
+def test_prune_removes_the_snapshot_that_is_meant_and_no_other(cheap: Instance) -> None:
+    """Every night to the same path: what is there is the newest one's, whatever records say."""
+    target, aside = snaps(cheap) / "latest", snaps(cheap) / "aside"
+    names = []
+    for night in range(2):
+        if night:
+            subprocess.run(["btrfs", "subvolume", "delete", target], check=True,
+                           capture_output=True, timeout=60)
+        code, said = take(cheap, "--method", "btrfs", "--to", target)
+        assert code == 0, said
+        names.append(said["snapshot"])
+    known = [s["id"] for s in cli.ask("snapshot", "list", *settings(cheap))[1]["snapshots"]]
+    assert names[0] not in known  # it was removed by somebody, and its place taken
+    assert names[1] in known
+    # Moved, and another put in its place:
+    code, said = take(cheap, "--method", "btrfs", "--to", aside)
+    assert code == 0, said
+    subprocess.run(["btrfs", "subvolume", "delete", target], check=True, capture_output=True,
+                   timeout=60)
+    aside.rename(target)
+    code, told = cli.ask("snapshot", "prune", names[1], *settings(cheap))
+    assert code == 0
+    assert said["snapshot"] in told["left"][names[1]]
+    assert json.loads((target / "s/data/slackwater-snapshot.json").read_text())["id"] == (
+        said["snapshot"])
+
+
+def test_one_that_is_gone_protects_no_other(cheap: Instance) -> None:
+    """The newest proven one was removed by hand: the one before is the last proven one now."""
+    names = []
+    for each in ("g1", "g2", "g3"):
+        code, said = take(cheap, "--method", "btrfs", "--to", snaps(cheap) / each)
+        assert code == 0, said
+        names.append(said["snapshot"])
+    for name in names[:2]:
+        record = cheap.directory.parent / f"state/snapshots/{name}.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"verified": {"faults": []}}))
+    subprocess.run(["btrfs", "subvolume", "delete", snaps(cheap) / "g2"], check=True,
+                   capture_output=True, timeout=60)
+    code, _ = cli.ask("snapshot", "prune", "--keep", "1", *settings(cheap))
+    assert code == 0
+    assert (snaps(cheap) / "g1").exists()
+
+
 def test_tables_that_the_account_may_not_see(cheap: Instance) -> None:
     """A server hides them from who has no rights on them; a lock is needed all the same."""
     sql(cheap.socket, "CREATE USER IF NOT EXISTS poor@localhost IDENTIFIED BY 'x'")

@@ -22,6 +22,7 @@ from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, Refused, UsageError
 from slackwater.facts.backup import LockKind
 from slackwater.operations.setup import verify_copy
+from slackwater.operations.snapshot import pruning
 from slackwater.operations.snapshot import records as snapshot_records
 from slackwater.operations.snapshot import snapshot as operation
 from slackwater.operations.snapshot.look import Look
@@ -213,19 +214,24 @@ def prune(
     settings = config.load(config.find(file))
     going = _going(settings, names, keep)
     told = [r.id for r in going]
+    left = {r.id: why for r in going if (why := pruning.why_left(r))}
+    for record in going:
+        if record.id in left:
+            print(f"slackwater: of {record.id} only what is known of it is removed:"
+                  f" {left[record.id]}", file=sys.stderr)
     if not plan:
         for record in going:
-            asyncio.run(_remove(settings, record))
+            asyncio.run(pruning.remove(settings, record))
     words = "would remove" if plan else "removed"
-    say(json.dumps({"operation": "snapshot prune", "plan": plan, "removed": told}) if as_json else
-        "\n".join(f"{words} {name}" for name in told) or "nothing to remove")
+    say(json.dumps({"operation": "snapshot prune", "plan": plan, "removed": told, "left": left})
+        if as_json else "\n".join(f"{words} {name}" for name in told) or "nothing to remove")
 
 
 def _going(settings: Config, names: list[str] | None, keep: int | None) -> list[Record]:
     records = snapshot_records.every(settings)
+    stay = pruning.protected(records)
     if keep is not None:
-        return retention.to_go(records, keep=keep)
-    stay = {r.id for r in retention.last_proven(records)}
+        return [r for r in retention.to_go(records, keep=keep) if r.id not in stay]
     known = {r.id: r for r in records}
     reasons = [f"there is no snapshot {n!r}" for n in names or () if n not in known]
     reasons += [f"{n} is the last of its server that was booted and found good"
@@ -233,12 +239,3 @@ def _going(settings: Config, names: list[str] | None, keep: int | None) -> list[
     if reasons:
         raise Refused("cannot prune", reasons)
     return [known[n] for n in dict.fromkeys(names or ())]
-
-
-async def _remove(settings: Config, record: Record) -> None:
-    if record.method in METHODS and record.target:
-        await METHODS[record.method].remove(Path(record.target))
-    elif record.method not in METHODS:
-        print(f"slackwater: {record.id} was taken by others ({record.method}): only what is known"
-              " of it is removed", file=sys.stderr)
-    snapshot_records.forget(settings, record)

@@ -13,7 +13,7 @@ from slackwater.config import Config
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts.backup import LOCK_SAYS, LockKind
 from slackwater.operations.servers_world import ServersWorld
-from slackwater.operations.snapshot import freeze, records
+from slackwater.operations.snapshot import freeze, pruning, records
 from slackwater.operations.snapshot.backup_moment import Wanted, take_within
 from slackwater.operations.snapshot.look import Look, look
 from slackwater.operations.snapshot.records import BAD, GOOD, Record
@@ -267,11 +267,13 @@ class RecordSnapshot(Step[SnapshotWorld]):
         path = ""
         if self.method != COMMAND and seen.source is not None:
             path = str(METHODS[self.method].data_in(seen.source, Path(self.target)))
-        records.save(world.config, Record(
+        new = Record(
             self.snapshot, self.server, seen.says.version, self.lock, self.method, clock.unix(),
             world.figures["coordinates"], seen.says.basedir, path, self.target, GOOD,
             ended=clock.unix(),
-        ))  # fmt: skip
+        )  # fmt: skip
+        records.save(world.config, new)
+        pruning.forget_replaced(world.config, new)
         world.figures["path"] = path
         await _forget_coordinates(world, self.snapshot)
         return Seen.DONE
