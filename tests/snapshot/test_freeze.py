@@ -262,6 +262,24 @@ def test_plan_touches_nothing(two: Instance) -> None:
     assert said["servers"][0]["refusals"]
 
 
+def test_an_instance_lock_is_not_enough_for_myisam(two: Instance) -> None:
+    """Writes to MyISAM go on under it, and what is copied of them is corrupt: no freeze says that
+    it is consistent. With InnoDB alone it is."""
+    code, said = cli.ask("freeze", *settings(two), "--within", LATE, "--lock", "instance")
+    assert (code, said["outcome"]) == (1, "refused")
+    assert "1 MyISAM" in said["reasons"][0]
+    assert not state(two)
+    sql(two.socket, "RENAME TABLE t.m TO mysql.sw_hidden")  # where the server's own tables are
+    try:
+        code, said = cli.ask("freeze", *settings(two), "--within", LATE, "--lock", "instance")
+        assert code == 0, said
+        assert not write(two)  # InnoDB's writes go on
+        assert thaw(two)[0] == 0
+    finally:
+        sql(two.socket, "RENAME TABLE mysql.sw_hidden TO t.m")
+    nothing_left(two)
+
+
 def test_a_long_select(two: Instance) -> None:
     """MySQL: it waits for the SELECT and lets readers and writers through meanwhile."""
     with Busy(two, "SELECT SLEEP(30) FROM t.x LIMIT 1") as busy:

@@ -106,7 +106,7 @@ async def _freeze(
             seen = await look(settings, name)
             choice = backup.for_freeze(seen.data)
             kind = lock or choice.kind
-            reasons = _refusals(kind, seen)
+            reasons = backup.refused_freeze(kind, seen.data)
             if plan:
                 why = choice.why if lock is None else ("it was asked for",)
                 done.append(_planned(name, kind, why, seen, limits, reasons))
@@ -122,15 +122,6 @@ async def _freeze(
                 await asyncio.shield(operation.thaw(settings, one["server"], abandon=True))
         raise
     return done
-
-
-def _refusals(kind: LockKind, seen: Look) -> list[str]:
-    if kind is LockKind.NONE:
-        return ["a freeze without a lock freezes nothing"]
-    words = ", ".join(k.value for k in seen.data.offered)
-    return [] if kind in seen.data.offered else [
-        f"this server has no lock of the kind {kind.value!r}; it has: {words}"
-    ]
 
 
 def _planned(

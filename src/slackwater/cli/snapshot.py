@@ -107,9 +107,9 @@ def take(
         needed = backup.for_snapshot(seen.data, atomic=is_atomic, exact=exact)
         kind = lock or needed.kind
         reasons = backup.refused(kind, needed, seen.data.offered) if lock else []
-        if kind is LockKind.NONE and not seen.crash_safe:
+        if not kind.exact and not seen.crash_safe:
             reasons.append(
-                "without a lock, acknowledged writes may be missing: sync_binlog and"
+                "writes go on, and acknowledged ones may be missing: sync_binlog and"
                 " innodb_flush_log_at_trx_commit are not both 1 (or ask for --lock)"
             )
         within_s, limit_s, grace_s = limits

@@ -106,3 +106,11 @@ def refused(choice: LockKind, needed: Choice, offered: Sequence[LockKind]) -> li
     if needed.kind.exact and not choice.exact:
         return [f"--lock {choice.value} is not enough: {why}" for why in needed.why]
     return []
+
+
+def refused_freeze(choice: LockKind, data: Data) -> list[str]:
+    """The same for a freeze: somebody else takes the snapshot, and we trust that it is of one
+    moment; a position that is a lower bound may be asked for, half written tables may not."""
+    if choice is LockKind.NONE:
+        return ["a freeze without a lock freezes nothing"]
+    return refused(choice, for_snapshot(data, atomic=True, exact=False), data.offered)
