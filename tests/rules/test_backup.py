@@ -32,6 +32,9 @@ def test_the_mildest_lock_that_is_enough(
 ) -> None:
     choice = backup.for_snapshot(data, atomic=atomic, exact=exact)
     assert choice.kind is kind
+    without = backup.for_snapshot(data, atomic=atomic, exact=exact, no_binlog=True)
+    assert without.kind.exact
+    assert "binary log" in " ".join(without.why)
     assert because in " ".join(choice.why)
     weaker = [] if kind is LockKind.NONE else backup.refused(LockKind.NONE, choice, data.offered)
     assert bool(weaker) == (kind is not LockKind.NONE)

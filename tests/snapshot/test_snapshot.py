@@ -317,6 +317,41 @@ def test_reflink_on_xfs(name: str) -> None:
         assert (code, found["position"]) == (0, "contains"), found
 
 
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+def test_redo_and_undo_elsewhere(name: str) -> None:
+    """A copy of the data directory alone cannot be recovered: a clear no. A snapshot that has them
+    too is booted with them."""
+    with mounted("btrfs") as mount, running(name, mount) as server:
+        config(server)
+        (mount / "snaps").mkdir()
+        server.stop()
+        data, redo = server.directory / "data", mount / "redo"
+        redo.mkdir()
+        os.chown(redo, data.stat().st_uid, data.stat().st_gid)
+        for file in [*data.glob("ib_logfile*"), *data.glob("#innodb_redo"), *data.glob("undo_0*")]:
+            file.rename(redo / file.name)
+        server.extra += (f"--innodb-log-group-home-dir={redo}", f"--innodb-undo-directory={redo}")
+        server.start(60 * PATIENCE)
+        sql(server.socket, "DROP TABLE t.m")
+        code, said = take(server, "--method", "reflink", "--to", snaps(server) / "no")
+        assert (code, said["outcome"]) == (1, "refused")
+        assert f"innodb_log_group_home_dir is {redo}" in said["reasons"][0]
+        assert not (snaps(server) / "no").exists()
+        with Writer(server) as one:
+            one.wait_more(30)
+            code, said = take(server, "--method", "btrfs", "--to", snaps(server) / "all")
+            assert code == 0, said
+        code, found = cli.ask("snapshot", "verify", said["path"], *settings(server))
+        assert code == 0, found
+        assert found["can_seed"]
+        # A command's copy of the data directory alone: nothing boots that, and nobody calls it good
+        code, said = take(server, "--", "cp", "-a", data, snaps(server) / "part")
+        assert code == 0, said
+        code, _, err = cli.call("snapshot", "verify", snaps(server) / "part", *settings(server))
+        assert code == 1
+        assert f"innodb_log_group_home_dir was {redo}" in err
+
+
 def test_a_reflink_copy_never_leaves_the_server_stopped(cheap: Instance, tmp_path: Path) -> None:
     """The copy is killed half way, by whatever: the server goes on by itself."""
     slow = tmp_path / "bin"

@@ -28,7 +28,8 @@ from slackwater.operations.snapshot import snapshot as operation
 from slackwater.operations.snapshot.look import Look
 from slackwater.operations.snapshot.records import Record
 from slackwater.operations.snapshot.snapshot import COMMAND, Asked, SnapshotWorld
-from slackwater.outside.copies import METHODS, not_built_in
+from slackwater.outside.copies import METHODS, left_out, not_built_in
+from slackwater.outside.places import LOG_BIN
 from slackwater.rules import backup, retention
 
 
@@ -104,7 +105,9 @@ def take(
     async def propose(world: SnapshotWorld) -> Proposal[SnapshotWorld]:
         seen = await world.look()
         is_atomic = atomic if method is None else _is_atomic(method, seen, target)
-        needed = backup.for_snapshot(seen.data, atomic=is_atomic, exact=exact)
+        left = left_out(method.value, seen.source) if method and seen.source else {}
+        needed = backup.for_snapshot(
+            seen.data, atomic=is_atomic, exact=exact, no_binlog=LOG_BIN in left)
         kind = lock or needed.kind
         reasons = backup.refused(kind, needed, seen.data.offered) if lock else []
         if not kind.exact and not seen.crash_safe:

@@ -21,6 +21,7 @@ from slackwater.operations.snapshot.records import BAD
 from slackwater.outside import copies, server_programs, state_file
 from slackwater.outside.mysql import backup_lock, private_server
 from slackwater.outside.mysql.session import Session
+from slackwater.outside.places import beside
 from slackwater.outside.server_programs import Program
 
 _TABLES = (
@@ -61,10 +62,14 @@ async def verify(
 ) -> Verified:
     """Boot a throwaway copy of `path` (a data directory). Raises Refused or StepFailed."""
     path = path.resolve()
-    if not (path / "ibdata1").exists():
+    told = state_file.read(path / COORDINATES_NAME) or {}
+    places, missing = beside(path, Path(told.get("datadir") or path), told.get("places", {}))
+    if missing:
+        raise Refused(f"cannot verify {path}", missing,
+                      hint="mount all of it as it was on the server, and name the data directory")
+    if not (places.get("innodb_data_home_dir", path) / "ibdata1").exists():
         raise Refused(f"cannot verify {path}", ["it is not a data directory (no ibdata1 in it)"],
                       hint="name the directory that was the server's datadir")
-    told = state_file.read(path / COORDINATES_NAME) or {}
     program = _program(told, server)
     parent = scratch or _scratch(path)
     work = Path(tempfile.mkdtemp(prefix=".slackwater-verify-", dir=parent))
@@ -72,7 +77,9 @@ async def verify(
         work.chmod(0o711)
         await copies.private_copy(path, work / "data", limit_s=limit_s)
         (work / "data" / "auto.cnf").unlink(missing_ok=True)
-        found = await _boot(program, work, told, path, limit_s)
+        for name, place in places.items():
+            await copies.private_copy(place, work / name, limit_s=limit_s)
+        found = await _boot(program, work, told, path, limit_s, {n: work / n for n in places})
     finally:
         shutil.rmtree(work, ignore_errors=True)
     _judge(config, told, found)
@@ -108,13 +115,14 @@ def _program(told: dict[str, Any], server: Path | None) -> Program:
 
 
 async def _boot(
-    program: Program, work: Path, told: dict[str, Any], path: Path, limit_s: float
+    program: Program, work: Path, told: dict[str, Any], path: Path, limit_s: float,
+    places: dict[str, Path],
 ) -> Verified:
     home = work / "home"
     home.mkdir()
     begun = clock.mono()
     running = private_server.start(
-        program, work / "data", home, told.get("settings", {}), str(told.get("log_bin", ""))
+        program, work / "data", home, told.get("settings", {}), str(told.get("log_bin", "")), places
     )
     try:
         async with await running.session(limit_s=limit_s) as session:

@@ -51,6 +51,7 @@ class ServerSays:
     local: bool  # it runs on this machine
     settings: dict[str, str] = field(default_factory=dict)  # that a copy cannot be read without
     log_bin: str = ""  # base name of its binary log, when that is in the data directory
+    places: dict[str, str] = field(default_factory=dict)  # outside.places.outside
 
 
 class Place:
@@ -159,7 +160,8 @@ def write_coordinates(
         "slackwater": __version__, "id": snapshot, "server": server,
         "taken": clock.text(clock.unix()), "version": says.version, "server_uuid": says.uuid,
         "lock": lock.value, "settings": says.settings, "log_bin": says.log_bin,
-        "basedir": says.basedir, **found,
+        "basedir": says.basedir, "datadir": str(Path(says.datadir).resolve()),
+        "places": says.places, **found,
     }, like=file.parent)
 
 

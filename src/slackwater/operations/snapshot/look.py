@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slackwater.config import Config
@@ -18,14 +18,12 @@ from slackwater.outside.mysql.backup_lock import Statement, statements
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.private_server import SETTINGS
 from slackwater.outside.mysql.session import Session
+from slackwater.outside.places import DIRECTORIES, LOG_BIN, outside
 from slackwater.outside.volumes import Volume, engine_files, volume_of
 from slackwater.rules.backup import Data
 
 _ABOUT = ("datadir", "basedir", "server_uuid", "version_comment", "pid_file")
-_PLACES = (
-    "datadir", "innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory",
-    "aria_log_dir_path", "log_bin_basename",
-)  # fmt: skip
+_PLACES = ("datadir", *DIRECTORIES, LOG_BIN)
 _ENGINES = (
     "SELECT ENGINE, COUNT(*) AS N FROM information_schema.TABLES"
     " WHERE TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE') AND ENGINE NOT IN"
@@ -67,17 +65,20 @@ async def look(config: Config, server: str) -> Look:
         for engine, count in (files or {}).items():
             engines[engine] = max(count, engines.get(engine, 0))
         volumes = _volumes(values) if local else {}
+        places = outside(values) if local else {}
+        source = _source(values, volumes)
         return Look(
             at,
             ServerSays(str(session.flavour), values.get("datadir", ""), values.get("basedir", ""),
                        values.get("server_uuid", ""), local,
-                       {n: values[n] for n in SETTINGS if n in values}, _log_bin(values)),
+                       {n: values[n] for n in SETTINGS if n in values}, _log_bin(values),
+                       {n: str(p) for n, p in places.items()}),
             Data(
                 tuple(k for k in LockKind if speaks.backup_lock(k)), engines,
                 tuple(sorted({v.root for v in volumes.values()})),
                 known or files is not None,
             ),
-            _source(values, volumes), tuple(await statements(session)),
+            source and replace(source, places=places), tuple(await statements(session)),
             speaks.flush_waits_for_reads,
             values.get("innodb_flush_log_at_trx_commit") == "1"
             and values.get("sync_binlog") == "1",

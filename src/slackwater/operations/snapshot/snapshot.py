@@ -18,9 +18,10 @@ from slackwater.operations.snapshot.backup_moment import Wanted, take_within
 from slackwater.operations.snapshot.look import Look, look
 from slackwater.operations.snapshot.records import BAD, GOOD, Record
 from slackwater.outside import command
-from slackwater.outside.copies import METHODS
+from slackwater.outside.copies import METHODS, Source, left_out
 from slackwater.outside.mysql import backup_lock
 from slackwater.outside.mysql.backup_lock import BackupLock
+from slackwater.outside.places import LOG_BIN
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan, Seen, Step
 
@@ -183,7 +184,7 @@ class TakeSnapshot(Step[SnapshotWorld]):
         if source is None:
             return ["the server's data is not on this machine: give the command that snapshots it"]
         why = METHODS[self.method].why_not(source, Path(self.target))
-        return [why] if why else []
+        return [why] if why else _left_out(self.method, source)
 
     async def do(self, world: SnapshotWorld) -> Seen:
         begun = clock.mono()
@@ -226,6 +227,15 @@ class TakeSnapshot(Step[SnapshotWorld]):
             running = command.again(world.notes[COMMAND_NOTE])
             if running.alive:
                 await running.stop()
+
+
+def _left_out(method: str, source: Source) -> list[str]:
+    """Why the snapshot could not be recovered. (A lock helps where it is the binary log alone.)"""
+    return [
+        f"{name} is {place}, which is not in what {method} copies: give a command that takes all of"
+        " it at one moment (--atomic -- COMMAND)"
+        for name, place in left_out(method, source).items() if name != LOG_BIN
+    ]
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,11 @@ class PrivateServer:
 
 
 def start(
-    program: Program, data: Path, home: Path, settings: Mapping[str, str], log_bin: str
+    program: Program, data: Path, home: Path, settings: Mapping[str, str], log_bin: str,
+    places: Mapping[str, Path] | None = None,
 ) -> PrivateServer:
-    """Start it on `data`; socket and log are in `home`. Raises OutsideError."""
+    """Start it on `data`; socket and log are in `home`; `places` are directories outside of the
+    data, by option. Raises OutsideError."""
     owner = pwd.getpwuid(data.stat().st_uid)
     home.chmod(0o700)
     # Never that of the server that runs: one that starts deletes every `#sql…` in there, also
@@ -81,6 +83,7 @@ def start(
     for made in (home, scratch):
         os.chown(made, owner.pw_uid, owner.pw_gid)
     known = [f"--loose-{n.replace('_', '-')}={settings[n]}" for n in SETTINGS if settings.get(n)]
+    known += [f"--loose-{n.replace('_', '-')}={p}" for n, p in (places or {}).items()]
     words = [
         str(program.daemon), "--no-defaults", f"--basedir={program.base}", f"--datadir={data}",
         f"--tmpdir={scratch}", f"--lc-messages-dir={program.messages}",
