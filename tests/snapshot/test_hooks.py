@@ -110,6 +110,20 @@ def test_scripts(it: Instance, tmp_path: Path) -> None:
     assert writable(it)
 
 
+@pytest.mark.parametrize("shell", [["sh"], ["bash", "--posix"]])
+def test_a_log_that_cannot_be_written_keeps_no_lock(
+    it: Instance, tmp_path: Path, shell: list[str]
+) -> None:
+    """Its directory was removed, or is root's: the hooks work without it."""
+    install(it, tmp_path, "scripts")
+    nowhere = os.environ | {"SLACKWATER_HOOK_LOG": str(tmp_path / "gone/hooks.log")}
+    place = tmp_path / "etc/slackwater/hooks"
+    for name, locked in (("pre-snapshot", True), ("post-snapshot", False)):
+        done = subprocess.run([*shell, place / name], env=nowhere, check=False,
+                              capture_output=True, timeout=60 * PATIENCE)
+        assert (done.returncode, bool(write(it))) == (0, locked), name
+
+
 def test_qemu_does_not_swallow_failures(it: Instance, tmp_path: Path) -> None:
     """With another hook beside it, and one that was there before."""
     directory = tmp_path / "etc/qemu"

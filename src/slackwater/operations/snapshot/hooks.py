@@ -123,7 +123,9 @@ def _head(kind: str, command: list[str], words: list[str], limits: Limits) -> st
     return f"""#!/bin/sh
 {MARK} {kind}`; it will be replaced there. What it prints goes to {LOG}.
 log=${{SLACKWATER_HOOK_LOG:-{LOG}}}
-exec >>"$log" 2>&1 || exec >/dev/null 2>&1
+# In a shell of its own first: a redirection of `exec` or `:` that fails ends the shell.
+( : >>"$log" ) 2>/dev/null || log=/dev/null
+exec >>"$log" 2>&1
 echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $0 $*"
 # slackwater takes the shell's place: a host that cancels ends the process that it began, no other.
 do_freeze() {{ exec {run} freeze {which} --within {limits.within} --hold {limits.hold}; }}
