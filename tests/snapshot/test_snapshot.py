@@ -22,6 +22,7 @@ from slackwater.facts import gtid
 from slackwater.facts.flavour import Flavour
 from slackwater.lab.instance import Instance
 from slackwater.lab.process import with_variable
+from slackwater.operations.snapshot.look import _ENGINES as ENGINES
 from slackwater.outside.process import ProcessId
 from slackwater.outside.volumes import kernel_has
 
@@ -203,6 +204,30 @@ def test_a_damaged_copy_is_found(cheap: Instance) -> None:
     code, found = cli.ask("snapshot", "verify", copy, *settings(cheap))
     assert code == 3
     assert any("`t`.`m`" in f for f in found["faults"])
+
+
+def test_no_table_is_left_unchecked(cheap: Instance) -> None:
+    """Tables with system versioning, and those whose definition cannot be read, which a server
+    lists without an engine."""
+    sql(cheap.socket, "CREATE TABLE t.old (i INT) ENGINE=MyISAM WITH SYSTEM VERSIONING")
+    sql(cheap.socket, "CREATE SEQUENCE t.seq")
+    try:
+        engines = {r["ENGINE"]: r["N"] for r in sql(cheap.socket, ENGINES)}
+        assert engines["MyISAM"] == 2
+        copy = snaps(cheap) / "unread"
+        code, said = take(cheap, "--", "cp", "-a", f"{cheap.directory}/data", copy)
+        assert code == 0, said
+        code, before = cli.ask("snapshot", "verify", copy, *settings(cheap))
+        assert code == 0, before
+        (copy / "t/old.MYI").write_bytes(b"x" * 100)
+        (copy / "t/x.frm").write_bytes(b"x" * 100)
+        code, found = cli.ask("snapshot", "verify", copy, *settings(cheap))
+        assert code == 3
+        assert found["tables"] == before["tables"]
+        assert {f.split(":")[0] for f in found["faults"]} == {"`t`.`old`", "`t`.`x`"}
+    finally:
+        sql(cheap.socket, "DROP TABLE t.old")
+        sql(cheap.socket, "DROP SEQUENCE t.seq")
 
 
 def test_prune_keeps_the_last_proven_one(cheap: Instance) -> None:

@@ -26,7 +26,7 @@ from slackwater.outside.server_programs import Program
 
 _TABLES = (
     "SELECT TABLE_SCHEMA AS S, TABLE_NAME AS N FROM information_schema.TABLES"
-    " WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE IS NOT NULL AND TABLE_SCHEMA NOT IN"
+    " WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') AND TABLE_SCHEMA NOT IN"
     " ('information_schema', 'performance_schema', 'sys') ORDER BY 1, 2"
 )
 _FINE = ("OK", "Table is already up to date")

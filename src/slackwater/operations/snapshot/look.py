@@ -25,11 +25,12 @@ from slackwater.rules.backup import Data
 _ABOUT = ("datadir", "basedir", "server_uuid", "version_comment", "pid_file")
 _PLACES = ("datadir", *DIRECTORIES, LOG_BIN)
 _ENGINES = (
-    "SELECT ENGINE, COUNT(*) AS N FROM information_schema.TABLES"
-    " WHERE TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE') AND ENGINE NOT IN"
+    "SELECT COALESCE(ENGINE, 'of an unknown engine') AS ENGINE, COUNT(*) AS N"
+    " FROM information_schema.TABLES WHERE TABLE_TYPE IN"
+    " ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') AND COALESCE(ENGINE, '') NOT IN"
     " ('InnoDB', 'ROCKSDB', 'TokuDB', 'MEMORY', 'BLACKHOLE', 'PERFORMANCE_SCHEMA')"
     " AND TABLE_SCHEMA NOT IN"
-    " ('mysql', 'sys', 'information_schema', 'performance_schema') GROUP BY ENGINE"
+    " ('mysql', 'sys', 'information_schema', 'performance_schema') GROUP BY 1"
 )
 
 
