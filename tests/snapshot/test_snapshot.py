@@ -343,6 +343,29 @@ def test_reflink_on_xfs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+@pytest.mark.parametrize("where", ["elsewhere", "nowhere"])
+def test_a_good_copy_without_a_binary_log_is_good(name: str, where: str) -> None:
+    """Debian has it in another directory; another server writes none. The copy's size is nothing
+    to compare, and what only the log tells is unknown, not different."""
+    with mounted("btrfs") as mount:
+        option = "--skip-log-bin" if where == "nowhere" else f"--log-bin={mount}/log/b"
+        (mount / "log").mkdir(mode=0o777)
+        (mount / "log").chmod(0o777)
+        with running(name, mount, extra=(option,)) as server:
+            config(server)
+            sql(server.socket, "DROP TABLE t.m")
+            method = ("--method", "reflink", "--to", mount / "r")
+            code, said = take(server, *method, *(["--exact"] if where == "nowhere" else []))
+            assert code == 0, said
+            # A log that is not in the copy: no commit may be half done without it
+            assert said["coordinates"]["exact"]
+            assert bool(said["coordinates"]["binlog_file"]) == (where == "elsewhere")
+            code, found = cli.ask("snapshot", "verify", said["path"], *settings(server))
+            assert code == 0, found
+            assert (found["position"], found["can_seed"]) == ("unknown", False)
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
 def test_redo_and_undo_elsewhere(name: str) -> None:
     """A copy of the data directory alone cannot be recovered: a clear no. A snapshot that has them
     too is booted with them."""

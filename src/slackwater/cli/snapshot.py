@@ -139,6 +139,12 @@ def _is_atomic(method: Method, seen: Look, target: Path | None) -> bool:
     return METHODS[method.value].atomic
 
 
+_POSITION = {
+    "equal": "is equal", "contains": "is contained", "differs": "differs",
+    "unknown": "could not be compared (none was recorded, or the binary log is not in the copy)",
+}
+
+
 @app.command("verify")
 def verify(
     path: Annotated[
@@ -176,7 +182,7 @@ def verify(
     else:
         say(f"{found.path}: booted as {found.version}, recovered in {found.recovery_s:g} s")
         say(f"  {found.tables} tables checked; GTIDs {found.gtids or '(none)'};"
-            f" the recorded position is {found.position}")
+            f" the recorded position {_POSITION[found.position]}")
         for fault in found.faults:
             say(f"  NOT GOOD: {fault}")
         say("  it can seed a replica" if found.can_seed else "  it cannot seed a replica")

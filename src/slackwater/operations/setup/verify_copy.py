@@ -36,7 +36,8 @@ _CANNOT = ("note",)  # the engine has nothing to check
 @dataclass
 class Verified:
     """What booting a copy said. `faults`: every reason not to use it; `position`: "equal" to the
-    recorded one, "contains" it, "differs", or "unknown" where none was recorded."""
+    recorded one, "contains" it, "differs", or "unknown" where none was recorded, or the copy has
+    not the binary log that would tell."""
 
     path: str
     snapshot: str
@@ -50,8 +51,9 @@ class Verified:
 
     @property
     def can_seed(self) -> bool:
-        """Whether a replica can begin with it: whole, and its position is known."""
-        return not self.faults and bool(self.gtids)
+        """Whether a replica can begin with it: whole, and its position is known. (Without its
+        binary log a server tells only a part of what it has.)"""
+        return not self.faults and bool(self.gtids) and self.position != "unknown"
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "can_seed": self.can_seed}
@@ -132,7 +134,8 @@ async def _boot(
             recorded = Coordinates.from_json(told) if "binlog_file" in told else None
             position = "unknown"
             if recorded is not None:
-                position = _compare(recorded, seen.gtids, session.flavour, path)
+                position = compare(recorded, seen.gtids, session.flavour, path,
+                                   logged=bool(told.get("log_bin") or not recorded.file))
                 if position == "differs":
                     faults.append(f"recorded was {recorded}; the booted copy has GTIDs "
                                   f"{seen.gtids or '(none)'}")
@@ -156,23 +159,32 @@ async def _check_tables(session: Session, limit_s: float) -> tuple[int, list[str
     return len(rows), faults
 
 
-def _compare(recorded: Coordinates, gtids: str, flavour: Flavour, path: Path) -> str:
-    """A recorded lower bound has to be in the copy; an exact position has to be all of it."""
+def compare(
+    recorded: Coordinates, gtids: str, flavour: Flavour, path: Path, *, logged: bool
+) -> str:
+    """A recorded lower bound has to be in the copy; an exact position has to be all of it.
+
+    `logged`: the copy has the binary log, if the server had one. Without it a booted copy may know
+    less than it has; never more.
+    """
     before, now = gtid.parse(recorded.gtids, flavour), gtid.parse(gtids, flavour)
-    if not before and not now and recorded.file:
+    if not before and not now:
         return _compare_size(recorded, path)
     if not recorded.exact:
-        return "contains" if now.contains(before) else "differs"  # type: ignore[arg-type]
-    same = str(before) == str(now)
-    return "equal" if same and _compare_size(recorded, path) != "differs" else "differs"
+        holds = now.contains(before)  # type: ignore[arg-type]
+        return "contains" if holds else "differs" if logged else "unknown"
+    if str(before) == str(now):
+        return "differs" if _compare_size(recorded, path) == "differs" else "equal"
+    less = before.contains(now)  # type: ignore[arg-type]
+    return "unknown" if less and not logged else "differs"
 
 
 def _compare_size(recorded: Coordinates, path: Path) -> str:
     """The binary log in the copy ends where the position is."""
-    try:
-        size = (path / recorded.file).stat().st_size
-    except OSError:
+    file = path / recorded.file
+    if not recorded.file or not file.is_file():
         return "unknown"
+    size = file.stat().st_size
     if recorded.exact:
         return "equal" if size == recorded.position else "differs"
     return "contains" if size >= recorded.position else "differs"
