@@ -191,6 +191,38 @@ def test_who_is_in_the_way(cheap: Instance) -> None:
     assert writable(cheap)
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_verify_that_is_ended_leaves_no_server(cheap: Instance, number: signal.Signals) -> None:
+    """A signal cleans up; after kill -9 the server ends too, and what is left of the copy is named
+    and removed by the next verify."""
+    place = snaps(cheap) / f"cut{number}"
+    place.mkdir()
+    code, said = take(cheap, "--", "cp", "-a", f"{cheap.directory}/data", place / "copy")
+    assert code == 0, said
+
+    def servers() -> str:
+        return subprocess.run(["pgrep", "-f", f"datadir={place}/.slackwater-verify-"], text=True,
+                              capture_output=True, check=False, timeout=20).stdout
+
+    process = cli.begin("snapshot", "verify", place / "copy", *settings(cheap))
+    try:
+        eventually(servers, "the private server", every_s=0.002)
+    finally:
+        process.send_signal(number)
+        code, _, err = cli.end(process)
+    eventually(lambda: not servers(), "the end of the private server")
+    left = [str(p) for p in place.glob(".slackwater-verify-*")]
+    assert cli.ask("snapshot", "list", *settings(cheap))[1]["left"] == left
+    if number != signal.SIGKILL:
+        assert (code, left) == (130, [])
+        assert "interrupted" in err
+        return
+    assert len(left) == 1
+    assert left[0] in cli.call("snapshot", "list", *settings(cheap))[1]
+    assert cli.ask("snapshot", "verify", place / "copy", *settings(cheap))[0] == 0
+    assert list(place.iterdir()) == [place / "copy"]
+
+
 def test_a_damaged_copy_is_found(cheap: Instance) -> None:
     code, said = take(cheap, "--", "cp", "-a", f"{cheap.directory}/data", f"{snaps(cheap)}/bad")
     assert code == 0, said

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from slackwater import clock, config
 from slackwater.cli.freeze import DURATION_HELP, duration
-from slackwater.cli.frozen import servers_asked
+from slackwater.cli.frozen import run, servers_asked
 from slackwater.cli.operate import Proposal, operate
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.cli.say import say
@@ -24,6 +24,7 @@ from slackwater.facts.backup import LockKind
 from slackwater.operations.setup import verify_copy
 from slackwater.operations.snapshot import pruning
 from slackwater.operations.snapshot import records as snapshot_records
+from slackwater.operations.snapshot import scratch as scratch_copies
 from slackwater.operations.snapshot import snapshot as operation
 from slackwater.operations.snapshot.look import Look
 from slackwater.operations.snapshot.records import Record
@@ -139,6 +140,7 @@ def _is_atomic(method: Method, seen: Look, target: Path | None) -> bool:
     return METHODS[method.value].atomic
 
 
+EXIT_INTERRUPTED = 130  # what a shell says of Ctrl-C
 _POSITION = {
     "equal": "is equal", "contains": "is contained", "differs": "differs",
     "unknown": "could not be compared (none was recorded, or the binary log is not in the copy)",
@@ -171,9 +173,13 @@ def verify(
         raise Refused(f"cannot verify {path}", ["slackwater does not know where it is"],
                       hint="mount it, and name the data directory in it")
     begun = clock.unix()
-    found = asyncio.run(verify_copy.verify(
-        settings, Path(place), scratch=scratch, limit_s=duration(limit), server=program
-    ))
+    try:
+        found = run(verify_copy.verify(
+            settings, Path(place), scratch=scratch, limit_s=duration(limit), server=program
+        ))
+    except asyncio.CancelledError:
+        print("slackwater: interrupted; the throwaway copy is removed", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     outcome = "stuck" if found.faults else "done"
     if as_json:
         say(json.dumps({"operation": "snapshot verify", "outcome": outcome, "steps": [],
@@ -192,9 +198,11 @@ def verify(
 @app.command("list")
 def list_snapshots(file: ConfigOption = None, as_json: JsonOption = False) -> None:
     """All snapshots that slackwater knows, and what is known of them."""
-    records = snapshot_records.every(config.load(config.find(file)))
+    settings = config.load(config.find(file))
+    records, left = snapshot_records.every(settings), scratch_copies.left(settings)
     if as_json:
-        say(json.dumps({"operation": "snapshot list", "snapshots": [r.as_json() for r in records]}))
+        say(json.dumps({"operation": "snapshot list", "snapshots": [r.as_json() for r in records],
+                        "left": [str(p) for p in left]}))
         return
     for record in records:
         proven = ", booted and good" if record.proven else ""
@@ -202,6 +210,8 @@ def list_snapshots(file: ConfigOption = None, as_json: JsonOption = False) -> No
             f"  {record.path}{'  (' + record.why + ')' if record.why else ''}")
     if not records:
         say("no snapshots")
+    for path in left:
+        say(f"{path} was left by a verify that was killed; the next one removes it")
 
 
 @app.command("prune")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +17,11 @@ from slackwater.facts.flavour import Flavour
 from slackwater.operations.snapshot import records
 from slackwater.operations.snapshot.freeze import COORDINATES_NAME
 from slackwater.operations.snapshot.records import BAD
+from slackwater.operations.snapshot.scratch import clear
+from slackwater.operations.snapshot.scratch import scratch as scratch_directory
 from slackwater.outside import copies, server_programs, state_file
 from slackwater.outside.mysql import backup_lock, private_server
-from slackwater.outside.mysql.session import Session
+from slackwater.outside.mysql.session import Session, heed_cancelling
 from slackwater.outside.places import beside
 from slackwater.outside.server_programs import Program
 
@@ -74,16 +75,13 @@ async def verify(
                       hint="name the directory that was the server's datadir")
     program = _program(told, server)
     parent = scratch or _scratch(path)
-    work = Path(tempfile.mkdtemp(prefix=".slackwater-verify-", dir=parent))
-    try:
-        work.chmod(0o711)
+    clear(config)
+    with scratch_directory(config, parent) as work:
         await copies.private_copy(path, work / "data", limit_s=limit_s)
         (work / "data" / "auto.cnf").unlink(missing_ok=True)
         for name, place in places.items():
             await copies.private_copy(place, work / name, limit_s=limit_s)
         found = await _boot(program, work, told, path, limit_s, {n: work / n for n in places})
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     _judge(config, told, found)
     return found
 
@@ -128,6 +126,7 @@ async def _boot(
     )
     try:
         async with await running.session(limit_s=limit_s) as session:
+            heed_cancelling()
             recovery_s = round(clock.mono() - begun, 2)
             tables, faults = await _check_tables(session, limit_s)
             seen = await backup_lock.read_coordinates(session, exact=True)
@@ -144,7 +143,7 @@ async def _boot(
                 position, faults, recovery_s, clock.text(clock.unix()),
             )
     finally:
-        running.stop()
+        running.kill()  # a throwaway needs no orderly end
 
 
 async def _check_tables(session: Session, limit_s: float) -> tuple[int, list[str]]:

@@ -13,7 +13,7 @@ from slackwater.facts.server import ServerAddress
 from slackwater.outside.mysql import backup_lock
 from slackwater.outside.mysql.backup_lock import LOCK_WAIT_TIMEOUT, BackupLock
 from slackwater.outside.mysql.dialect import dialect
-from slackwater.outside.mysql.session import MysqlError, Session
+from slackwater.outside.mysql.session import MysqlError, Session, heed_cancelling
 from slackwater.rules.backup import in_the_way
 
 # A statement older than that is likely to last: a FLUSH behind it would make others wait.
@@ -67,6 +67,7 @@ async def take_within(at: ServerAddress, wanted: Wanted) -> tuple[BackupLock, At
             if control is None or control.broken:
                 control = await _login(at, attempts, until)
                 stack.push_async_callback(control.close)
+            heed_cancelling()
             pause_s = LOOK_EVERY_S
             if await _nobody_in_the_way(control, wanted.kind, attempts):
                 lock = await _try(at, wanted, control, attempts, until)
@@ -91,6 +92,7 @@ async def _login(at: ServerAddress, attempts: Attempts, until: float) -> Session
             if error.code not in _PASSING or clock.mono() + 0.1 >= until:
                 raise
             attempts.last = str(error)
+        heed_cancelling()
         await asyncio.sleep(0.1)
 
 
