@@ -169,6 +169,47 @@ def test_a_hook_of_others_is_not_overwritten(it: Instance, tmp_path: Path) -> No
     assert not (script.parent / "post-thaw-script").exists()
 
 
+def two_servers(tmp_path: Path) -> Path:
+    """A configuration with servers a and b, which nobody asks."""
+    secret = tmp_path / "password"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    file = tmp_path / "slackwater.toml"
+    file.write_text(
+        "".join(f'[servers.{n}]\naddress = "127.0.0.1:{p}"\n' for n, p in (("a", 1), ("b", 2)))
+        + f'[accounts.slackwater]\npassword_file = "{secret}"\n')
+    return file
+
+
+def test_never_both_ways_of_vmware(tmp_path: Path) -> None:
+    words = ("hooks", "install", "vmware", "--server", "a", "--root", tmp_path / "root",
+             "--config", two_servers(tmp_path))
+    for first, second in (((), ("--legacy",)), (("--legacy",), ())):
+        assert cli.call(*words, *first)[0] == 0
+        before = sorted((tmp_path / "root").rglob("*"))
+        code, _, err = cli.call(*words, *second)
+        assert code == 1
+        assert "VMware would call both" in err
+        assert sorted((tmp_path / "root").rglob("*")) == before
+        assert cli.call(*words, *first, "--remove")[0] == 0
+
+
+def test_a_hook_of_other_servers_is_not_replaced(tmp_path: Path) -> None:
+    """Else the first would be frozen no more, and nobody told."""
+    file = two_servers(tmp_path)
+    words = ("hooks", "install", "vmware", "--root", tmp_path / "root", "--config", file)
+    script = tmp_path / "root/etc/vmware-tools/backupScripts.d/90-slackwater"
+    assert cli.call(*words, "--server", "a")[0] == 0
+    code, _, err = cli.call(*words, "--server", "b")
+    assert code == 1
+    assert f"freezes a of {file}" in err
+    assert "--server a" in script.read_text()
+    assert cli.call(*words, "--server", "a", "--server", "b", "--within", "9s")[0] == 0
+    assert "--server a --server b --within 9s" in script.read_text()
+    other = file.rename(tmp_path / "other.toml")
+    assert cli.call(*words[:-1], other, "--server", "a", "--server", "b")[0] == 1
+
+
 def test_thaw_brings_little_with_it() -> None:
     """Writers wait while it begins: the database's client alone takes longer than the rest."""
     code = ("import sys, slackwater.cli.thaw;"
