@@ -32,10 +32,32 @@ def test_the_mildest_lock_that_is_enough(
 ) -> None:
     choice = backup.for_snapshot(data, atomic=atomic, exact=exact)
     assert choice.kind is kind
+    without = backup.for_snapshot(data, atomic=atomic, exact=exact, no_binlog=True)
+    assert without.kind.exact
+    assert "binary log" in " ".join(without.why)
     assert because in " ".join(choice.why)
     weaker = [] if kind is LockKind.NONE else backup.refused(LockKind.NONE, choice, data.offered)
     assert bool(weaker) == (kind is not LockKind.NONE)
     assert backup.refused(kind, choice, data.offered) == []
+
+
+@pytest.mark.parametrize(("data", "because"), [
+    (Data(MARIADB, {"MyISAM": 1}, ("/",)), "1 MyISAM"),
+    (Data(MARIADB, {}, ("/",), False), "may not see"),
+    (Data(MARIADB, {}, ("/a", "/b")), "2 volumes"),
+    (Data(OLD_MYSQL, {}, ("/",)), "no lock of the kind"),
+])
+def test_a_freeze_that_lets_writes_go_on_needs_tables_that_recover(
+    data: Data, because: str
+) -> None:
+    assert because in " ".join(backup.refused_freeze(LockKind.INSTANCE, data))
+    assert backup.refused_freeze(backup.for_freeze(data).kind, data) == []
+
+
+def test_a_freeze_may_leave_the_position_open() -> None:
+    data = Data(MARIADB, {}, ("/",))
+    assert backup.refused_freeze(LockKind.INSTANCE, data) == []
+    assert "freezes nothing" in backup.refused_freeze(LockKind.NONE, data)[0]
 
 
 @dataclass(frozen=True)

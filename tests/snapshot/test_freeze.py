@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -18,8 +19,10 @@ from tests.servers.patience import PATIENCE, eventually
 from tests.snapshot import cli
 from tests.snapshot.real import Busy, Reader, Writer, config, running, writable, write
 
+from slackwater import config as config_file
 from slackwater.lab.instance import Instance
 from slackwater.operations.snapshot.backup_moment import OLDER_THAN_S
+from slackwater.operations.snapshot.look import look
 from slackwater.outside.process import ProcessId
 
 pytestmark = pytest.mark.servers
@@ -234,6 +237,53 @@ def test_the_connection_limit_is_reached_while_frozen(name: str) -> None:
         assert thaw(it)[0] == 0
 
 
+def test_a_server_that_is_full_for_a_moment(started: dict[str, Instance]) -> None:
+    """The first look is refused; within the time it tries again, and freezes."""
+    it = started["mariadb-10.11"]
+    refused = "SHOW GLOBAL STATUS LIKE 'Connection_errors_max_connections'"
+    control = pymysql.connect(unix_socket=str(it.socket), user="root", autocommit=True)
+    with contextlib.closing(control), control.cursor() as cursor:
+
+        def seen() -> int:
+            cursor.execute(refused)
+            return int(cursor.fetchone()[1])
+
+        cursor.execute("SET GLOBAL max_connections = 10")
+        process = None
+        try:
+            with contextlib.ExitStack() as stack:
+                _fill(it, stack)
+                before = seen()
+                process = cli.begin("freeze", *settings(it), "--within", LATE)
+                eventually(lambda: seen() > before or process.poll() is not None, "a refused look")
+        finally:
+            cursor.execute("SET GLOBAL max_connections = 151")
+            code, _, err = cli.end(process) if process else (None, "", "")
+    assert code == 0, err
+    assert thaw(it)[0] == 0
+    nothing_left(it)
+
+
+def test_within_is_for_the_look_too(two: Instance) -> None:
+    """A server that hangs: the freeze ends when its time is over, not when the look's own is."""
+    two.pause()
+    try:
+        code, said = cli.ask("freeze", *settings(two), "--within", "300ms")
+    finally:
+        two.resume()
+    assert (code, said["outcome"]) == (2, "undone")
+    assert "within 0.3 s" in said["reasons"][0]
+    nothing_left(two)
+
+
+def test_a_freeze_that_locks_all_writes_does_not_look_through_the_tables(two: Instance) -> None:
+    """Where there are many that takes long, and nothing depends on it."""
+    settings_ = config_file.load(settings(two)[1])
+    for engines_too in (True, False):
+        seen = asyncio.run(look(settings_, "db", engines_too=engines_too))
+        assert seen.data.engines == ({"MyISAM": 1} if engines_too else {})
+
+
 def _fill(it: Instance, stack: contextlib.ExitStack) -> None:
     """Take every connection, that for administrators too."""
     with contextlib.suppress(pymysql.err.MySQLError):
@@ -260,6 +310,24 @@ def test_plan_touches_nothing(two: Instance) -> None:
     code, said = cli.ask("freeze", *settings(two), "--plan", "--lock", "none")
     assert code == 1
     assert said["servers"][0]["refusals"]
+
+
+def test_an_instance_lock_is_not_enough_for_myisam(two: Instance) -> None:
+    """Writes to MyISAM go on under it, and what is copied of them is corrupt: no freeze says that
+    it is consistent. With InnoDB alone it is."""
+    code, said = cli.ask("freeze", *settings(two), "--within", LATE, "--lock", "instance")
+    assert (code, said["outcome"]) == (1, "refused")
+    assert "1 MyISAM" in said["reasons"][0]
+    assert not state(two)
+    sql(two.socket, "RENAME TABLE t.m TO mysql.sw_hidden")  # where the server's own tables are
+    try:
+        code, said = cli.ask("freeze", *settings(two), "--within", LATE, "--lock", "instance")
+        assert code == 0, said
+        assert not write(two)  # InnoDB's writes go on
+        assert thaw(two)[0] == 0
+    finally:
+        sql(two.socket, "RENAME TABLE mysql.sw_hidden TO t.m")
+    nothing_left(two)
 
 
 def test_a_long_select(two: Instance) -> None:

@@ -110,6 +110,20 @@ def test_scripts(it: Instance, tmp_path: Path) -> None:
     assert writable(it)
 
 
+@pytest.mark.parametrize("shell", [["sh"], ["bash", "--posix"]])
+def test_a_log_that_cannot_be_written_keeps_no_lock(
+    it: Instance, tmp_path: Path, shell: list[str]
+) -> None:
+    """Its directory was removed, or is root's: the hooks work without it."""
+    install(it, tmp_path, "scripts")
+    nowhere = os.environ | {"SLACKWATER_HOOK_LOG": str(tmp_path / "gone/hooks.log")}
+    place = tmp_path / "etc/slackwater/hooks"
+    for name, locked in (("pre-snapshot", True), ("post-snapshot", False)):
+        done = subprocess.run([*shell, place / name], env=nowhere, check=False,
+                              capture_output=True, timeout=60 * PATIENCE)
+        assert (done.returncode, bool(write(it))) == (0, locked), name
+
+
 def test_qemu_does_not_swallow_failures(it: Instance, tmp_path: Path) -> None:
     """With another hook beside it, and one that was there before."""
     directory = tmp_path / "etc/qemu"
@@ -153,6 +167,47 @@ def test_a_hook_of_others_is_not_overwritten(it: Instance, tmp_path: Path) -> No
     assert "is not ours" in err
     assert script.read_text() == "theirs"
     assert not (script.parent / "post-thaw-script").exists()
+
+
+def two_servers(tmp_path: Path) -> Path:
+    """A configuration with servers a and b, which nobody asks."""
+    secret = tmp_path / "password"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    file = tmp_path / "slackwater.toml"
+    file.write_text(
+        "".join(f'[servers.{n}]\naddress = "127.0.0.1:{p}"\n' for n, p in (("a", 1), ("b", 2)))
+        + f'[accounts.slackwater]\npassword_file = "{secret}"\n')
+    return file
+
+
+def test_never_both_ways_of_vmware(tmp_path: Path) -> None:
+    words = ("hooks", "install", "vmware", "--server", "a", "--root", tmp_path / "root",
+             "--config", two_servers(tmp_path))
+    for first, second in (((), ("--legacy",)), (("--legacy",), ())):
+        assert cli.call(*words, *first)[0] == 0
+        before = sorted((tmp_path / "root").rglob("*"))
+        code, _, err = cli.call(*words, *second)
+        assert code == 1
+        assert "VMware would call both" in err
+        assert sorted((tmp_path / "root").rglob("*")) == before
+        assert cli.call(*words, *first, "--remove")[0] == 0
+
+
+def test_a_hook_of_other_servers_is_not_replaced(tmp_path: Path) -> None:
+    """Else the first would be frozen no more, and nobody told."""
+    file = two_servers(tmp_path)
+    words = ("hooks", "install", "vmware", "--root", tmp_path / "root", "--config", file)
+    script = tmp_path / "root/etc/vmware-tools/backupScripts.d/90-slackwater"
+    assert cli.call(*words, "--server", "a")[0] == 0
+    code, _, err = cli.call(*words, "--server", "b")
+    assert code == 1
+    assert f"freezes a of {file}" in err
+    assert "--server a" in script.read_text()
+    assert cli.call(*words, "--server", "a", "--server", "b", "--within", "9s")[0] == 0
+    assert "--server a --server b --within 9s" in script.read_text()
+    other = file.rename(tmp_path / "other.toml")
+    assert cli.call(*words[:-1], other, "--server", "a", "--server", "b")[0] == 1
 
 
 def test_thaw_brings_little_with_it() -> None:

@@ -22,6 +22,7 @@ from slackwater.facts import gtid
 from slackwater.facts.flavour import Flavour
 from slackwater.lab.instance import Instance
 from slackwater.lab.process import with_variable
+from slackwater.operations.snapshot.look import _ENGINES as ENGINES
 from slackwater.outside.process import ProcessId
 from slackwater.outside.volumes import kernel_has
 
@@ -190,6 +191,38 @@ def test_who_is_in_the_way(cheap: Instance) -> None:
     assert writable(cheap)
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_verify_that_is_ended_leaves_no_server(cheap: Instance, number: signal.Signals) -> None:
+    """A signal cleans up; after kill -9 the server ends too, and what is left of the copy is named
+    and removed by the next verify."""
+    place = snaps(cheap) / f"cut{number}"
+    place.mkdir()
+    code, said = take(cheap, "--", "cp", "-a", f"{cheap.directory}/data", place / "copy")
+    assert code == 0, said
+
+    def servers() -> str:
+        return subprocess.run(["pgrep", "-f", f"datadir={place}/.slackwater-verify-"], text=True,
+                              capture_output=True, check=False, timeout=20).stdout
+
+    process = cli.begin("snapshot", "verify", place / "copy", *settings(cheap))
+    try:
+        eventually(servers, "the private server", every_s=0.002)
+    finally:
+        process.send_signal(number)
+        code, _, err = cli.end(process)
+    eventually(lambda: not servers(), "the end of the private server")
+    left = [str(p) for p in place.glob(".slackwater-verify-*")]
+    assert cli.ask("snapshot", "list", *settings(cheap))[1]["left"] == left
+    if number != signal.SIGKILL:
+        assert (code, left) == (130, [])
+        assert "interrupted" in err
+        return
+    assert len(left) == 1
+    assert left[0] in cli.call("snapshot", "list", *settings(cheap))[1]
+    assert cli.ask("snapshot", "verify", place / "copy", *settings(cheap))[0] == 0
+    assert list(place.iterdir()) == [place / "copy"]
+
+
 def test_a_damaged_copy_is_found(cheap: Instance) -> None:
     code, said = take(cheap, "--", "cp", "-a", f"{cheap.directory}/data", f"{snaps(cheap)}/bad")
     assert code == 0, said
@@ -203,6 +236,30 @@ def test_a_damaged_copy_is_found(cheap: Instance) -> None:
     code, found = cli.ask("snapshot", "verify", copy, *settings(cheap))
     assert code == 3
     assert any("`t`.`m`" in f for f in found["faults"])
+
+
+def test_no_table_is_left_unchecked(cheap: Instance) -> None:
+    """Tables with system versioning, and those whose definition cannot be read, which a server
+    lists without an engine."""
+    sql(cheap.socket, "CREATE TABLE t.old (i INT) ENGINE=MyISAM WITH SYSTEM VERSIONING")
+    sql(cheap.socket, "CREATE SEQUENCE t.seq")
+    try:
+        engines = {r["ENGINE"]: r["N"] for r in sql(cheap.socket, ENGINES)}
+        assert engines["MyISAM"] == 2
+        copy = snaps(cheap) / "unread"
+        code, said = take(cheap, "--", "cp", "-a", f"{cheap.directory}/data", copy)
+        assert code == 0, said
+        code, before = cli.ask("snapshot", "verify", copy, *settings(cheap))
+        assert code == 0, before
+        (copy / "t/old.MYI").write_bytes(b"x" * 100)
+        (copy / "t/x.frm").write_bytes(b"x" * 100)
+        code, found = cli.ask("snapshot", "verify", copy, *settings(cheap))
+        assert code == 3
+        assert found["tables"] == before["tables"]
+        assert {f.split(":")[0] for f in found["faults"]} == {"`t`.`old`", "`t`.`x`"}
+    finally:
+        sql(cheap.socket, "DROP TABLE t.old")
+        sql(cheap.socket, "DROP SEQUENCE t.seq")
 
 
 def test_prune_keeps_the_last_proven_one(cheap: Instance) -> None:
@@ -220,6 +277,50 @@ def test_prune_keeps_the_last_proven_one(cheap: Instance) -> None:
     assert names[1] in said["removed"]
     assert names[0] not in said["removed"]
     assert [(snaps(cheap) / p).exists() for p in ("p1", "p2", "p3")] == [True, False, True]
+
+
+def test_prune_removes_the_snapshot_that_is_meant_and_no_other(cheap: Instance) -> None:
+    """Every night to the same path: what is there is the newest one's, whatever records say."""
+    target, aside = snaps(cheap) / "latest", snaps(cheap) / "aside"
+    names = []
+    for night in range(2):
+        if night:
+            subprocess.run(["btrfs", "subvolume", "delete", target], check=True,
+                           capture_output=True, timeout=60)
+        code, said = take(cheap, "--method", "btrfs", "--to", target)
+        assert code == 0, said
+        names.append(said["snapshot"])
+    known = [s["id"] for s in cli.ask("snapshot", "list", *settings(cheap))[1]["snapshots"]]
+    assert names[0] not in known  # it was removed by somebody, and its place taken
+    assert names[1] in known
+    # Moved, and another put in its place:
+    code, said = take(cheap, "--method", "btrfs", "--to", aside)
+    assert code == 0, said
+    subprocess.run(["btrfs", "subvolume", "delete", target], check=True, capture_output=True,
+                   timeout=60)
+    aside.rename(target)
+    code, told = cli.ask("snapshot", "prune", names[1], *settings(cheap))
+    assert code == 0
+    assert said["snapshot"] in told["left"][names[1]]
+    assert json.loads((target / "s/data/slackwater-snapshot.json").read_text())["id"] == (
+        said["snapshot"])
+
+
+def test_one_that_is_gone_protects_no_other(cheap: Instance) -> None:
+    """The newest proven one was removed by hand: the one before is the last proven one now."""
+    names = []
+    for each in ("g1", "g2", "g3"):
+        code, said = take(cheap, "--method", "btrfs", "--to", snaps(cheap) / each)
+        assert code == 0, said
+        names.append(said["snapshot"])
+    for name in names[:2]:
+        record = cheap.directory.parent / f"state/snapshots/{name}.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"verified": {"faults": []}}))
+    subprocess.run(["btrfs", "subvolume", "delete", snaps(cheap) / "g2"], check=True,
+                   capture_output=True, timeout=60)
+    code, _ = cli.ask("snapshot", "prune", "--keep", "1", *settings(cheap))
+    assert code == 0
+    assert (snaps(cheap) / "g1").exists()
 
 
 def test_tables_that_the_account_may_not_see(cheap: Instance) -> None:
@@ -271,6 +372,64 @@ def test_reflink_on_xfs(name: str) -> None:
             one.wait_more()
         code, found = cli.ask("snapshot", "verify", said["snapshot"], *settings(server))
         assert (code, found["position"]) == (0, "contains"), found
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+@pytest.mark.parametrize("where", ["elsewhere", "nowhere"])
+def test_a_good_copy_without_a_binary_log_is_good(name: str, where: str) -> None:
+    """Debian has it in another directory; another server writes none. The copy's size is nothing
+    to compare, and what only the log tells is unknown, not different."""
+    with mounted("btrfs") as mount:
+        option = "--skip-log-bin" if where == "nowhere" else f"--log-bin={mount}/log/b"
+        (mount / "log").mkdir(mode=0o777)
+        (mount / "log").chmod(0o777)
+        with running(name, mount, extra=(option,)) as server:
+            config(server)
+            sql(server.socket, "DROP TABLE t.m")
+            method = ("--method", "reflink", "--to", mount / "r")
+            code, said = take(server, *method, *(["--exact"] if where == "nowhere" else []))
+            assert code == 0, said
+            # A log that is not in the copy: no commit may be half done without it
+            assert said["coordinates"]["exact"]
+            assert bool(said["coordinates"]["binlog_file"]) == (where == "elsewhere")
+            code, found = cli.ask("snapshot", "verify", said["path"], *settings(server))
+            assert code == 0, found
+            assert (found["position"], found["can_seed"]) == ("unknown", False)
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+def test_redo_and_undo_elsewhere(name: str) -> None:
+    """A copy of the data directory alone cannot be recovered: a clear no. A snapshot that has them
+    too is booted with them."""
+    with mounted("btrfs") as mount, running(name, mount) as server:
+        config(server)
+        (mount / "snaps").mkdir()
+        server.stop()
+        data, redo = server.directory / "data", mount / "redo"
+        redo.mkdir()
+        os.chown(redo, data.stat().st_uid, data.stat().st_gid)
+        for file in [*data.glob("ib_logfile*"), *data.glob("#innodb_redo"), *data.glob("undo_0*")]:
+            file.rename(redo / file.name)
+        server.extra += (f"--innodb-log-group-home-dir={redo}", f"--innodb-undo-directory={redo}")
+        server.start(60 * PATIENCE)
+        sql(server.socket, "DROP TABLE t.m")
+        code, said = take(server, "--method", "reflink", "--to", snaps(server) / "no")
+        assert (code, said["outcome"]) == (1, "refused")
+        assert f"innodb_log_group_home_dir is {redo}" in said["reasons"][0]
+        assert not (snaps(server) / "no").exists()
+        with Writer(server) as one:
+            one.wait_more(30)
+            code, said = take(server, "--method", "btrfs", "--to", snaps(server) / "all")
+            assert code == 0, said
+        code, found = cli.ask("snapshot", "verify", said["path"], *settings(server))
+        assert code == 0, found
+        assert found["can_seed"]
+        # A command's copy of the data directory alone: nothing boots that, and nobody calls it good
+        code, said = take(server, "--", "cp", "-a", data, snaps(server) / "part")
+        assert code == 0, said
+        code, _, err = cli.call("snapshot", "verify", snaps(server) / "part", *settings(server))
+        assert code == 1
+        assert f"innodb_log_group_home_dir was {redo}" in err
 
 
 def test_a_reflink_copy_never_leaves_the_server_stopped(cheap: Instance, tmp_path: Path) -> None:

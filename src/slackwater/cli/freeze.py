@@ -21,6 +21,7 @@ from slackwater.errors import (
     EXIT_UNDONE,
     Refused,
     SlackwaterError,
+    StepFailed,
 )
 from slackwater.facts.backup import LOCK_SAYS, LockKind
 from slackwater.facts.duration import seconds
@@ -103,18 +104,17 @@ async def _freeze(
     done: list[dict[str, Any]] = []
     try:
         for name in names:
-            seen = await look(settings, name)
+            seen = await _look(settings, name, lock, within_s, until)
             choice = backup.for_freeze(seen.data)
             kind = lock or choice.kind
-            reasons = _refusals(kind, seen)
+            reasons = backup.refused_freeze(kind, seen.data)
             if plan:
                 why = choice.why if lock is None else ("it was asked for",)
                 done.append(_planned(name, kind, why, seen, limits, reasons))
                 continue
             if reasons:
                 raise Refused(f"cannot freeze {name}", reasons)
-            left_s = max(0.5, until - clock.mono())
-            asked = Asked(name, kind, left_s, hold_s, grace_s, coordinates)
+            asked = Asked(name, kind, until - clock.mono(), hold_s, grace_s, coordinates)
             done.append(await operation.freeze(settings, asked, seen.says))
     except BaseException:
         for one in reversed([] if plan else done):
@@ -124,13 +124,19 @@ async def _freeze(
     return done
 
 
-def _refusals(kind: LockKind, seen: Look) -> list[str]:
-    if kind is LockKind.NONE:
-        return ["a freeze without a lock freezes nothing"]
-    words = ", ".join(k.value for k in seen.data.offered)
-    return [] if kind in seen.data.offered else [
-        f"this server has no lock of the kind {kind.value!r}; it has: {words}"
-    ]
+async def _look(
+    settings: Config, name: str, lock: LockKind | None, within_s: float, until: float
+) -> Look:
+    """Raises OutsideError, or StepFailed when the time for the whole freeze is over."""
+    left_s = max(0.0, until - clock.mono())
+    try:
+        async with asyncio.timeout(left_s):
+            # Only a lock that lets writes go on depends on what the tables are.
+            return await look(settings, name, engines_too=lock is LockKind.INSTANCE,
+                              within_s=left_s)
+    except TimeoutError:
+        raise StepFailed(f"cannot freeze {name} within {within_s:g} s: it was still being looked"
+                         " at", hint="give more time with --within") from None
 
 
 def _planned(

@@ -16,6 +16,7 @@ from slackwater.cli.freeze import duration
 from slackwater.cli.frozen import ServersOption, servers_asked
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.cli.say import say
+from slackwater.errors import Refused
 from slackwater.operations.snapshot import hooks
 from slackwater.operations.snapshot.hooks import LIMITS, File, Limits
 
@@ -66,6 +67,8 @@ def install(
     for name in servers_asked(settings, server):
         words += ["--server", name]
     wanted = hooks.files(kind.value, _command(), words, limits, legacy=legacy)
+    if not remove and (reasons := hooks.in_the_way(root, kind.value, words, legacy=legacy)):
+        raise Refused("cannot install the hooks", reasons)
     if plan:
         told = [f"{'remove' if remove else 'write'} {f.path}" for f in wanted]
         if not as_json and not remove:

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from slackwater import clock, config
 from slackwater.cli.freeze import DURATION_HELP, duration
-from slackwater.cli.frozen import servers_asked
+from slackwater.cli.frozen import run, servers_asked
 from slackwater.cli.operate import Proposal, operate
 from slackwater.cli.options import ConfigOption, JsonOption
 from slackwater.cli.say import say
@@ -22,12 +22,15 @@ from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, Refused, UsageError
 from slackwater.facts.backup import LockKind
 from slackwater.operations.setup import verify_copy
+from slackwater.operations.snapshot import pruning
 from slackwater.operations.snapshot import records as snapshot_records
+from slackwater.operations.snapshot import scratch as scratch_copies
 from slackwater.operations.snapshot import snapshot as operation
 from slackwater.operations.snapshot.look import Look
 from slackwater.operations.snapshot.records import Record
 from slackwater.operations.snapshot.snapshot import COMMAND, Asked, SnapshotWorld
-from slackwater.outside.copies import METHODS, not_built_in
+from slackwater.outside.copies import METHODS, left_out, not_built_in
+from slackwater.outside.places import LOG_BIN
 from slackwater.rules import backup, retention
 
 
@@ -103,12 +106,14 @@ def take(
     async def propose(world: SnapshotWorld) -> Proposal[SnapshotWorld]:
         seen = await world.look()
         is_atomic = atomic if method is None else _is_atomic(method, seen, target)
-        needed = backup.for_snapshot(seen.data, atomic=is_atomic, exact=exact)
+        left = left_out(method.value, seen.source) if method and seen.source else {}
+        needed = backup.for_snapshot(
+            seen.data, atomic=is_atomic, exact=exact, no_binlog=LOG_BIN in left)
         kind = lock or needed.kind
         reasons = backup.refused(kind, needed, seen.data.offered) if lock else []
-        if kind is LockKind.NONE and not seen.crash_safe:
+        if not kind.exact and not seen.crash_safe:
             reasons.append(
-                "without a lock, acknowledged writes may be missing: sync_binlog and"
+                "writes go on, and acknowledged ones may be missing: sync_binlog and"
                 " innodb_flush_log_at_trx_commit are not both 1 (or ask for --lock)"
             )
         within_s, limit_s, grace_s = limits
@@ -133,6 +138,13 @@ def _is_atomic(method: Method, seen: Look, target: Path | None) -> bool:
         why = not_built_in(method.value, seen.source, target or Path("snapshot"))
         raise Refused("cannot take the snapshot", [why])
     return METHODS[method.value].atomic
+
+
+EXIT_INTERRUPTED = 130  # what a shell says of Ctrl-C
+_POSITION = {
+    "equal": "is equal", "contains": "is contained", "differs": "differs",
+    "unknown": "could not be compared (none was recorded, or the binary log is not in the copy)",
+}
 
 
 @app.command("verify")
@@ -161,9 +173,13 @@ def verify(
         raise Refused(f"cannot verify {path}", ["slackwater does not know where it is"],
                       hint="mount it, and name the data directory in it")
     begun = clock.unix()
-    found = asyncio.run(verify_copy.verify(
-        settings, Path(place), scratch=scratch, limit_s=duration(limit), server=program
-    ))
+    try:
+        found = run(verify_copy.verify(
+            settings, Path(place), scratch=scratch, limit_s=duration(limit), server=program
+        ))
+    except asyncio.CancelledError:
+        print("slackwater: interrupted; the throwaway copy is removed", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     outcome = "stuck" if found.faults else "done"
     if as_json:
         say(json.dumps({"operation": "snapshot verify", "outcome": outcome, "steps": [],
@@ -172,7 +188,7 @@ def verify(
     else:
         say(f"{found.path}: booted as {found.version}, recovered in {found.recovery_s:g} s")
         say(f"  {found.tables} tables checked; GTIDs {found.gtids or '(none)'};"
-            f" the recorded position is {found.position}")
+            f" the recorded position {_POSITION[found.position]}")
         for fault in found.faults:
             say(f"  NOT GOOD: {fault}")
         say("  it can seed a replica" if found.can_seed else "  it cannot seed a replica")
@@ -182,9 +198,11 @@ def verify(
 @app.command("list")
 def list_snapshots(file: ConfigOption = None, as_json: JsonOption = False) -> None:
     """All snapshots that slackwater knows, and what is known of them."""
-    records = snapshot_records.every(config.load(config.find(file)))
+    settings = config.load(config.find(file))
+    records, left = snapshot_records.every(settings), scratch_copies.left(settings)
     if as_json:
-        say(json.dumps({"operation": "snapshot list", "snapshots": [r.as_json() for r in records]}))
+        say(json.dumps({"operation": "snapshot list", "snapshots": [r.as_json() for r in records],
+                        "left": [str(p) for p in left]}))
         return
     for record in records:
         proven = ", booted and good" if record.proven else ""
@@ -192,6 +210,8 @@ def list_snapshots(file: ConfigOption = None, as_json: JsonOption = False) -> No
             f"  {record.path}{'  (' + record.why + ')' if record.why else ''}")
     if not records:
         say("no snapshots")
+    for path in left:
+        say(f"{path} was left by a verify that was killed; the next one removes it")
 
 
 @app.command("prune")
@@ -213,19 +233,24 @@ def prune(
     settings = config.load(config.find(file))
     going = _going(settings, names, keep)
     told = [r.id for r in going]
+    left = {r.id: why for r in going if (why := pruning.why_left(r))}
+    for record in going:
+        if record.id in left:
+            print(f"slackwater: of {record.id} only what is known of it is removed:"
+                  f" {left[record.id]}", file=sys.stderr)
     if not plan:
         for record in going:
-            asyncio.run(_remove(settings, record))
+            asyncio.run(pruning.remove(settings, record))
     words = "would remove" if plan else "removed"
-    say(json.dumps({"operation": "snapshot prune", "plan": plan, "removed": told}) if as_json else
-        "\n".join(f"{words} {name}" for name in told) or "nothing to remove")
+    say(json.dumps({"operation": "snapshot prune", "plan": plan, "removed": told, "left": left})
+        if as_json else "\n".join(f"{words} {name}" for name in told) or "nothing to remove")
 
 
 def _going(settings: Config, names: list[str] | None, keep: int | None) -> list[Record]:
     records = snapshot_records.every(settings)
+    stay = pruning.protected(records)
     if keep is not None:
-        return retention.to_go(records, keep=keep)
-    stay = {r.id for r in retention.last_proven(records)}
+        return [r for r in retention.to_go(records, keep=keep) if r.id not in stay]
     known = {r.id: r for r in records}
     reasons = [f"there is no snapshot {n!r}" for n in names or () if n not in known]
     reasons += [f"{n} is the last of its server that was booted and found good"
@@ -233,12 +258,3 @@ def _going(settings: Config, names: list[str] | None, keep: int | None) -> list[
     if reasons:
         raise Refused("cannot prune", reasons)
     return [known[n] for n in dict.fromkeys(names or ())]
-
-
-async def _remove(settings: Config, record: Record) -> None:
-    if record.method in METHODS and record.target:
-        await METHODS[record.method].remove(Path(record.target))
-    elif record.method not in METHODS:
-        print(f"slackwater: {record.id} was taken by others ({record.method}): only what is known"
-              " of it is removed", file=sys.stderr)
-    snapshot_records.forget(settings, record)

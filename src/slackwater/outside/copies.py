@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from slackwater.errors import StepFailed
 from slackwater.outside import command
-from slackwater.outside.volumes import Volume, kernel_has
+from slackwater.outside.volumes import Volume, kernel_has, volume_of
 
 LIMIT_S = 60.0
 
@@ -20,6 +21,7 @@ class Source:
     datadir: Path
     volume: Volume
     pid: int | None  # of the server; None when it could not be found
+    places: Mapping[str, Path] = field(default_factory=dict)  # outside of the data directory
 
 
 class Btrfs:
@@ -131,6 +133,13 @@ async def _run(*words: str) -> None:
 
 
 METHODS: dict[str, type[Btrfs] | type[Reflink]] = {"btrfs": Btrfs, "reflink": Reflink}
+
+
+def left_out(method: str, source: Source) -> dict[str, Path]:
+    """What the server keeps outside of its data directory and a snapshot by this method lacks."""
+    if method == "reflink":  # a copy of the data directory, not of a file system
+        return dict(source.places)
+    return {n: p for n, p in source.places.items() if volume_of(p).root != source.volume.root}
 
 
 def not_built_in(method: str, source: Source | None, target: Path) -> str:

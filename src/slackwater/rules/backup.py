@@ -74,8 +74,11 @@ def for_freeze(data: Data) -> Choice:
     return Choice(kind, ("the position is recorded exactly, so nothing may be committed",))
 
 
-def for_snapshot(data: Data, *, atomic: bool, exact: bool) -> Choice:
-    """The mildest lock for a snapshot. `atomic`: it shows one moment of all of a volume."""
+def for_snapshot(
+    data: Data, *, atomic: bool, exact: bool, no_binlog: bool = False
+) -> Choice:
+    """The mildest lock for a snapshot. `atomic`: it shows one moment of all of a volume;
+    `no_binlog`: the server has a binary log, and the snapshot has not."""
     why: list[str] = []
     if data.engines:
         named = ", ".join(f"{n} {e}" for e, n in sorted(data.engines.items()))
@@ -86,6 +89,9 @@ def for_snapshot(data: Data, *, atomic: bool, exact: bool) -> Choice:
     if len(data.volumes) > 1:
         why.append(f"the data is on {len(data.volumes)} volumes ({', '.join(data.volumes)}), which"
                    " are not snapshot at one moment")
+    if no_binlog:
+        why.append("the binary log is not in what is copied, and without it recovery cannot tell"
+                   " what became of a commit that was half done")
     if not atomic:
         why.append("this way of taking it does not show one moment")
     if exact:
@@ -106,3 +112,11 @@ def refused(choice: LockKind, needed: Choice, offered: Sequence[LockKind]) -> li
     if needed.kind.exact and not choice.exact:
         return [f"--lock {choice.value} is not enough: {why}" for why in needed.why]
     return []
+
+
+def refused_freeze(choice: LockKind, data: Data) -> list[str]:
+    """The same for a freeze: somebody else takes the snapshot, and we trust that it is of one
+    moment; a position that is a lower bound may be asked for, half written tables may not."""
+    if choice is LockKind.NONE:
+        return ["a freeze without a lock freezes nothing"]
+    return refused(choice, for_snapshot(data, atomic=True, exact=False), data.offered)

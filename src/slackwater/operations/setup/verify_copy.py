@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,14 +17,17 @@ from slackwater.facts.flavour import Flavour
 from slackwater.operations.snapshot import records
 from slackwater.operations.snapshot.freeze import COORDINATES_NAME
 from slackwater.operations.snapshot.records import BAD
+from slackwater.operations.snapshot.scratch import clear
+from slackwater.operations.snapshot.scratch import scratch as scratch_directory
 from slackwater.outside import copies, server_programs, state_file
 from slackwater.outside.mysql import backup_lock, private_server
-from slackwater.outside.mysql.session import Session
+from slackwater.outside.mysql.session import Session, heed_cancelling
+from slackwater.outside.places import beside
 from slackwater.outside.server_programs import Program
 
 _TABLES = (
     "SELECT TABLE_SCHEMA AS S, TABLE_NAME AS N FROM information_schema.TABLES"
-    " WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE IS NOT NULL AND TABLE_SCHEMA NOT IN"
+    " WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') AND TABLE_SCHEMA NOT IN"
     " ('information_schema', 'performance_schema', 'sys') ORDER BY 1, 2"
 )
 _FINE = ("OK", "Table is already up to date")
@@ -35,7 +37,8 @@ _CANNOT = ("note",)  # the engine has nothing to check
 @dataclass
 class Verified:
     """What booting a copy said. `faults`: every reason not to use it; `position`: "equal" to the
-    recorded one, "contains" it, "differs", or "unknown" where none was recorded."""
+    recorded one, "contains" it, "differs", or "unknown" where none was recorded, or the copy has
+    not the binary log that would tell."""
 
     path: str
     snapshot: str
@@ -49,8 +52,9 @@ class Verified:
 
     @property
     def can_seed(self) -> bool:
-        """Whether a replica can begin with it: whole, and its position is known."""
-        return not self.faults and bool(self.gtids)
+        """Whether a replica can begin with it: whole, and its position is known. (Without its
+        binary log a server tells only a part of what it has.)"""
+        return not self.faults and bool(self.gtids) and self.position != "unknown"
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "can_seed": self.can_seed}
@@ -61,20 +65,23 @@ async def verify(
 ) -> Verified:
     """Boot a throwaway copy of `path` (a data directory). Raises Refused or StepFailed."""
     path = path.resolve()
-    if not (path / "ibdata1").exists():
+    told = state_file.read(path / COORDINATES_NAME) or {}
+    places, missing = beside(path, Path(told.get("datadir") or path), told.get("places", {}))
+    if missing:
+        raise Refused(f"cannot verify {path}", missing,
+                      hint="mount all of it as it was on the server, and name the data directory")
+    if not (places.get("innodb_data_home_dir", path) / "ibdata1").exists():
         raise Refused(f"cannot verify {path}", ["it is not a data directory (no ibdata1 in it)"],
                       hint="name the directory that was the server's datadir")
-    told = state_file.read(path / COORDINATES_NAME) or {}
     program = _program(told, server)
     parent = scratch or _scratch(path)
-    work = Path(tempfile.mkdtemp(prefix=".slackwater-verify-", dir=parent))
-    try:
-        work.chmod(0o711)
+    clear(config)
+    with scratch_directory(config, parent) as work:
         await copies.private_copy(path, work / "data", limit_s=limit_s)
         (work / "data" / "auto.cnf").unlink(missing_ok=True)
-        found = await _boot(program, work, told, path, limit_s)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        for name, place in places.items():
+            await copies.private_copy(place, work / name, limit_s=limit_s)
+        found = await _boot(program, work, told, path, limit_s, {n: work / n for n in places})
     _judge(config, told, found)
     return found
 
@@ -108,23 +115,26 @@ def _program(told: dict[str, Any], server: Path | None) -> Program:
 
 
 async def _boot(
-    program: Program, work: Path, told: dict[str, Any], path: Path, limit_s: float
+    program: Program, work: Path, told: dict[str, Any], path: Path, limit_s: float,
+    places: dict[str, Path],
 ) -> Verified:
     home = work / "home"
     home.mkdir()
     begun = clock.mono()
     running = private_server.start(
-        program, work / "data", home, told.get("settings", {}), str(told.get("log_bin", ""))
+        program, work / "data", home, told.get("settings", {}), str(told.get("log_bin", "")), places
     )
     try:
         async with await running.session(limit_s=limit_s) as session:
+            heed_cancelling()
             recovery_s = round(clock.mono() - begun, 2)
             tables, faults = await _check_tables(session, limit_s)
             seen = await backup_lock.read_coordinates(session, exact=True)
             recorded = Coordinates.from_json(told) if "binlog_file" in told else None
             position = "unknown"
             if recorded is not None:
-                position = _compare(recorded, seen.gtids, session.flavour, path)
+                position = compare(recorded, seen.gtids, session.flavour, path,
+                                   logged=bool(told.get("log_bin") or not recorded.file))
                 if position == "differs":
                     faults.append(f"recorded was {recorded}; the booted copy has GTIDs "
                                   f"{seen.gtids or '(none)'}")
@@ -133,7 +143,7 @@ async def _boot(
                 position, faults, recovery_s, clock.text(clock.unix()),
             )
     finally:
-        running.stop()
+        running.kill()  # a throwaway needs no orderly end
 
 
 async def _check_tables(session: Session, limit_s: float) -> tuple[int, list[str]]:
@@ -148,23 +158,32 @@ async def _check_tables(session: Session, limit_s: float) -> tuple[int, list[str
     return len(rows), faults
 
 
-def _compare(recorded: Coordinates, gtids: str, flavour: Flavour, path: Path) -> str:
-    """A recorded lower bound has to be in the copy; an exact position has to be all of it."""
+def compare(
+    recorded: Coordinates, gtids: str, flavour: Flavour, path: Path, *, logged: bool
+) -> str:
+    """A recorded lower bound has to be in the copy; an exact position has to be all of it.
+
+    `logged`: the copy has the binary log, if the server had one. Without it a booted copy may know
+    less than it has; never more.
+    """
     before, now = gtid.parse(recorded.gtids, flavour), gtid.parse(gtids, flavour)
-    if not before and not now and recorded.file:
+    if not before and not now:
         return _compare_size(recorded, path)
     if not recorded.exact:
-        return "contains" if now.contains(before) else "differs"  # type: ignore[arg-type]
-    same = str(before) == str(now)
-    return "equal" if same and _compare_size(recorded, path) != "differs" else "differs"
+        holds = now.contains(before)  # type: ignore[arg-type]
+        return "contains" if holds else "differs" if logged else "unknown"
+    if str(before) == str(now):
+        return "differs" if _compare_size(recorded, path) == "differs" else "equal"
+    less = before.contains(now)  # type: ignore[arg-type]
+    return "unknown" if less and not logged else "differs"
 
 
 def _compare_size(recorded: Coordinates, path: Path) -> str:
     """The binary log in the copy ends where the position is."""
-    try:
-        size = (path / recorded.file).stat().st_size
-    except OSError:
+    file = path / recorded.file
+    if not recorded.file or not file.is_file():
         return "unknown"
+    size = file.stat().st_size
     if recorded.exact:
         return "equal" if size == recorded.position else "differs"
     return "contains" if size >= recorded.position else "differs"

@@ -13,7 +13,7 @@ from slackwater.facts.server import ServerAddress
 from slackwater.outside.mysql import backup_lock
 from slackwater.outside.mysql.backup_lock import LOCK_WAIT_TIMEOUT, BackupLock
 from slackwater.outside.mysql.dialect import dialect
-from slackwater.outside.mysql.session import MysqlError, Session
+from slackwater.outside.mysql.session import MysqlError, Session, heed_cancelling
 from slackwater.rules.backup import in_the_way
 
 # A statement older than that is likely to last: a FLUSH behind it would make others wait.
@@ -59,31 +59,43 @@ async def take_within(at: ServerAddress, wanted: Wanted) -> tuple[BackupLock, At
     """Take the lock. Raises StepFailed at the limit, or OutsideError for what time does not heal;
     in both cases nothing is left behind."""
     begun = clock.mono()
-    until = begun + wanted.within_s
-    attempts = Attempts()
+    attempts, lock = Attempts(), None
     async with contextlib.AsyncExitStack() as stack:
-        control = None
-        while True:
-            if control is None or control.broken:
-                control = await _login(at, attempts, until)
-                stack.push_async_callback(control.close)
-            pause_s = LOOK_EVERY_S
-            if await _nobody_in_the_way(control, wanted.kind, attempts):
-                lock = await _try(at, wanted, control, attempts, until)
-                if lock is not None:
-                    attempts.waited_s = round(clock.mono() - begun, 3)
-                    return lock, attempts
-                pause_s = wanted.grace_s * REST_FACTOR
-            if clock.mono() + pause_s >= until:
-                raise StepFailed(
-                    f"{at.where}: no lock within {wanted.within_s:g} s: {attempts.says()}",
-                    hint="end what is in the way, ask for a milder --lock, or give more time with"
-                         " --within",
-                )  # fmt: skip
-            await asyncio.sleep(pause_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wanted.within_s):
+                lock = await _granted(at, wanted, attempts, begun + wanted.within_s, stack)
+        if lock is not None:
+            attempts.waited_s = round(clock.mono() - begun, 3)
+            return lock, attempts
+        raise StepFailed(
+            f"{at.where}: no lock within {wanted.within_s:.3g} s: {attempts.says()}",
+            hint="end what is in the way, ask for a milder --lock, or give more time with --within",
+        )
 
 
-async def _login(at: ServerAddress, attempts: Attempts, until: float) -> Session:
+async def _granted(
+    at: ServerAddress, wanted: Wanted, attempts: Attempts, until: float,
+    stack: contextlib.AsyncExitStack,
+) -> BackupLock | None:
+    control = None
+    while True:
+        if control is None or control.broken:
+            control = await login(at, attempts, until)
+            stack.push_async_callback(control.close)
+        heed_cancelling()
+        pause_s = LOOK_EVERY_S
+        if await _nobody_in_the_way(control, wanted.kind, attempts):
+            lock = await _try(at, wanted, control, attempts, until)
+            if lock is not None:
+                return lock
+            pause_s = wanted.grace_s * REST_FACTOR
+        if clock.mono() + pause_s >= until:
+            return None
+        await asyncio.sleep(pause_s)
+
+
+async def login(at: ServerAddress, attempts: Attempts, until: float) -> Session:
+    """Log in, again and again while the server is full. Raises OutsideError."""
     while True:
         try:
             return await Session.open(at, limit_s=3.0, program="slackwater")
@@ -91,6 +103,7 @@ async def _login(at: ServerAddress, attempts: Attempts, until: float) -> Session
             if error.code not in _PASSING or clock.mono() + 0.1 >= until:
                 raise
             attempts.last = str(error)
+        heed_cancelling()
         await asyncio.sleep(0.1)
 
 

@@ -22,7 +22,7 @@ from slackwater.outside.gate.holder_process import Holder
 from slackwater.outside.process import ProcessId
 
 HOLDER = "slackwater.cli.holder"
-START_LIMIT_S = 10.0  # for a Python to begin, on a busy machine
+AFTER_S = 8.0  # over the limit: for a holder to begin on a busy machine, and to clean up
 THAW_LIMIT_S = 6.0
 GONE_LIMIT_S = 3.0
 COORDINATES_NAME = "slackwater-snapshot.json"
@@ -51,6 +51,7 @@ class ServerSays:
     local: bool  # it runs on this machine
     settings: dict[str, str] = field(default_factory=dict)  # that a copy cannot be read without
     log_bin: str = ""  # base name of its binary log, when that is in the data directory
+    places: dict[str, str] = field(default_factory=dict)  # outside.places.outside
 
 
 class Place:
@@ -114,10 +115,11 @@ async def _freeze(
     try:
         await holder.channel.say({
             "id": snapshot, "config": str(config.path.resolve()), "server": asked.server,
-            "lock": asked.lock.value, "within_s": asked.within_s, "hold_s": asked.hold_s,
+            "lock": asked.lock.value, "until": begun + asked.within_s, "hold_s": asked.hold_s,
             "grace_s": asked.grace_s, "state": str(place.state), "socket": str(place.socket),
         })
-        said = await _hear(holder, "locked", asked.within_s + START_LIMIT_S)
+        left_s = begun + asked.within_s - clock.mono()
+        said = await _hear(holder, "locked", max(0.0, left_s) + AFTER_S)
         written = _write(config, asked, says, place, snapshot, holder, said)
         await holder.channel.say({"stay": True})
         await _hear(holder, "kept", 5.0)
@@ -159,7 +161,8 @@ def write_coordinates(
         "slackwater": __version__, "id": snapshot, "server": server,
         "taken": clock.text(clock.unix()), "version": says.version, "server_uuid": says.uuid,
         "lock": lock.value, "settings": says.settings, "log_bin": says.log_bin,
-        "basedir": says.basedir, **found,
+        "basedir": says.basedir, "datadir": str(Path(says.datadir).resolve()),
+        "places": says.places, **found,
     }, like=file.parent)
 
 

@@ -24,6 +24,7 @@ from slackwater.outside.gate import holder_process
 from slackwater.outside.gate.holder_process import Channel
 from slackwater.outside.mysql.backup_lock import BackupLock
 
+LEAST_S = 0.5
 STAY_LIMIT_S = 10.0  # for the caller's files to be written
 # The server ends the session in whole seconds; looked at when that must have happened.
 AFTER_LIMIT_S = 1.5
@@ -64,9 +65,9 @@ async def _hang_up(channel: Channel) -> None:
 async def _lock(order: dict[str, Any]) -> tuple[BackupLock, dict[str, Any]]:
     config = load(Path(order["config"]))
     at = server_address(config, order["server"], config.password())
-    wanted = Wanted(
-        LockKind(order["lock"]), order["within_s"], order["hold_s"], order["grace_s"]
-    )
+    # Time has gone by since: for us to begin. One attempt is made in any case.
+    within_s = max(LEAST_S, order["until"] - clock.mono())
+    wanted = Wanted(LockKind(order["lock"]), within_s, order["hold_s"], order["grace_s"])
     lock, attempts = await take_within(at, wanted)
     return lock, {
         "coordinates": lock.coordinates.as_json(), "stages_ms": lock.stages_ms,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from slackwater.errors import Refused
@@ -61,6 +63,44 @@ def files(kind: str, command: list[str], words: list[str], limits: Limits, *,
         File("/etc/slackwater/hooks/snapshot-failed", head + "do_abandon\n"),
         rotate,
     ]
+
+
+def in_the_way(root: Path, kind: str, words: list[str], *, legacy: bool) -> list[str]:
+    """Why these would undo what ours do that are there already: the other way of the same host,
+    whose freeze would be the second, or the same files for other servers."""
+    reasons = []
+    if kind == "vmware":
+        for file in files(kind, [], [], LIMITS[kind], legacy=not legacy):
+            if "logrotate" not in file.path and _ours(root, file.path):
+                reasons.append(f"{file.path} is installed: VMware would call both, and the second"
+                               " freeze is refused; remove that first (with --remove)")
+    wanted = files(kind, [], [], LIMITS[kind], legacy=legacy)
+    for path in (f.path for f in wanted if "logrotate" not in f.path and _ours(root, f.path)):
+        there = _servers(_at(root, path).read_text(errors="replace"))
+        if there and not there <= _named(words):
+            reasons.append(f"{path} freezes {_say(there)}, and would freeze {_say(_named(words))}"
+                           " only: name all of them, or take that away first (with --remove)")
+            break
+    return reasons
+
+
+_THAWS = re.compile(r"^do_thaw\(\) \{ exec (.*); \}$", re.MULTILINE)
+
+
+def _servers(text: str) -> set[tuple[str, str]]:
+    """(configuration, server) of a hook of ours."""
+    found = _THAWS.search(text)
+    return _named(shlex.split(found[1])) if found else set()
+
+
+def _named(words: list[str]) -> set[tuple[str, str]]:
+    pairs = list(pairwise(words))
+    configs = [value for name, value in pairs if name == "--config"]
+    return {(c, value) for c in configs for name, value in pairs if name == "--server"}
+
+
+def _say(servers: set[tuple[str, str]]) -> str:
+    return ", ".join(f"{server} of {config}" for config, server in sorted(servers))
 
 
 def install(root: Path, wanted: list[File]) -> list[str]:
@@ -123,7 +163,9 @@ def _head(kind: str, command: list[str], words: list[str], limits: Limits) -> st
     return f"""#!/bin/sh
 {MARK} {kind}`; it will be replaced there. What it prints goes to {LOG}.
 log=${{SLACKWATER_HOOK_LOG:-{LOG}}}
-exec >>"$log" 2>&1 || exec >/dev/null 2>&1
+# In a shell of its own first: a redirection of `exec` or `:` that fails ends the shell.
+( : >>"$log" ) 2>/dev/null || log=/dev/null
+exec >>"$log" 2>&1
 echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $0 $*"
 # slackwater takes the shell's place: a host that cancels ends the process that it began, no other.
 do_freeze() {{ exec {run} freeze {which} --within {limits.within} --hold {limits.hold}; }}

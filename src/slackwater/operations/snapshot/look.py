@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from slackwater import clock
 from slackwater.config import Config
 from slackwater.errors import OutsideError
 from slackwater.facts.backup import LockKind
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.servers_world import server_address
+from slackwater.operations.snapshot.backup_moment import Attempts, login
 from slackwater.operations.snapshot.freeze import ServerSays
 from slackwater.outside.copies import Source
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.backup_lock import Statement, statements
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.private_server import SETTINGS
-from slackwater.outside.mysql.session import Session
+from slackwater.outside.places import DIRECTORIES, LOG_BIN, outside
 from slackwater.outside.volumes import Volume, engine_files, volume_of
 from slackwater.rules.backup import Data
 
 _ABOUT = ("datadir", "basedir", "server_uuid", "version_comment", "pid_file")
-_PLACES = (
-    "datadir", "innodb_data_home_dir", "innodb_log_group_home_dir", "innodb_undo_directory",
-    "aria_log_dir_path", "log_bin_basename",
-)  # fmt: skip
+_PLACES = ("datadir", *DIRECTORIES, LOG_BIN)
 _ENGINES = (
-    "SELECT ENGINE, COUNT(*) AS N FROM information_schema.TABLES"
-    " WHERE TABLE_TYPE IN ('BASE TABLE', 'SEQUENCE') AND ENGINE NOT IN"
+    "SELECT COALESCE(ENGINE, 'of an unknown engine') AS ENGINE, COUNT(*) AS N"
+    " FROM information_schema.TABLES WHERE TABLE_TYPE IN"
+    " ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') AND COALESCE(ENGINE, '') NOT IN"
     " ('InnoDB', 'ROCKSDB', 'TokuDB', 'MEMORY', 'BLACKHOLE', 'PERFORMANCE_SCHEMA')"
     " AND TABLE_SCHEMA NOT IN"
-    " ('mysql', 'sys', 'information_schema', 'performance_schema') GROUP BY ENGINE"
+    " ('mysql', 'sys', 'information_schema', 'performance_schema') GROUP BY 1"
 )
 
 
@@ -48,36 +48,43 @@ class Look:
     crash_safe: bool  # what is acknowledged is on disk: none of it is lost without a lock
 
 
-async def look(config: Config, server: str) -> Look:
-    """Ask the server and this machine. Raises OutsideError."""
+async def look(
+    config: Config, server: str, *, engines_too: bool = True, within_s: float = 0.0
+) -> Look:
+    """Ask the server and this machine. `engines_too`: look through all tables, which may last;
+    `within_s`: a full server is asked again for so long. Raises OutsideError."""
     at = server_address(config, server, config.password())
-    async with await Session.open(at, limit_s=3.0) as session:
+    async with await login(at, Attempts(), clock.mono() + within_s) as session:
         wanted = ",".join(f"'{v}'" for v in {
             *_ABOUT, *_PLACES, *SETTINGS, "sync_binlog", "innodb_flush_log_at_trx_commit",
         })  # fmt: skip
         rows = await session.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({wanted})")
         values = {r["Variable_name"].lower(): str(r["Value"]) for r in rows}
-        engines = {r["ENGINE"]: int(r["N"]) for r in await session.rows(_ENGINES, limit_s=30.0)}
+        listed = await session.rows(_ENGINES, limit_s=30.0) if engines_too else []
+        engines = {r["ENGINE"]: int(r["N"]) for r in listed}
         speaks = dialect(session.flavour)
         local = is_local(at)
         # Without SELECT on all of them, a server shows only some tables; files hide nothing.
         privileges = await mysql_server.own_privileges(session)
         known = "SELECT" in privileges or any(p.startswith("ALL") for p in privileges)
-        files = engine_files(Path(values.get("datadir", "/"))) if local else None
+        files = engine_files(Path(values.get("datadir", "/"))) if local and engines_too else None
         for engine, count in (files or {}).items():
             engines[engine] = max(count, engines.get(engine, 0))
         volumes = _volumes(values) if local else {}
+        places = outside(values) if local else {}
+        source = _source(values, volumes)
         return Look(
             at,
             ServerSays(str(session.flavour), values.get("datadir", ""), values.get("basedir", ""),
                        values.get("server_uuid", ""), local,
-                       {n: values[n] for n in SETTINGS if n in values}, _log_bin(values)),
+                       {n: values[n] for n in SETTINGS if n in values}, _log_bin(values),
+                       {n: str(p) for n, p in places.items()}),
             Data(
                 tuple(k for k in LockKind if speaks.backup_lock(k)), engines,
                 tuple(sorted({v.root for v in volumes.values()})),
                 known or files is not None,
             ),
-            _source(values, volumes), tuple(await statements(session)),
+            source and replace(source, places=places), tuple(await statements(session)),
             speaks.flush_waits_for_reads,
             values.get("innodb_flush_log_at_trx_commit") == "1"
             and values.get("sync_binlog") == "1",

@@ -13,14 +13,15 @@ from slackwater.config import Config
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts.backup import LOCK_SAYS, LockKind
 from slackwater.operations.servers_world import ServersWorld
-from slackwater.operations.snapshot import freeze, records
+from slackwater.operations.snapshot import freeze, pruning, records
 from slackwater.operations.snapshot.backup_moment import Wanted, take_within
 from slackwater.operations.snapshot.look import Look, look
 from slackwater.operations.snapshot.records import BAD, GOOD, Record
 from slackwater.outside import command
-from slackwater.outside.copies import METHODS
+from slackwater.outside.copies import METHODS, Source, left_out
 from slackwater.outside.mysql import backup_lock
 from slackwater.outside.mysql.backup_lock import BackupLock
+from slackwater.outside.places import LOG_BIN
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan, Seen, Step
 
@@ -183,7 +184,7 @@ class TakeSnapshot(Step[SnapshotWorld]):
         if source is None:
             return ["the server's data is not on this machine: give the command that snapshots it"]
         why = METHODS[self.method].why_not(source, Path(self.target))
-        return [why] if why else []
+        return [why] if why else _left_out(self.method, source)
 
     async def do(self, world: SnapshotWorld) -> Seen:
         begun = clock.mono()
@@ -228,6 +229,15 @@ class TakeSnapshot(Step[SnapshotWorld]):
                 await running.stop()
 
 
+def _left_out(method: str, source: Source) -> list[str]:
+    """Why the snapshot could not be recovered. (A lock helps where it is the binary log alone.)"""
+    return [
+        f"{name} is {place}, which is not in what {method} copies: give a command that takes all of"
+        " it at one moment (--atomic -- COMMAND)"
+        for name, place in left_out(method, source).items() if name != LOG_BIN
+    ]
+
+
 @dataclass(frozen=True)
 class ProveLock(Step[SnapshotWorld]):
     """Make sure that the lock on {server} held all the time, and free it"""
@@ -267,11 +277,13 @@ class RecordSnapshot(Step[SnapshotWorld]):
         path = ""
         if self.method != COMMAND and seen.source is not None:
             path = str(METHODS[self.method].data_in(seen.source, Path(self.target)))
-        records.save(world.config, Record(
+        new = Record(
             self.snapshot, self.server, seen.says.version, self.lock, self.method, clock.unix(),
             world.figures["coordinates"], seen.says.basedir, path, self.target, GOOD,
             ended=clock.unix(),
-        ))  # fmt: skip
+        )  # fmt: skip
+        records.save(world.config, new)
+        pruning.forget_replaced(world.config, new)
         world.figures["path"] = path
         await _forget_coordinates(world, self.snapshot)
         return Seen.DONE

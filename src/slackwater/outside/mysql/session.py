@@ -231,6 +231,14 @@ class Session:
         ) from error
 
 
+def heed_cancelling() -> None:
+    """For loops that log in again and again: have a cancellation be one, though the login that it
+    met has failed for a reason of its own (asyncio.wait_for of Python 3.11 then forgets it)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 def _answer(result: Any) -> tuple[list[Row], int]:
     if result.description is None:
         return [], result.affected_rows
