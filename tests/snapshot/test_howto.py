@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.servers.patience import PATIENCE
 from tests.snapshot.loop import mounted
-from tests.snapshot.real import program
+from tests.snapshot.real import TWO, program
 
 PAGE = Path(__file__).parents[2] / "docs/howto/snapshots.md"
 
@@ -50,7 +50,7 @@ def test_the_commands_of_the_page_work(tmp_path: Path, place: Path) -> None:
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+@pytest.mark.parametrize("name", TWO)
 def test_a_replica_is_seeded_under_load_and_equal(tmp_path: Path, name: str) -> None:
     """The page's commands, on XFS."""
     server = program(name)
