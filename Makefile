@@ -1,7 +1,7 @@
 # slackwater: `make help` lists the targets. `make demo` and `make test` need nothing but this.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check bench sweep matrix matrixalter altersweep matrixcompare matrixfailover clean
+.PHONY: help setup servers demo test check bench sweep matrix matrixalter altersweep matrixcompare lvm matrixfailover clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ altersweep: setup servers  ## schema changes cut off at every step, each server 
 
 matrixcompare: setup servers  ## `pair compare` and the heartbeat on every server (the tests run three)
 	@SLACKWATER_TEST_SERVERS=all .venv/bin/pytest -q tests/compare tests/heartbeat
+
+lvm: setup servers  ## snapshots by LVM on Debian's kernel in a virtual machine (the tests skip them where there is no LVM)
+	@SLACKWATER_TEST_PATIENCE=20 tests/snapshot/vm/run .venv/bin/python -m pytest -p no:cacheprovider --reruns 0 -s tests/snapshot/test_lvm.py
 
 matrixfailover: setup servers  ## failovers of loaded pairs: each way to lose a server, on every server, with two balancers
 	@.venv/bin/python -m bench.failover --all --count 2 --balancers 2

@@ -81,10 +81,10 @@ def full_source(program: Program, place: Path) -> None:
         verified(made)
 
 
-def killed_at(made: Scene, step: str) -> bool:
+def killed_at(made: Scene, step: str, *words: str) -> bool:
     """Begin, and kill it once that step has begun; False when it ended without it."""
     process = subprocess.Popen(
-        made.words("pair", "setup", "--json"), stdout=subprocess.DEVNULL,
+        made.words("pair", "setup", "--json", *words), stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from tests.snapshot.real import WANTED, config, running
+from tests.snapshot.real import TWO, WANTED, config, running
 
 from slackwater.lab.instance import Instance
 
@@ -35,7 +35,7 @@ def every(request: pytest.FixtureRequest, started: dict[str, Instance]) -> Insta
     return started[request.param]
 
 
-@pytest.fixture(scope="session", params=("mariadb-10.11", "mysql-9.7"))
+@pytest.fixture(scope="session", params=TWO)
 def two(request: pytest.FixtureRequest, started: dict[str, Instance]) -> Instance:
     """One of each vendor, where the version makes no difference."""
     return started[request.param]

@@ -7,12 +7,19 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.servers.fixtures import sql
-from tests.servers.patience import eventually
-from tests.snapshot.real import Busy, Writer, address, writable, write
+from tests.servers.patience import PATIENCE, eventually
+from tests.snapshot.real import Busy, Reader, Writer, address, writable, write
 
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts.backup import Coordinates, LockKind
 from slackwater.lab.instance import Instance
+from slackwater.operations.snapshot import backup_moment
+from slackwater.operations.snapshot.backup_moment import (
+    YOUNG_S,
+    YOUNG_SHARE,
+    Wanted,
+    take_within,
+)
 from slackwater.outside.mysql import backup_lock
 from slackwater.outside.mysql.backup_lock import BackupLock
 from slackwater.outside.mysql.dialect import dialect
@@ -49,6 +56,28 @@ def under(it: Instance, kind: LockKind, act: Act | None = None, *, hold_s: float
 
 def exact_kind(it: Instance) -> LockKind:
     return LockKind.COMMITS if it.program.is_mariadb else LockKind.TABLES
+
+
+def test_a_young_select_that_lasts_is_not_met(
+    it: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows that it will last; yet readers of its table never wait behind a FLUSH."""
+    monkeypatch.setattr(backup_moment, "OLDER_THAN_S", 60.0)  # by this alone, it would be met
+    with Busy(it, f"SELECT SLEEP({2 * PATIENCE:g}) FROM t.x LIMIT 1") as busy, Reader(it) as reader:
+
+        async def run() -> int:
+            wanted = Wanted(exact_kind(it), 4 * PATIENCE / YOUNG_SHARE, 5.0, 0.2)
+            async with await Session.open(address(it)) as control:
+                while not any(s.id == busy.id and s.running_s > YOUNG_S
+                              for s in await backup_lock.statements(control)):
+                    assert not busy.ended
+            lock, attempts = await take_within(address(it), wanted)
+            await lock.release()
+            return attempts.tried
+
+        assert asyncio.run(run()) == 1
+        eventually(lambda: reader.done > 3, "reads")
+    assert reader.longest_s < PATIENCE
 
 
 def test_exact_lock_stops_writes_and_knows_the_position(it: Instance) -> None:

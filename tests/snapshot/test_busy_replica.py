@@ -9,7 +9,7 @@ import pytest
 from tests.servers.fixtures import end, root_of, sql
 from tests.servers.patience import PATIENCE, eventually
 from tests.snapshot import cli
-from tests.snapshot.real import Reader, Writer, program
+from tests.snapshot.real import TWO, Reader, Writer, program
 
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.instance import Instance
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.servers
 WRITERS, TIMES = 4, 3
 
 
-@pytest.fixture(params=["mariadb-10.11", "mysql-9.7"])
+@pytest.fixture(params=TWO)
 def lab(request: pytest.FixtureRequest, place: Path) -> Iterator[LabFacts]:
     found = program(request.param)
     try:

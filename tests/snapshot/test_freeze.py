@@ -17,7 +17,7 @@ import pytest
 from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 from tests.snapshot import cli
-from tests.snapshot.real import Busy, Reader, Writer, config, running, writable, write
+from tests.snapshot.real import TWO, Busy, Reader, Writer, config, running, writable, write
 
 from slackwater import config as config_file
 from slackwater.lab.instance import Instance
@@ -218,7 +218,7 @@ def test_stale_state_and_a_reused_process_id(two: Instance) -> None:
     nothing_left(two)
 
 
-@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+@pytest.mark.parametrize("name", TWO)
 def test_the_connection_limit_is_reached_while_frozen(name: str) -> None:
     """Clients that pile up take every connection: thaw needs none (the origin's bug 11)."""
     with running(name, extra=("--max-connections=10",)) as it, contextlib.ExitStack() as stack:

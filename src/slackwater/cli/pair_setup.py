@@ -27,7 +27,7 @@ from slackwater.cli.pair_setup_restart import restart_one
 from slackwater.cli.present import Presenter, report_text
 from slackwater.cli.recover import recover_one
 from slackwater.config import Config, Group
-from slackwater.errors import EXIT_REFUSED, Refused
+from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.operations.setup import prepare as pair_setup_prepare
 from slackwater.operations.setup import setup as pair_setup
 from slackwater.operations.setup.decide import Choice, Wish, decide
@@ -55,6 +55,10 @@ def setup(
     method: Annotated[
         str, typer.Option("--method", help="How data is copied: dump or clone [default: chosen].")
     ] = "",
+    from_snapshot: Annotated[
+        str, typer.Option("--from-snapshot", help="Begin with a verified snapshot instead of a copy"
+                                                  " over the network: its name or path.")
+    ] = "",
     limit_rate: Annotated[
         float, typer.Option("--limit-rate", min=0, help="MiB a second for the copy; 0: no limit.")
     ] = 0.0,
@@ -74,9 +78,14 @@ def setup(
       slackwater pair setup                  do it
 
       slackwater pair setup --active db1 --overwrite db2
+
+      slackwater pair setup --overwrite db2 --from-snapshot /srv/snapshots/monday
     """
+    if method and from_snapshot:
+        raise UsageError("give either --method or --from-snapshot")
     settings = config.load(config.find(file))
-    wish = Wish(active, tuple(overwrite or ()), method, int(limit_rate * 2**20))
+    wish = Wish(active, tuple(overwrite or ()), method, int(limit_rate * 2**20),
+                snapshot=from_snapshot)
     begun = clock.unix()
     try:
         if plan:
@@ -201,8 +210,10 @@ def figures_text(report: Report) -> str:
     """The end of it for people: what was copied, and what was proved."""
     lines = []
     for name, said in report.figures.get("copied", {}).items():
-        lines.append(f"{name}: {said.get('rows', 0)} rows, {said.get('bytes', 0) / 2**20:.1f} MiB "
-                     f"copied ({said['method']}) in {said['seconds']:.1f} s")
+        what = f"{said.get('rows', 0)} rows, {said.get('bytes', 0) / 2**20:.1f} MiB copied"
+        if "snapshot" in said:
+            what = f"begun with a copy of {said['snapshot']}"
+        lines.append(f"{name}: {what} ({said['method']}) in {said['seconds']:.1f} s")
     if proved := report.figures.get("proved"):
         lines.append("a row went " + ", ".join(proved))
     return "\n".join([report_text(report), *(f"  {line}" for line in lines)])

@@ -53,8 +53,8 @@ class Method(enum.StrEnum):
 
     BTRFS = "btrfs"
     REFLINK = "reflink"
-    LVM = "lvm"  # these two are refused, with the command that takes one
-    ZFS = "zfs"
+    LVM = "lvm"
+    ZFS = "zfs"  # refused, with the command that takes one
 
 
 @app.command("take")
@@ -63,7 +63,7 @@ def take(
         list[str] | None, typer.Argument(help="The command that takes the snapshot, behind --.")
     ] = None,
     method: Annotated[
-        Method | None, typer.Option("--method", help="Let slackwater take it: btrfs or reflink.")
+        Method | None, typer.Option("--method", help="Let slackwater take it.")
     ] = None,
     target: Annotated[Path | None, typer.Option("--to", help="Where, for --method.")] = None,
     server: Annotated[str | None, typer.Option("--server", help="Which server.")] = None,
@@ -135,7 +135,7 @@ def take(
 def _is_atomic(method: Method, seen: Look, target: Path | None) -> bool:
     """Raises Refused for a method that slackwater does not have."""
     if method.value not in METHODS:
-        why = not_built_in(method.value, seen.source, target or Path("snapshot"))
+        why = not_built_in(seen.source, target or Path("snapshot"))
         raise Refused("cannot take the snapshot", [why])
     return METHODS[method.value].atomic
 
@@ -168,15 +168,19 @@ def verify(
     """
     settings = config.load(config.find(file))
     record = snapshot_records.load(settings, path)
-    place = record.path if record else path
-    if record and not place:
+    if record and not record.path:
         raise Refused(f"cannot verify {path}", ["slackwater does not know where it is"],
                       hint="mount it, and name the data directory in it")
     begun = clock.unix()
+    limit_s = duration(limit)
     try:
-        found = run(verify_copy.verify(
-            settings, Path(place), scratch=scratch, limit_s=duration(limit), server=program
-        ))
+        found = run(
+            verify_copy.verify_known(
+                settings, record, scratch=scratch, limit_s=limit_s, server=program)
+            if record else
+            verify_copy.verify(
+                settings, Path(path), scratch=scratch, limit_s=limit_s, server=program)
+        )
     except asyncio.CancelledError:
         print("slackwater: interrupted; the throwaway copy is removed", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None

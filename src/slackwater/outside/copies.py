@@ -9,6 +9,7 @@ from pathlib import Path
 
 from slackwater.errors import StepFailed
 from slackwater.outside import command
+from slackwater.outside.lvm import Lvm
 from slackwater.outside.volumes import Volume, kernel_has, volume_of
 
 LIMIT_S = 60.0
@@ -42,6 +43,20 @@ class Btrfs:
     async def take(source: Source, target: Path) -> None:
         """Take it. Raises StepFailed."""
         await _run("btrfs", "subvolume", "snapshot", "-r", source.volume.root, str(target))
+
+    @staticmethod
+    async def expose(target: Path) -> None:
+        """Its files are there already."""
+
+    @staticmethod
+    async def why_bad(target: Path) -> str:
+        """Why it is no longer what it was when it was taken, or ""."""
+        return ""
+
+    @staticmethod
+    async def in_use(target: Path) -> str:
+        """What is there already and would be taken for ours, or ""."""
+        return f"{target} is there already" if target.exists() else ""
 
     @staticmethod
     def data_in(source: Source, target: Path) -> Path:
@@ -90,6 +105,20 @@ class Reflink:
             raise StepFailed(f"the reflink copy failed: {why[-300:]}")
 
     @staticmethod
+    async def expose(target: Path) -> None:
+        """Its files are there already."""
+
+    @staticmethod
+    async def why_bad(target: Path) -> str:
+        """Why it is no longer what it was when it was taken, or ""."""
+        return ""
+
+    @staticmethod
+    async def in_use(target: Path) -> str:
+        """What is there already and would be taken for ours, or ""."""
+        return f"{target} is there already" if target.exists() else ""
+
+    @staticmethod
     def data_in(source: Source, target: Path) -> Path:
         """The data directory in the snapshot."""
         return target
@@ -132,7 +161,8 @@ async def _run(*words: str) -> None:
         raise StepFailed(f"{' '.join(words[:3])} failed: {said.strip()[-300:]}")
 
 
-METHODS: dict[str, type[Btrfs] | type[Reflink]] = {"btrfs": Btrfs, "reflink": Reflink}
+METHODS: dict[str, type[Btrfs] | type[Reflink] | type[Lvm]] = {
+    "btrfs": Btrfs, "reflink": Reflink, "lvm": Lvm}
 
 
 def left_out(method: str, source: Source) -> dict[str, Path]:
@@ -142,16 +172,10 @@ def left_out(method: str, source: Source) -> dict[str, Path]:
     return {n: p for n, p in source.places.items() if volume_of(p).root != source.volume.root}
 
 
-def not_built_in(method: str, source: Source | None, target: Path) -> str:
-    """Why slackwater does not take one by LVM or ZFS itself, and the command that does it."""
-    device = source.volume.device if source else ""
-    if method == "lvm":
-        needed, command = "device-mapper", (
-            f"lvcreate --snapshot --extents 10%ORIGIN --name {target.name} "
-            f"{device or 'VG/VOLUME'}")
-    else:
-        dataset = device if source and source.volume.type == "zfs" else "POOL/DATASET"
-        needed, command = "zfs", f"zfs snapshot {dataset}@{target.name}"
-    here = "" if kernel_has(needed) else f"this machine's kernel has no {needed}; where it has: "
-    return (f"slackwater takes no {method} snapshot itself: {here}"
-            f"slackwater snapshot --atomic -- {command}")
+def not_built_in(source: Source | None, target: Path) -> str:
+    """Why slackwater takes no snapshot by ZFS itself, and the command that does it."""
+    zfs = source is not None and source.volume.type == "zfs"
+    dataset = source.volume.device if source and zfs else "POOL/DATASET"
+    here = "" if kernel_has("zfs") else "this machine's kernel has no zfs; where it has: "
+    return (f"slackwater takes no zfs snapshot itself: {here}"
+            f"slackwater snapshot --atomic -- zfs snapshot {dataset}@{target.name}")

@@ -83,6 +83,7 @@ async def run(
         if loaded:
             await mysql_clone.unload(session)
         await session.run(f"DROP TABLE IF EXISTS {MARKER}")
+        await mysql_setup.events_stay_off(session, before=False)
         await world.servers[target].renew()
         await pair_lock.take(world, target)
         return await mysql_server.executed_text(session)

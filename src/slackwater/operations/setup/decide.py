@@ -7,10 +7,11 @@ from typing import Any
 
 from slackwater.facts.setup import ServerSetup
 from slackwater.operations.hold import restart
-from slackwater.operations.setup import copy_clone, semi, setup
+from slackwater.operations.setup import copy_clone, place_snapshot, semi, setup
 from slackwater.operations.setup import prepare as pair_setup_prepare
 from slackwater.operations.setup.copy_data import CLONE, DUMP
 from slackwater.operations.setup.look import SetupWorld, look, one
+from slackwater.operations.setup.place_snapshot import SNAPSHOT
 from slackwater.plan.step import Plan
 from slackwater.rules.setup import data, settings, together
 from slackwater.rules.setup.data import Means, Target, Ways
@@ -20,13 +21,14 @@ from slackwater.rules.setup.settings import Fault, How
 @dataclass(frozen=True)
 class Wish:
     """What was asked for on the command line. `again`: whose data is copied anew in any case; they
-    are in `overwrite` too."""
+    are in `overwrite` too. `snapshot`: its name or path, for those that need the data."""
 
     active: str | None = None
     overwrite: tuple[str, ...] = ()
     method: str = ""
     bytes_a_second: int = 0
     again: tuple[str, ...] = ()
+    snapshot: str = ""
 
 
 @dataclass
@@ -114,10 +116,13 @@ async def _data(
 ) -> None:
     others = [n for n in seen if n != source]
     first = seen[source]
+    seed = place_snapshot.find(world.config, wish.snapshot) if wish.snapshot else None
     for name in others:
         why_not = {CLONE: await copy_clone.why_not(world, source, name), DUMP: _no_dump(first)}
-        found = data.decide(seen[name], first, Ways(why_not), wish.overwrite, wish.method,
-                            again=name in wish.again)
+        if seed is not None:
+            why_not = {SNAPSHOT: await place_snapshot.why_not(world, seed, first, seen[name])}
+        found = data.decide(seen[name], first, Ways(why_not), wish.overwrite,
+                            SNAPSHOT if seed else wish.method, again=name in wish.again)
         if isinstance(found, Target):
             choice.targets.append(found)
         else:
@@ -131,12 +136,19 @@ async def _data(
         tls=tls or (account is not None and account.require_tls),
         bytes_a_second=wish.bytes_a_second,
         semi=await semi.wanted(world, world.group, seen, source),
+        seed=(seed.snapshot, seed.path, seed.gtids) if seed else (),
     )
     choice.main = setup.plan(asked)
     choice.title = choice.main.title
     choice.notes += [f"{t.name}: {t.note}" for t in choice.targets if t.note]
     if any(t.means is Means.COPY and t.method == CLONE for t in choice.targets):
         choice.notes.append("a clone brings the source's accounts with it, its administrator's too")
+    if seed is not None:
+        used = [t.name for t in choice.targets if t.method == SNAPSHOT]
+        choice.notes.append(
+            f"the snapshot {seed.snapshot} of {seed.server} was taken {seed.taken} "
+            + (f"and verified; {', '.join(used)} will have its accounts, the administrator's too"
+               if used else "and is not needed: nobody lacks the data"))
 
 
 def _no_dump(source: ServerSetup) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from slackwater.config import Config, Group
 from slackwater.facts.flavour import Flavour, Vendor
-from slackwater.operations.setup.accounts import replication_hosts
-from slackwater.operations.setup.prepare import own_hosts
+from slackwater.operations.setup.accounts import own_hosts, replication_hosts
 from slackwater.outside.mysql.account import own_grants
 from slackwater.outside.mysql.setup import quoted
 from slackwater.outside.mysql.setup_dialect import setup_dialect

@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from slackwater.config import Config, host_port
+from slackwater.config import Config
 from slackwater.facts.setup import ServerSetup, settings_text
-from slackwater.operations.setup.accounts import make_replication_account, replication_hosts
+from slackwater.operations.setup.accounts import make_accounts, replication_hosts
 from slackwater.operations.setup.file import WriteSettings
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.operations.setup.setup import AGAIN, LockServers
-from slackwater.outside import secrets
 from slackwater.outside.mysql import setup as mysql_setup
-from slackwater.outside.mysql.account import own_grants
 from slackwater.plan.step import Plan, Seen, Step
 from slackwater.rules.setup.settings import Fault, How, file_settings
 
@@ -100,18 +98,6 @@ def plan_again(arguments: dict[str, Any]) -> Plan[Any]:
     return plan(Asked.read(arguments))
 
 
-def own_hosts(config: Config, servers: tuple[str, ...]) -> tuple[str, ...]:
-    """Where slackwater comes from: as configured; else from the servers' own machines (as where a
-    socket is used), and through the balancers."""
-    account = config.accounts.slackwater
-    if account.hosts:
-        return account.hosts
-    found = ["localhost"]
-    found += [host_port(config.servers[s].address)[0] for s in servers]
-    found += [host_port(b.frontend)[0] for b in config.balancers.values()]
-    return tuple(dict.fromkeys(found))
-
-
 def accounts_missing(config: Config, group: str, server: ServerSetup) -> bool:
     """Whether an account is not there, or cannot do what it is for."""
     account = config.accounts.replication
@@ -143,16 +129,7 @@ class MakeAccounts(Step[SetupWorld]):
         return []
 
     async def do(self, world: SetupWorld) -> None:
-        config, session = world.config, await world.session(self.server)
-        await make_replication_account(world, self.server)
-        own = config.accounts.slackwater
-        if config.accounts.admin is None:
-            return  # it is the administrator, and was let in
-        password = secrets.make_or_read(own.password_file) if own.password_file else (
-            config.password())
-        for host in own_hosts(config, world.group.servers):
-            await mysql_setup.make_account(session, own.user, host, password,
-                                           own_grants(session.flavour))
+        await make_accounts(world, self.server)
 
     async def verify(self, world: SetupWorld) -> Seen:
         has = await mysql_setup.accounts(await world.session(self.server))

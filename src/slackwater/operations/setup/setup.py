@@ -12,6 +12,7 @@ from slackwater.operations import pair_lock
 from slackwater.operations.setup.copy_data import CopyData
 from slackwater.operations.setup.follow import Detach, Follow
 from slackwater.operations.setup.look import SetupWorld
+from slackwater.operations.setup.place_snapshot import SNAPSHOT, ForgetOld, PlaceSnapshot
 from slackwater.operations.setup.prove import ProveReplication
 from slackwater.operations.setup.semi import Semi
 from slackwater.outside.mysql import server as mysql_server
@@ -27,7 +28,8 @@ AGAIN = ("the same `slackwater pair setup` again looks at what is there, and fin
 @dataclass(frozen=True)
 class Asked:
     """What is to be done. `targets`: all but the source, in order; `back`: the target that the
-    source replicates from (a pair's passive), "" for none."""
+    source replicates from (a pair's passive), "" for none; `seed`: the snapshot that targets begin
+    with (id, path, GTIDs), () for none."""
 
     group: str
     source: str
@@ -37,6 +39,7 @@ class Asked:
     tls: bool
     bytes_a_second: int = 0
     semi: Semi | None = None
+    seed: tuple[str, ...] = ()
 
     def arguments(self) -> dict[str, Any]:
         """Plain values that rebuild the plan after a crash."""
@@ -47,7 +50,8 @@ class Asked:
         """From a journal."""
         targets = tuple(Target(**{**t, "means": Means(t["means"])}) for t in arguments["targets"])
         semi = arguments.get("semi")
-        return cls(**{**arguments, "targets": targets, "semi": semi and Semi.read(semi)})
+        return cls(**{**arguments, "targets": targets, "semi": semi and Semi.read(semi),
+                      "seed": tuple(arguments.get("seed", ()))})
 
 
 def plan(asked: Asked) -> Plan[Any]:
@@ -60,8 +64,11 @@ def plan(asked: Asked) -> Plan[Any]:
         if target in anew:
             from_it = asked.source if target.name == asked.back else ""
             steps.append(Detach(target.name, from_it))
-            steps.append(CopyData(asked.source, target.name, target.method, target.overwrite,
-                                  asked.bytes_a_second))
+            steps.append(
+                PlaceSnapshot(target.name, asked.seed, target.overwrite)
+                if target.method == SNAPSHOT else
+                CopyData(asked.source, target.name, target.method, target.overwrite,
+                         asked.bytes_a_second))
         if target.means is not Means.NOTHING:
             steps.append(Follow(target.name, asked.source, asked.tls))
     if asked.back and (not asked.back_follows or any(t.name == asked.back for t in anew)):
@@ -70,6 +77,8 @@ def plan(asked: Asked) -> Plan[Any]:
               ProveReplication(asked.source, tuple(t.name for t in asked.targets), asked.back)]
     if asked.semi is not None:
         steps += asked.semi.steps()
+    if placed := tuple(t.name for t in anew if t.method == SNAPSHOT):
+        steps.append(ForgetOld(placed))
     others = ", ".join(t.name for t in asked.targets)
     ring = f", and {asked.source} from {asked.back}" if asked.back else ""
     title = f"set {asked.group} up: {others} replicate(s) from {asked.source}{ring}"

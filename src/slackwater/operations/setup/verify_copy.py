@@ -16,7 +16,7 @@ from slackwater.facts.backup import Coordinates
 from slackwater.facts.flavour import Flavour
 from slackwater.operations.snapshot import records
 from slackwater.operations.snapshot.freeze import COORDINATES_NAME
-from slackwater.operations.snapshot.records import BAD
+from slackwater.operations.snapshot.records import BAD, Record
 from slackwater.operations.snapshot.scratch import clear
 from slackwater.operations.snapshot.scratch import scratch as scratch_directory
 from slackwater.outside import copies, server_programs, state_file
@@ -86,12 +86,38 @@ async def verify(
     return found
 
 
+async def verify_known(
+    config: Config, record: Record, *, scratch: Path | None, limit_s: float, server: Path | None
+) -> Verified:
+    """The same of one that slackwater took, if it is still what it was. Raises likewise."""
+    if (method := copies.METHODS.get(record.method)) is not None:
+        target = Path(record.target)
+        if why := await method.why_bad(target):
+            found = Verified(record.path, record.id, record.version, 0, "", "unknown", [why], 0.0,
+                             clock.text(clock.unix()))
+            record.verdict, record.why, record.verified = BAD, why, found.as_json()
+            records.save(config, record)
+            return found
+        await method.expose(target)
+    return await verify(config, Path(record.path), scratch=scratch, limit_s=limit_s, server=server)
+
+
 def _scratch(path: Path) -> Path:
     """Beside the copy, where blocks can be shared; else where temporary files go."""
+    owner = path.stat()
     for parent in path.parents:
-        if os.access(parent, os.W_OK) and not _read_only(parent):
+        if os.access(parent, os.W_OK) and not _read_only(parent) and _lets_in(parent, owner):
             return parent
     return Path(tempfile.gettempdir())
+
+
+def _lets_in(directory: Path, owner: os.stat_result) -> bool:
+    """Whether the server, which runs as the owner of its data, gets through to what is in there."""
+    return all(
+        found.st_mode & 0o001 or (found.st_uid == owner.st_uid and found.st_mode & 0o100)
+        or (found.st_gid == owner.st_gid and found.st_mode & 0o010)
+        for found in (each.stat() for each in (directory, *directory.parents))
+    )
 
 
 def _read_only(directory: Path) -> bool:

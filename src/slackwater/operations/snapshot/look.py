@@ -15,6 +15,7 @@ from slackwater.operations.servers_world import server_address
 from slackwater.operations.snapshot.backup_moment import Attempts, login
 from slackwater.operations.snapshot.freeze import ServerSays
 from slackwater.outside.copies import Source
+from slackwater.outside.datadir import process_of
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.backup_lock import Statement, statements
 from slackwater.outside.mysql.dialect import dialect
@@ -95,12 +96,8 @@ def _source(values: dict[str, str], volumes: dict[str, Volume]) -> Source | None
     if "datadir" not in volumes:
         return None
     datadir = Path(values["datadir"])
-    try:
-        pid = int((datadir / values.get("pid_file", "")).read_text())
-        runs_there = Path(f"/proc/{pid}/cwd").resolve() == datadir.resolve()
-    except (OSError, ValueError):
-        pid, runs_there = 0, False
-    return Source(datadir.resolve(), volumes["datadir"], pid if runs_there else None)
+    process = process_of(datadir, values.get("pid_file", ""))
+    return Source(datadir.resolve(), volumes["datadir"], process.pid if process else None)
 
 
 def _log_bin(values: dict[str, str]) -> str:

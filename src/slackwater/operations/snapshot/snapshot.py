@@ -178,12 +178,11 @@ class TakeSnapshot(Step[SnapshotWorld]):
         if self.method == COMMAND:
             why = command.missing(self.command)
             return [why] if why else []
-        if Path(self.target).exists():
-            return [f"{self.target} is there already"]
-        source = (await world.look()).source
+        source, target = (await world.look()).source, Path(self.target)
         if source is None:
             return ["the server's data is not on this machine: give the command that snapshots it"]
-        why = METHODS[self.method].why_not(source, Path(self.target))
+        method = METHODS[self.method]
+        why = method.why_not(source, target) or await method.in_use(target)
         return [why] if why else _left_out(self.method, source)
 
     async def do(self, world: SnapshotWorld) -> Seen:
@@ -271,12 +270,15 @@ class RecordSnapshot(Step[SnapshotWorld]):
     method: str
     target: str
     lock: str
+    limit_s: ClassVar[float] = 60.0  # what has to be mounted, has to be recovered
 
     async def do(self, world: SnapshotWorld) -> Seen:
         seen = await world.look()
         path = ""
         if self.method != COMMAND and seen.source is not None:
-            path = str(METHODS[self.method].data_in(seen.source, Path(self.target)))
+            method, target = METHODS[self.method], Path(self.target)
+            await method.expose(target)
+            path = str(method.data_in(seen.source, target))
         new = Record(
             self.snapshot, self.server, seen.says.version, self.lock, self.method, clock.unix(),
             world.figures["coordinates"], seen.says.basedir, path, self.target, GOOD,

@@ -19,6 +19,7 @@ from pathlib import Path
 from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts.server import ServerAddress
+from slackwater.outside.datadir import keep_logs_inside
 from slackwater.outside.mysql.session import Session, heed_cancelling
 from slackwater.outside.process import ProcessId
 from slackwater.outside.server_programs import Program
@@ -97,6 +98,7 @@ def start(
 ) -> PrivateServer:
     """Start it on `data`; socket and log are in `home`; `places` are directories outside of the
     data, by option. Raises OutsideError."""
+    keep_logs_inside(data)
     owner = pwd.getpwuid(data.stat().st_uid)
     home.chmod(0o700)
     # Never that of the server that runs: one that starts deletes every `#sql…` in there, also

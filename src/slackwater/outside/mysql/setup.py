@@ -208,6 +208,28 @@ async def begin_at(session: Session, executed: str, logged: str, *, limit_s: flo
         await session.run(statement, limit_s=limit_s)
 
 
+async def events_stay_off(session: Session, *, before: bool, limit_s: float = 60.0) -> None:
+    """Of a copy of another server's files: have no event run that runs there. `before`: on a
+    private start, where only those in a table can be changed; else those that are left.
+
+    What else is known of an event (who it runs as, its sql_mode) stays.
+    """
+    speaks = setup_dialect(session.flavour)
+    if before:
+        for statement in speaks.events_off:
+            await session.run(statement, limit_s=limit_s)
+        return
+    rows = await session.rows(
+        "SELECT EVENT_SCHEMA AS S, EVENT_NAME AS N, DEFINER AS D, SQL_MODE AS M"
+        " FROM information_schema.EVENTS WHERE STATUS = 'ENABLED'", limit_s=limit_s)
+    for row in rows:
+        user, _, host = str(row["D"]).rpartition("@")
+        names = [str(t).replace("`", "``") for t in (row["S"], row["N"])]
+        await session.run("SET SESSION sql_mode = %s", str(row["M"]), limit_s=limit_s)
+        await session.run(f"ALTER DEFINER = {quoted(user, host)} EVENT `{names[0]}`.`{names[1]}` "
+                          + speaks.disabled_event, limit_s=limit_s)
+
+
 async def begin_behind(session: Session, other: str, *, limit_s: float = 10.0) -> None:
     """Of a MariaDB in a ring, whose replication is stopped: it will ask the other only for what
     comes after what it has itself."""

@@ -22,6 +22,7 @@ class SetupDialect:
     replication_rights: tuple[str, ...]  # of the account by which replicas come
     donor_rights: tuple[str, ...]  # of the same account, so that a clone can be made through it
     disabled_event: str  # as SHOW CREATE EVENT writes it: run on the source, not here
+    events_off: tuple[str, ...]  # the same for all, by a private start; () where it cannot
     users: str  # rows: USER, HOST, ROLE (1 for MariaDB's roles)
     print_hashes: str  # statement that makes SHOW CREATE USER give hashes as text, or ""
     clones: bool  # has MySQL's clone plugin
@@ -75,6 +76,8 @@ def setup_dialect(flavour: Flavour) -> SetupDialect:
         replication_rights=("REPLICATION SLAVE",),
         donor_rights=("BACKUP_ADMIN",) if flavour.min_mysql(8, 0, 17) else (),
         disabled_event="DISABLE ON REPLICA" if new else "DISABLE ON SLAVE",
+        events_off=() if flavour.min_mysql(8, 0, 0) else (
+            "UPDATE mysql.event SET status = 'SLAVESIDE_DISABLED' WHERE status = 'ENABLED'",),
         users=(
             "SELECT User AS USER, Host AS HOST, is_role = 'Y' AS ROLE FROM mysql.user"
             if flavour.mariadb else "SELECT User AS USER, Host AS HOST, 0 AS ROLE FROM mysql.user"

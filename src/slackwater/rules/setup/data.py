@@ -75,12 +75,24 @@ def choose_source(
 
 def lacks(target: ServerSetup, source: ServerSetup) -> str:
     """What the target has and the source has not, as GTIDs; "" when it has nothing of its own."""
-    mine, theirs = target.facts.executed, source.facts.executed
+    extra = [] if not target.flavour.mariadb else [
+        str(g) for g in _gtids(target.logged) if not _has(source, g)]
+    return ",".join(extra) or _minus(target.facts.executed, source.facts.executed)
+
+
+def missing(source: ServerSetup, gtids: MariadbGtids | MysqlGtids) -> str:
+    """Which of these the source has not; "" when it has them all."""
+    if isinstance(gtids, MysqlGtids):
+        return _minus(gtids, source.facts.executed)
+    each = [MariadbGtids.of([p]) for p in gtids.positions]
+    return ",".join(str(g) for g in each if not _has(source, g))
+
+
+def _minus(mine: MariadbGtids | MysqlGtids, theirs: MariadbGtids | MysqlGtids) -> str:
     if isinstance(mine, MysqlGtids) and isinstance(theirs, MysqlGtids):
         return str(mine.subtract(theirs))
     assert isinstance(mine, MariadbGtids) and isinstance(theirs, MariadbGtids)
-    extra = [str(g) for g in _gtids(target.logged) if not _has(source, g)]
-    return ",".join(extra) or str(mine.subtract(theirs))
+    return str(mine.subtract(theirs))
 
 
 def _gtids(text: str) -> list[MariadbGtids]:
@@ -127,12 +139,12 @@ def descends(target: ServerSetup, source: ServerSetup) -> bool:
 
 def purged(target: ServerSetup, source: ServerSetup) -> str:
     """What the target lacks and the source's binary log no longer has; "" when it has all."""
-    gone = source.purged
-    has = target.facts.executed
-    if isinstance(gone, MysqlGtids) and isinstance(has, MysqlGtids):
-        return str(gone.subtract(has))
-    assert isinstance(gone, MariadbGtids) and isinstance(has, MariadbGtids)
-    return str(gone.subtract(has))
+    return gone_for(source, target.facts.executed)
+
+
+def gone_for(source: ServerSetup, has: MariadbGtids | MysqlGtids) -> str:
+    """What somebody with these lacks and the source's binary log no longer has."""
+    return _minus(source.purged, has)
 
 
 def follows(target: ServerSetup, source: ServerSetup) -> bool:
@@ -190,7 +202,8 @@ def _copy(
                 "data is not whole; set it up as a replica first")
     chosen = method or ways.best(source.size)
     if why := ways.why_not.get(chosen, f"there is no way {chosen!r}" if chosen else ""):
-        return f"{target.name}: --method {chosen}: {why}"
+        asked = "--from-snapshot" if chosen == "snapshot" else f"--method {chosen}"
+        return f"{target.name}: {asked}: {why}"
     if not chosen:
         every = "; ".join(f"{name}: {why}" for name, why in ways.why_not.items())
         return f"{target.name}: the data of {source.name} cannot be copied: {every}"
