@@ -95,6 +95,33 @@ def test_formats_and_images() -> None:
     assert level(one, other, links({"binlog_format": "STATEMENT"})) is Level.REFUSED
 
 
+@pytest.mark.parametrize(("full", "charset", "collation", "judged"), [
+    ("varchar(20)", "utf8mb4", "utf8mb4_bin", True),
+    ("varchar(60)", "utf8mb4", "utf8mb4_bin", True),  # also where the type changes
+    ("varchar(20)", "utf8mb3", "utf8mb3_bin", True),  # and the character set
+    ("varchar(60)", "utf8mb4", "utf8mb4_general_ci", False),
+    ("varchar(20)", "utf8mb3", "utf8mb3_general_ci", False),  # compares as before
+    ("int(11)", "", "", False),
+])
+def test_a_collation_is_judged_whatever_else_changes(
+    full: str, charset: str, collation: str, judged: bool
+) -> None:
+    def text(full: str, charset: str, collation: str) -> Column:
+        return col("a", full, CHARACTER_SET_NAME=charset, COLLATION_NAME=collation)
+
+    key = Key("k", True, "BTREE", (("a", 0, False),))
+    one = table(text("varchar(20)", "utf8mb4", "utf8mb4_general_ci"), keys=(key,))
+    other = table(text(full, charset, collation), keys=(key,))
+    for old, new in ((one, other), (other, one)):
+        found = {f.rule.id: f for f in judge(table_changes(old, new), links())}
+        assert ("column-collation" in found) == judged, found
+        if judged:
+            assert found["column-collation"].level is Level.COMPLY
+            assert "GROUP BY v HAVING" in found["column-collation"].checks[0]
+            apart = links({"binlog_format": "STATEMENT"})
+            assert level(old, new, apart) is Level.REFUSED
+
+
 def test_signs_exclude_each_other_on_mysql() -> None:
     old = table(col("a", "int unsigned"), col("b", "int"))
     new = table(col("a", "bigint unsigned"), col("b", "bigint"))
