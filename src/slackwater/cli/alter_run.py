@@ -158,12 +158,12 @@ def revert(
 
     Refused when that would lose values that only the new schema can hold; it says which.
     """
-    statements = alter_propose.statements(_text(str(given), None)) if given else ()
+    text = _text(str(given), None) if given else None
 
     async def propose(world: PairWorld) -> Proposal[PairWorld]:
         limits = _limits(world, hold, grace, settle_bypassing)
         return Proposal(*await alter_propose.propose_revert(
-            world, limits, given=statements, accept_loss=accept_loss
+            world, limits, given_text=text, accept_loss=accept_loss
         ))
 
     _go(alter.REVERT, config_file, pair, propose, plan=plan, as_json=as_json)

@@ -62,6 +62,14 @@ class Change:
         """Whether a statement took effect there, or may have."""
         return bool(self.done.get(server)) or server in self.begun
 
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The servers that keep the schemas apart: those without all of it, where any has some."""
+        servers = (self.first, self.other, *self.replicas)
+        if not self.statements or not any(map(self.touched, servers)):
+            return ()
+        return tuple(s for s in servers if not self.complete(s) or s in self.begun)
+
     def complete(self, server: str) -> bool:
         return self.done.get(server, 0) >= len(self.statements)
 

@@ -10,6 +10,7 @@ from slackwater.errors import SlackwaterError
 from slackwater.facts.alter_state import ALTERING, FINISHING, HALF_DONE, REVERTED, Change
 from slackwater.facts.pair import PairSeen
 from slackwater.operations.alter import alter
+from slackwater.operations.alter.given import tried
 from slackwater.operations.alter.judge import Verdict, judge, statements
 from slackwater.operations.alter.look import lacks_conversions, lost_values, room
 from slackwater.operations.look import look
@@ -192,9 +193,9 @@ def _nothing_open(seen: PairSeen) -> str:
 
 
 async def propose_revert(
-    world: PairWorld, limits: Limits, *, given: tuple[str, ...], accept_loss: bool
+    world: PairWorld, limits: Limits, *, given_text: str | None, accept_loss: bool
 ) -> Found:
-    """The plan of `alter revert`."""
+    """The plan of `alter revert`. `given_text`: a person's own statements for the way back."""
     seen = await look(world)
     change = seen.change
     if change is None:
@@ -216,6 +217,10 @@ async def propose_revert(
     now = await mysql_alter.definitions(
         await world.session(change.first), change.database, change.tables
     )
+    given: tuple[str, ...] = ()
+    if given_text is not None:
+        given, wrong = await tried(world, passive, change, now, given_text)
+        reasons += wrong
     back = way_back(change.before, now)
     restore = bool(given) or not back.lost
     if not restore:

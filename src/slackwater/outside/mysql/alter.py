@@ -29,6 +29,14 @@ async def prepare_worker(session: Session, database: str, *, lock_wait_s: int) -
     )
 
 
+async def be_strict(session: Session, strict: bool) -> None:
+    """Have the session refuse values that do not fit, or cut them to what fits."""
+    modes = str(await session.value("SELECT @@SESSION.sql_mode")).split(",")
+    loose = [m for m in modes if not m.startswith("STRICT_") and m != "TRADITIONAL"]
+    await session.run("SET SESSION sql_mode = %s",
+                      ",".join(["STRICT_ALL_TABLES", *modes] if strict else loose))
+
+
 async def definition(session: Session, database: str, table: str, *, limit_s: float = 10.0) -> str:
     """SHOW CREATE TABLE without its counter, then its triggers; "" when there is no such table."""
     try:

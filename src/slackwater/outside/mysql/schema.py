@@ -36,6 +36,12 @@ async def user_schemas(session: Session, *, limit_s: float = 10.0) -> list[str]:
     return sorted(str(r["S"]) for r in rows if not str(r["S"]).startswith(PREFIX))
 
 
+async def all_schemas(session: Session, *, limit_s: float = 10.0) -> list[str]:
+    """Every database that this account is shown, also empty ones."""
+    rows = await session.rows("SHOW DATABASES", limit_s=limit_s)
+    return [str(next(iter(row.values()))) for row in rows]
+
+
 async def table_names(session: Session, schema: str, *, limit_s: float = 10.0) -> list[str]:
     """Its base tables."""
     rows = await session.rows(
@@ -200,14 +206,21 @@ async def clone(
     answers = await session.many(asked, limit_s=limit_s)
     texts = [str(rows[0]["Create Table"]) for rows in answers]
     made = await _triggers(session, schema, {n.lower() for n in names}, limit_s) if triggers else []
-    await session.run("SET SESSION foreign_key_checks = 0, SESSION sql_mode = ''", limit_s=limit_s)
-    for text in texts:
-        await session.run(_PLACED.sub("", text), limit_s=limit_s)
+    await make(session, texts, limit_s=limit_s)
     for row in made:
         await session.run(
             f"CREATE TRIGGER {quoted(row['TRIGGER_NAME'])} {row['ACTION_TIMING']}"
             f" {row['EVENT_MANIPULATION']} ON {quoted(row['EVENT_OBJECT_TABLE'])} FOR EACH ROW "
             f"{row['ACTION_STATEMENT']}", limit_s=limit_s)
+
+
+async def make(
+    session: Session, texts: Sequence[str], *, limit_s: float = STATEMENT_LIMIT_S
+) -> None:
+    """Make tables in the session's schema, by what SHOW CREATE TABLE says of them."""
+    await session.run("SET SESSION foreign_key_checks = 0, SESSION sql_mode = ''", limit_s=limit_s)
+    for text in texts:
+        await session.run(_PLACED.sub("", text), limit_s=limit_s)
 
 
 async def _triggers(session: Session, schema: str, wanted: set[str], limit_s: float) -> list[Row]:
