@@ -7,7 +7,7 @@ same name: one whose lock is free was left by a process that died, and the next 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from slackwater.facts.alter_program import StoredProgram
 from slackwater.facts.alter_table import COUNTER, SchemaRows, TableDef, TableSize, tables
@@ -193,6 +193,43 @@ async def drop_scratch(session: Session, name: str, *, limit_s: float = 30.0) ->
     await session.run("SET SESSION foreign_key_checks = 0", limit_s=limit_s)
     await session.run(f"DROP DATABASE IF EXISTS {quoted(name)}", limit_s=limit_s)
     await session.value("SELECT RELEASE_LOCK(%s)", name, limit_s=limit_s)
+
+
+async def unlimited(
+    session: Session, table: str, *, partitioned: bool, checks: Sequence[tuple[str, str]],
+    limit_s: float = STATEMENT_LIMIT_S,
+) -> None:
+    """Let a scratch table take any row: no partition or check that refuses it."""
+    if partitioned:
+        await session.run(f"ALTER TABLE {quoted(table)} REMOVE PARTITIONING", limit_s=limit_s)
+    if session.flavour.mariadb:
+        await session.run("SET SESSION check_constraint_checks = 0", limit_s=limit_s)
+        return
+    for name, _ in checks:
+        await session.run(f"ALTER TABLE {quoted(table)} ALTER CHECK {quoted(name)} NOT ENFORCED",
+                          limit_s=limit_s)
+
+
+async def insert(
+    session: Session, table: str, values: Mapping[str, Sequence[str]], count: int, *,
+    limit_s: float = STATEMENT_LIMIT_S,
+) -> None:
+    """Put rows into a scratch table. `values`: the SQL of a column's value in each of them."""
+    for row in range(count):
+        names = ", ".join(map(quoted, values))
+        found = ", ".join(several[row] for several in values.values())
+        await session.run(f"INSERT INTO {quoted(table)} ({names}) VALUES ({found})",
+                          limit_s=limit_s)
+
+
+async def rows_of(
+    session: Session, table: TableDef, *, limit_s: float = STATEMENT_LIMIT_S
+) -> list[Row]:
+    """All rows of a scratch table, without generated columns; bits as numbers."""
+    columns = [f"{quoted(c.name)}{' + 0' if c.type.family == 'bit' else ''} AS {quoted(c.name)}"
+               for c in table.columns if not c.generated]
+    return await session.rows(f"SELECT {', '.join(columns)} FROM {quoted(table.name)}",
+                              limit_s=limit_s)
 
 
 async def clone(
