@@ -111,7 +111,7 @@ async def lint(
     `notes`: see lint_scratch. Raises Refused when the tables cannot be copied.
     """
     known = {n.lower(): n for n in await mysql_schema.table_names(session, database)}
-    others = set(await mysql_schema.user_schemas(session)) | {
+    others = set(await mysql_schema.all_schemas(session)) | {
         "mysql", "sys", "information_schema", "performance_schema", "slackwater"}
     named = {known[n.lower()] for s in script for n in names(s) if n.lower() in known}
     near, foreign = await mysql_schema.relatives(session, database, named)

@@ -113,7 +113,7 @@ async def _new_change(
         reasons += [f"{why} (say --application-complies when it does)"
                     for why in verdict.complies]
     if not verdict.statements or not verdict.tables:
-        return None, reasons
+        return None, reasons or [f"no table of {database} is changed by it"]
     before = await mysql_alter.definitions(passive, database, verdict.tables)
     for name in (old, *world.replicas):
         texts = await mysql_alter.definitions(
