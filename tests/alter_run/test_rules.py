@@ -7,7 +7,7 @@ import pytest
 from slackwater.facts.alter_definition import parse
 from slackwater.facts.alter_state import Change
 from slackwater.operations.alter.store import from_text, to_text
-from slackwater.rules.alter_run import disk, losses, time_left_s, way_back
+from slackwater.rules.alter_run import disk, losses, says, time_left_s, way_back
 
 OLD = """CREATE TABLE `t` (
   `id` int(11) NOT NULL AUTO_INCREMENT,
@@ -122,6 +122,23 @@ def test_a_change_is_the_same_after_it_was_written_down() -> None:
                     ("ALL_NON_LOSSY",), (), {"a": ""}, {"b": 1}, {}, {"t": OLD}, {}, 1.0)
     assert from_text(to_text(change)) == change
     assert change.complete("b") and not change.touched("a")
+
+
+@pytest.mark.parametrize(("state", "done", "active", "is_", "words"), [
+    ("altering", {"b": 1, "c": 1}, "a", "altering", "begun: b (passive)"),
+    ("altering", {"b": 1, "c": 1}, None, "altering", "begun: b (passive)"),
+    ("altering", {"b": 1, "c": 1}, "b", "half done", "`slackwater alter finish`, or"),
+    ("altering", {"b": 1}, "b", "altering", "has become the active one; next: `slackwater alter r"),
+    ("half done", {"b": 1, "c": 1}, "b", "half done", "half done"),
+    ("half done", {"b": 1, "c": 1}, "a", "reverted", "reverted: a is active"),
+    ("finishing", {"b": 1, "c": 1}, "a", "finishing", "being finished"),
+])
+def test_a_switchover_that_nobody_wrote_down(
+    state: str, done: dict[str, int], active: str | None, is_: str, words: str
+) -> None:
+    change = Change("x", state, 1.0, "db", ("ALTER 1",), "b", "a", ("c",), done=done)
+    found = change.with_active(active)
+    assert found.state == is_ and words in says(found, active)
 
 
 def test_time_and_room() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from tests.alter_run.scene import DATABASE, alter, columns, conversions, on, state, whole
 from tests.servers.command import slackwater
@@ -32,6 +34,7 @@ def test_what_is_stuck_stays_open_and_goes_on_when_the_obstacle_is_gone(shop: La
     _the_other_server_cannot(shop)
     _statements_of_a_person(shop)
     _values_that_do_not_fit(shop)
+    _the_host_is_lost_behind_the_switchover(shop)
 
 
 def _the_other_server_cannot(shop: LabFacts) -> None:
@@ -78,3 +81,20 @@ def _values_that_do_not_fit(shop: LabFacts) -> None:
     longest = f"SELECT MAX(LENGTH(note)) AS n FROM {DATABASE}.items"
     assert on(shop, "b", longest) == on(shop, "a", longest) == [{"n": 40}]
     assert "extra" in columns(shop, "a")
+
+
+def _the_host_is_lost_behind_the_switchover(shop: LabFacts) -> None:
+    """Before that is written down; any other host goes on, and says the right words."""
+    text = "ALTER TABLE items ADD COLUMN late INT DEFAULT NULL"
+    words = ("alter", "--sql", text)
+    names = [s["name"] for s in slackwater(shop, *words, "--plan").report["steps"]]
+    assert names[-1] == "MarkHalfDone"
+    slackwater(shop, *words, inject=f"killed:{names[-2]}", limit_s=120)
+    assert on(shop, "b", "SELECT state AS s FROM slackwater.alteration ORDER BY id DESC LIMIT 1"
+              ) == [{"s": "altering"}]
+    shutil.rmtree(shop.directory / "state")
+    found = state(shop)
+    assert found["state"] == "half done" and found["reversible"]
+    assert "alter finish" in slackwater(shop, *words).report["reasons"][0]
+    assert slackwater(shop, "alter", "finish").report["outcome"] == "done"
+    assert whole(shop) == "a" and state(shop) == {} and "late" in columns(shop, "b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -48,6 +49,16 @@ class Change:
     @property
     def tables(self) -> tuple[str, ...]:
         return tuple(self.before)
+
+    def with_active(self, active: str | None) -> Change:
+        """As it really is when this server is the active one: who ran the switchover may have been
+        lost right behind it, before it was written down."""
+        new = (self.first, *self.replicas)
+        if self.state == ALTERING and active == self.first and all(map(self.complete, new)):
+            return dataclasses.replace(self, state=HALF_DONE)
+        if self.state == HALF_DONE and active == self.other:
+            return dataclasses.replace(self, state=REVERTED)
+        return self
 
     def modes(self, server: str) -> tuple[str, ...]:
         """What the conversion setting of this server must have while schemas differ."""

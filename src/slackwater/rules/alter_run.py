@@ -242,8 +242,8 @@ def forgotten(seen: PairSeen) -> list[str]:
     return found
 
 
-def says(change: Change) -> str:
-    """Where a change stands, for people."""
+def says(change: Change, active: str | None = None) -> str:
+    """Where a change stands, for people; `active`: the server that is, where that is known."""
     first, other = change.first, change.other
     count = change.done.get(first, 0)
     of = f"{count} of {len(change.statements)} statement(s)"
@@ -258,6 +258,9 @@ def says(change: Change) -> str:
         return (f"reverted: {other} is active with the old schema, {first} still has {of}; "
                 "next: `slackwater alter revert` gives it the old schema, the same `slackwater "
                 "alter` again goes on")
+    if change.state == ALTERING and active == first:
+        return (f"begun: {first} has {of}, and has become the active one; next: `slackwater alter "
+                f"revert` switches back to {other}, which has the old schema")
     if change.state == ALTERING:
         return (f"begun: {first} (passive) has {of}; next: the same `slackwater alter` again, or "
                 "`slackwater alter revert`")

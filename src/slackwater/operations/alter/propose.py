@@ -72,7 +72,7 @@ async def propose(
         database = names[0]
     gates: list[str] = []
     if seen.change is not None:
-        change, more = _same(seen.change, database, statements(text), new)
+        change, more = _same(seen.change, database, statements(text), old, new)
         if change is None:
             return None, [*reasons, more]
         # Whoever began it has stopped the applier, and may be gone with its journal.
@@ -93,13 +93,13 @@ async def propose(
 
 
 def _same(
-    open_: Change, database: str, statements: tuple[str, ...], passive: str
+    open_: Change, database: str, statements: tuple[str, ...], active: str, passive: str
 ) -> tuple[Change | None, str]:
     """The open change, if it is this one and can go on; else why not."""
     if (open_.database, open_.statements) != (database, statements):
-        return None, f"another schema change is open: {says(open_)}"
+        return None, f"another schema change is open: {says(open_, active)}"
     if open_.state not in (ALTERING, REVERTED) or open_.first != passive:
-        return None, says(open_)
+        return None, says(open_, active)
     return open_, ""
 
 
@@ -160,7 +160,7 @@ async def propose_finish(world: PairWorld, limits: Limits, *, accept_loss: bool)
     if isinstance(roles, list):
         return None, roles
     if change.state not in (HALF_DONE, FINISHING) or roles[0] != change.first:
-        return None, [f"there is nothing to finish: {says(change)}"]
+        return None, [f"there is nothing to finish: {says(change, roles[0])}"]
     reasons = await _mended(world, change, _replicates(seen, change))
     if not reasons and not accept_loss and change.state == HALF_DONE:
         found = await lost_values(world, change.first, change)
@@ -205,7 +205,7 @@ async def propose_revert(
         return None, roles
     active, passive = roles
     if change.state == FINISHING or change.touched(change.other):
-        return None, [f"not reversible: {says(change)}"]
+        return None, [f"not reversible: {says(change, active)}"]
     switch = active == change.first
     old, new = (change.first, change.other) if switch else (active, passive)
     reasons = _refusals(seen, old, new, limits) if switch else _replicates_back(seen, change)
