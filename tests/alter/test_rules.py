@@ -9,8 +9,11 @@ import pytest
 from slackwater.facts.alter_column import Column, column, parse_type
 from slackwater.facts.alter_diff import Kind, is_aligned, table_changes
 from slackwater.facts.alter_link import PairSettings, Settings, Traits
+from slackwater.facts.alter_script import What, split
 from slackwater.facts.alter_table import Key, TableDef
+from slackwater.operations.alter.lint import Linted, LintReport
 from slackwater.rules.alter import advice
+from slackwater.rules.alter.cost import Cost
 from slackwater.rules.alter.judge import RULES, conflicts, judge, modes
 from slackwater.rules.alter.verdict import Level
 
@@ -131,6 +134,17 @@ def test_signs_exclude_each_other_on_mysql() -> None:
     found = judge(table_changes(old, new), links())
     assert modes(found, forward=True) == {"ALL_NON_LOSSY"}
     assert conflicts(found, links()) == []
+
+
+def test_what_is_done_at_once_takes_no_room_on_the_disk() -> None:
+    def linted(table: str, algorithm: str, disk: int) -> Linted:
+        return Linted(split("ALTER TABLE t FORCE")[0], What.DDL, [table],
+                      cost=Cost(algorithm, "NONE", False, 10**9, (0.0, 0.0), disk))
+
+    report = LintReport("d", "b", links(), [
+        linted("t", "INSTANT", 0), linted("u", "NOCOPY", 5), linted("u", "COPY", 70),
+        linted("u", "INPLACE", 6)], [])
+    assert report.disk == {"t": 0, "u": 70}
 
 
 def test_rules_have_names_of_their_own() -> None:

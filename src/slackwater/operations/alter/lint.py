@@ -83,6 +83,16 @@ class LintReport:
         return max((s.level for s in self.statements), default=Level.SAFE)
 
     @property
+    def disk(self) -> dict[str, int]:
+        """Bytes that each table takes more while it is changed, on each server; the linter asks
+        the server how it will do it, so that what changes at once takes nothing."""
+        found = dict[str, int]()
+        for each in self.statements:
+            for table in each.tables[:1]:
+                found[table] = max(found.get(table, 0), each.cost.disk if each.cost else 0)
+        return found
+
+    @property
     def forward(self) -> frozenset[str]:
         return modes(self.findings, forward=True)
 

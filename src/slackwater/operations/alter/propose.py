@@ -124,7 +124,7 @@ async def _new_change(
             reasons.append(f"{', '.join(differ)}: defined differently on {new} and {name} already")
     told = []
     for name in (new, old, *world.replicas):
-        lacks, says_ = await room(world, name, database, verdict.tables)
+        lacks, says_ = await room(world, name, verdict.disk)
         reasons += lacks
         told += [says_] if says_ else []
         reasons += await _may(world, name, database)

@@ -75,18 +75,6 @@ def fingerprint(texts: dict[str, str]) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
-async def sizes(session: Session, database: str, tables: tuple[str, ...]) -> dict[str, int]:
-    """Bytes of data and indexes of each table, as the server estimates them."""
-    if not tables:
-        return {}
-    rows = await session.rows(
-        "SELECT TABLE_NAME, COALESCE(DATA_LENGTH, 0) + COALESCE(INDEX_LENGTH, 0) AS N"
-        f" FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME IN"
-        f" ({','.join(['%s'] * len(tables))})", database, *tables, limit_s=15,
-    )
-    return {str(r["TABLE_NAME"]): int(r["N"] or 0) for r in rows}
-
-
 async def schemas(session: Session) -> tuple[str, ...]:
     """The databases that are neither the server's own nor ours."""
     rows = await session.rows(
