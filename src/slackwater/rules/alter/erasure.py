@@ -6,7 +6,6 @@ Two marked rows are put into a copy of the table; the marks must be there after 
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,7 +31,6 @@ _NOT_A_COLUMN = frozenset({
 })
 _ADDRESSES = {"uuid": "'00000000-0000-0000-0000-{:012d}'", "inet4": "'10.0.0.{}'",
               "inet6": "'2001:db8::{}'"}
-_FIRST_DAY = datetime.date(2001, 1, 1)
 
 
 def may_erase(statement: Statement) -> bool:
@@ -101,7 +99,7 @@ def _quoted(text: str) -> str:
 
 def _moment(name: str, number: int) -> str:
     if name in ("date", "datetime", "timestamp"):
-        return f"'{_FIRST_DAY + datetime.timedelta(number)}'"
+        return f"'2001-{1 + number // 28:02d}-{1 + number % 28:02d}'"
     if name == "time":
         return f"'00:{number // 60:02d}:{number % 60:02d}'"
     return str(2000 + number) if name == "year" else ""
