@@ -41,6 +41,7 @@ STATEMENTS = {
     "ALTER TABLE t DROP COLUMN z": False,
     "ALTER TABLE t ADD COLUMN z INT": True,  # the statement before has dropped it
     "ALTER TABLE v DROP COLUMN z, ADD COLUMN z INT": True,
+    "ALTER TABLE w CHANGE id id BIGINT NOT NULL": False,
     "ALTER TABLE w CHANGE p p GEOMETRY NULL": True,  # nothing is known of its type
     "DROP TABLE w": False, "CREATE TABLE w (id INT)": True,
 }

@@ -28,8 +28,9 @@ async def erases(
     name = rows_name(place.name)
     try:
         await mysql_schema.create_scratch(place.session, name)
+        tables = {t: (before[t], after[t]) for t in there}
         return [statements.told(erasure.ERASES, statement, why)
-                for why in await _tried(place, text, {t: (before[t], after[t]) for t in there})]
+                for why in await _tried(place, text, tables, named)]
     except MysqlError as error:
         return [statements.told(erasure.ERASES, statement, f"{_UNTRIED}{error.code}: {error.text}")]
     finally:
@@ -38,7 +39,7 @@ async def erases(
 
 
 async def _tried(
-    place: Scratch, text: str, tables: Mapping[str, tuple[TableDef, TableDef]]
+    place: Scratch, text: str, tables: Mapping[str, tuple[TableDef, TableDef]], named: set[str]
 ) -> list[str]:
     session = place.session
     await mysql_schema.make(session, [old.text for old, _ in tables.values()])
@@ -51,7 +52,8 @@ async def _tried(
         rows[name] = await mysql_schema.rows_of(session, old)
         # A column without marks, such as one of shapes, is not known to stay.
         why += [f"{_UNTRIED}{c.name} {c.full_type}" for c in old.columns
-                if not c.generated and c.name not in marks and new.column(c.name) is not None]
+                if c.name.lower() in named and not c.generated and c.name not in marks
+                and new.column(c.name) is not None]
     await session.run(text, limit_s=mysql_schema.STATEMENT_LIMIT_S)
     gone = [f"{what} of {name} are erased" for name, (_, new) in tables.items()
             for what in erasure.erased(rows[name], await mysql_schema.rows_of(session, new))]
