@@ -141,6 +141,11 @@ def test_safe_and_refused_files(shop: LabFacts, tmp_path: Path) -> None:
     big.write_text("INSERT INTO orders VALUES (1);\n" * 160_000)
     said = slackwater(shop, "alter", "lint", str(big), "--database", "shop")
     assert (said.code, said.report["outcome"]) == (1, "refused")
+    sql(server(shop, "a"), "CREATE DATABASE empty")
+    arrives(server(shop, "b"), "SHOW DATABASES LIKE 'empty'")
+    said = lint(shop, "CREATE TABLE empty.x (a INT)")
+    assert said.report["statements"][0]["findings"][0]["rule"] == "other-database"
+    assert sql(server(shop, "b"), "SHOW TABLES FROM empty") == []
     said = slackwater(shop, "alter", "lint", "--sql", "DROP TABLE x", "--database", "nobody")
     assert "no database 'nobody'" in said.report["reasons"][0]
     assert slackwater(shop, "alter", "lint", "--database", "shop").code == 64

@@ -9,8 +9,11 @@ import pytest
 from slackwater.facts.alter_column import Column, column, parse_type
 from slackwater.facts.alter_diff import Kind, is_aligned, table_changes
 from slackwater.facts.alter_link import PairSettings, Settings, Traits
+from slackwater.facts.alter_script import What, split
 from slackwater.facts.alter_table import Key, TableDef
+from slackwater.operations.alter.lint import Linted, LintReport
 from slackwater.rules.alter import advice
+from slackwater.rules.alter.cost import Cost
 from slackwater.rules.alter.judge import RULES, conflicts, judge, modes
 from slackwater.rules.alter.verdict import Level
 
@@ -95,6 +98,33 @@ def test_formats_and_images() -> None:
     assert level(one, other, links({"binlog_format": "STATEMENT"})) is Level.REFUSED
 
 
+@pytest.mark.parametrize(("full", "charset", "collation", "judged"), [
+    ("varchar(20)", "utf8mb4", "utf8mb4_bin", True),
+    ("varchar(60)", "utf8mb4", "utf8mb4_bin", True),  # also where the type changes
+    ("varchar(20)", "utf8mb3", "utf8mb3_bin", True),  # and the character set
+    ("varchar(60)", "utf8mb4", "utf8mb4_general_ci", False),
+    ("varchar(20)", "utf8mb3", "utf8mb3_general_ci", False),  # compares as before
+    ("int(11)", "", "", False),
+])
+def test_a_collation_is_judged_whatever_else_changes(
+    full: str, charset: str, collation: str, judged: bool
+) -> None:
+    def text(full: str, charset: str, collation: str) -> Column:
+        return col("a", full, CHARACTER_SET_NAME=charset, COLLATION_NAME=collation)
+
+    key = Key("k", True, "BTREE", (("a", 0, False),))
+    one = table(text("varchar(20)", "utf8mb4", "utf8mb4_general_ci"), keys=(key,))
+    other = table(text(full, charset, collation), keys=(key,))
+    for old, new in ((one, other), (other, one)):
+        found = {f.rule.id: f for f in judge(table_changes(old, new), links())}
+        assert ("column-collation" in found) == judged, found
+        if judged:
+            assert found["column-collation"].level is Level.COMPLY
+            assert "GROUP BY v HAVING" in found["column-collation"].checks[0]
+            apart = links({"binlog_format": "STATEMENT"})
+            assert level(old, new, apart) is Level.REFUSED
+
+
 def test_signs_exclude_each_other_on_mysql() -> None:
     old = table(col("a", "int unsigned"), col("b", "int"))
     new = table(col("a", "bigint unsigned"), col("b", "bigint"))
@@ -104,6 +134,17 @@ def test_signs_exclude_each_other_on_mysql() -> None:
     found = judge(table_changes(old, new), links())
     assert modes(found, forward=True) == {"ALL_NON_LOSSY"}
     assert conflicts(found, links()) == []
+
+
+def test_what_is_done_at_once_takes_no_room_on_the_disk() -> None:
+    def linted(table: str, algorithm: str, disk: int) -> Linted:
+        return Linted(split("ALTER TABLE t FORCE")[0], What.DDL, [table],
+                      cost=Cost(algorithm, "NONE", False, 10**9, (0.0, 0.0), disk))
+
+    report = LintReport("d", "b", links(), [
+        linted("t", "INSTANT", 0), linted("u", "NOCOPY", 5), linted("u", "COPY", 70),
+        linted("u", "INPLACE", 6)], [])
+    assert report.disk == {"t": 0, "u": 70}
 
 
 def test_rules_have_names_of_their_own() -> None:

@@ -102,6 +102,14 @@ def test_names_of_databases() -> None:
         "UPDATE a SET a.b = 1")
 
 
+@pytest.mark.parametrize(("text", "found"), [
+    ("CREATE TABLE Other.t (a INT)", {"Other"}), ("CREATE TABLE SHOP.t (a INT)", {"SHOP"}),
+    ("CREATE TABLE shop.t (a INT)", set()), ("CREATE TABLE none.t (a INT)", set()),
+])
+def test_names_of_databases_in_other_capitals(text: str, found: set[str]) -> None:
+    assert other_databases(split(text)[0], "shop", {"shop", "other"}) == found
+
+
 @pytest.mark.parametrize(("text", "wanted"), [
     ("ALTER TABLE a ADD b INT", "ALTER TABLE a ALGORITHM=INPLACE, LOCK=NONE, ADD b INT"),
     ("ALTER TABLE `a b` ADD b INT", "ALTER TABLE `a b` ALGORITHM=INPLACE, LOCK=NONE, ADD b INT"),

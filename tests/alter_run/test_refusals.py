@@ -20,6 +20,9 @@ REFUSED = {
     "temporary": "CREATE TEMPORARY TABLE x (id INT)",
     "place": "ALTER TABLE items ADD COLUMN x INT FIRST",
     "second statement": "ALTER TABLE items ADD COLUMN x INT; ALTER TABLE nowhere ADD COLUMN y INT",
+    # Its last statement is behind a mebibyte, and within as many characters.
+    "long in bytes": "ALTER TABLE items ADD COLUMN x INT;\n-- " + "é" * 600_000 +
+    "\nALTER TABLE nowhere ADD COLUMN y INT",
     "large": "-- " + "x" * 5_000_000 + "\nALTER TABLE items ADD COLUMN x INT",
 }
 

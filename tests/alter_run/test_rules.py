@@ -7,7 +7,7 @@ import pytest
 from slackwater.facts.alter_definition import parse
 from slackwater.facts.alter_state import Change
 from slackwater.operations.alter.store import from_text, to_text
-from slackwater.rules.alter_run import disk, losses, time_left_s, way_back
+from slackwater.rules.alter_run import disk, losses, says, time_left_s, way_back
 
 OLD = """CREATE TABLE `t` (
   `id` int(11) NOT NULL AUTO_INCREMENT,
@@ -78,10 +78,32 @@ def test_a_new_table_goes_away_again() -> None:
     (changed(("enum('a','b')", "enum('a','b','c')")), "CAST(`kind` AS CHAR) NOT IN ('a','b')"),
     (changed(("`kind` enum('a','b') NOT NULL", "`kind` enum('a','b')")), "`kind` IS NULL"),
     (changed(("  PRIMARY", "  `x` int(11) DEFAULT 3,\n  PRIMARY")), "NOT (`x` <=> DEFAULT(`x`))"),
+    (changed(("  PRIMARY", "  `x` varchar(9) DEFAULT 'new',\n  PRIMARY")),
+     "NOT (CAST(`x` AS BINARY) <=> CAST(DEFAULT(`x`) AS BINARY))"),
+    (changed(("  PRIMARY", "  `x` enum('p','q') NOT NULL,\n  PRIMARY")), "`x` + 0 <> 1"),
 ])  # fmt: skip
 def test_what_only_the_new_schema_can_hold(new: str, condition: str) -> None:
     found, unknown = losses({"t": OLD}, {"t": new})
     assert [(f.condition, f.key) for f in found] == [(condition, ("id",))] and not unknown
+
+
+@pytest.mark.parametrize(("was", "now", "condition"), [
+    ("set('a','b''c')", "set('a','b''c','d')", "`name` + 0 >= 4"),
+    ("bit(3)", "bit(9)", "`name` + 0 >= 8"), ("date", "datetime", "`name` <> DATE(`name`)"),
+    ("datetime", "datetime(6)", "MICROSECOND(`name`) % 1000000 <> 0"),
+    ("datetime(3)", "datetime", ""), ("longtext", "mediumtext", ""), ("longblob", "blob", ""),
+    ("decimal(5,2) unsigned", "decimal(7,2)",
+     "ABS(`name`) >= 1e3 OR `name` <> ROUND(`name`, 2) OR `name` < 0"),
+    ("decimal(5,2)", "decimal(7,2)", "ABS(`name`) >= 1e3 OR `name` <> ROUND(`name`, 2)"),
+    ("tinyint(3) unsigned", "decimal(7,2)", "`name` NOT BETWEEN 0 AND 255 OR `name` <> ROUND("
+     "`name`)"),
+    ("set('a','b')", "set('b','a')", None), ("set('a')", "set('a''b')", None),
+])
+def test_types_whose_growth_the_linter_allows(was: str, now: str, condition: str | None) -> None:
+    old, new = (changed(("varchar(20)", kind)) for kind in (was, now))
+    found, unknown = losses({"t": old}, {"t": new})
+    assert (condition is None) == bool(unknown)
+    assert [f.condition for f in found] == ([condition] if condition else [])
 
 
 @pytest.mark.parametrize(("was", "now", "text"), [
@@ -124,10 +146,28 @@ def test_a_change_is_the_same_after_it_was_written_down() -> None:
     assert change.complete("b") and not change.touched("a")
 
 
+@pytest.mark.parametrize(("state", "done", "active", "is_", "words"), [
+    ("altering", {"b": 1, "c": 1}, "a", "altering", "begun: b (passive)"),
+    ("altering", {"b": 1, "c": 1}, None, "altering", "begun: b (passive)"),
+    ("altering", {"b": 1, "c": 1}, "b", "half done", "`slackwater alter finish`, or"),
+    ("altering", {"b": 1}, "b", "altering", "has become the active one; next: `slackwater alter r"),
+    ("half done", {"b": 1, "c": 1}, "b", "half done", "half done"),
+    ("half done", {"b": 1, "c": 1}, "a", "reverted", "reverted: a is active"),
+    ("finishing", {"b": 1, "c": 1}, "a", "finishing", "being finished"),
+])
+def test_a_switchover_that_nobody_wrote_down(
+    state: str, done: dict[str, int], active: str | None, is_: str, words: str
+) -> None:
+    change = Change("x", state, 1.0, "db", ("ALTER 1",), "b", "a", ("c",), done=done)
+    found = change.with_active(active)
+    assert found.state == is_ and words in says(found, active)
+
+
 def test_time_and_room() -> None:
     assert time_left_s(0.25, 10) == 30
     assert time_left_s(0.001, 10) is None
     assert disk({"t": 1000}, 2000, "b")[0] == []
     assert "needs up to" in disk({"t": 2**30}, 2**20, "b")[0][0]
-    assert disk({"t": 1}, None, "b") == ([], "b: free disk space cannot be seen from here; a "
-                                              "copying ALTER needs up to 0 MiB")
+    assert disk({"t": 2**20}, None, "b") == ([], "b: free disk space cannot be seen from here; a "
+                                                  "copying ALTER needs up to 1 MiB")
+    assert disk({"t": 0}, 0, "b") == ([], "")  # nothing is copied

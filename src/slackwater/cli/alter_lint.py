@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -82,13 +83,23 @@ def statements_text(script: Path | None, sql: str | None) -> str:
     assert script is not None
     try:
         if str(script) == "-":
-            return sys.stdin.read(LONGEST + 1)
-        with script.open(encoding="utf-8") as opened_file:
-            return opened_file.read(LONGEST + 1)  # more is refused; less is not worth reading
+            return beginning(sys.stdin.buffer)
+        with script.open("rb") as opened_file:
+            return beginning(opened_file)
     except UnicodeDecodeError as error:
         raise Refused(f"cannot lint {script}", ["it is not UTF-8 text"]) from error
     except OSError as error:
         raise UsageError(f"cannot read {script}: {error.strerror}") from error
+
+
+def beginning(source: BinaryIO) -> str:
+    """As many characters as are taken, and one more, which is refused: more are not worth reading.
+    Raises UnicodeDecodeError."""
+    text = io.TextIOWrapper(source, encoding="utf-8", newline="")
+    try:
+        return text.read(LONGEST + 1)
+    finally:
+        text.detach()
 
 
 def _online(

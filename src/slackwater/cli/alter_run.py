@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from slackwater import clock, config
+from slackwater.cli.alter_lint import beginning
 from slackwater.cli.operate import Proposal, finish, operate, unfinished
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter
@@ -28,7 +29,6 @@ from slackwater.plan.report import Report
 from slackwater.plan.step import Outcome
 
 RUN = "run"
-LONGEST = 1024 * 1024
 HELP = """Change a schema with no more than a switchover for the application to notice.
 
 `slackwater alter FILE` (or --sql SQL) changes the passive server, switches over to it, and leaves
@@ -158,12 +158,12 @@ def revert(
 
     Refused when that would lose values that only the new schema can hold; it says which.
     """
-    statements = alter_propose.statements(_text(str(given), None)) if given else ()
+    text = _text(str(given), None) if given else None
 
     async def propose(world: PairWorld) -> Proposal[PairWorld]:
         limits = _limits(world, hold, grace, settle_bypassing)
         return Proposal(*await alter_propose.propose_revert(
-            world, limits, given=statements, accept_loss=accept_loss
+            world, limits, given_text=text, accept_loss=accept_loss
         ))
 
     _go(alter.REVERT, config_file, pair, propose, plan=plan, as_json=as_json)
@@ -238,8 +238,7 @@ def _text(file: str | None, sql: str | None) -> str:
     if sql is not None:
         return sql
     try:
-        raw = sys.stdin.buffer.read(LONGEST + 1) if file == "-" else _read(Path(str(file)))
-        return raw.decode()
+        return beginning(sys.stdin.buffer) if file == "-" else _read(Path(str(file)))
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}",
                          hint="`slackwater alter --help` lists the commands") from error
@@ -247,6 +246,6 @@ def _text(file: str | None, sql: str | None) -> str:
         raise UsageError(f"{file} is not UTF-8 text: {error.reason}") from error
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> str:
     with path.open("rb") as file:
-        return file.read(LONGEST + 1)
+        return beginning(file)

@@ -164,7 +164,7 @@ def alter_json(seen: PairSeen) -> dict[str, Any] | None:
         "id": change.id, "state": change.state, "since": clock.text(change.since),
         "database": change.database, "statements": list(change.statements),
         "first": change.first, "other": change.other, "done": dict(change.done),
-        "says": says(change), "reversible": not why_not, "not_reversible": why_not,
+        "says": says(change, seen.active()), "reversible": not why_not, "not_reversible": why_not,
     }
 
 

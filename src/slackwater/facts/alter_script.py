@@ -188,8 +188,10 @@ def names(statement: Statement) -> set[str]:
 
 
 def other_databases(statement: Statement, schema: str, known: set[str]) -> set[str]:
-    """Databases of `known` that it names with a dot behind, other than `schema`."""
-    return {q for q in _qualifiers(statement) if q in known and q != schema}
+    """Databases of `known` that it names with a dot behind, other than `schema`. In whatever
+    capitals, also `schema` itself in others: some servers do not tell them apart."""
+    lower = {name.lower() for name in (*known, schema)}
+    return {q for q in _qualifiers(statement) if q != schema and q.lower() in lower}
 
 
 def _qualifiers(statement: Statement) -> Iterator[str]:

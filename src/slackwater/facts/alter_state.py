@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -49,6 +50,16 @@ class Change:
     def tables(self) -> tuple[str, ...]:
         return tuple(self.before)
 
+    def with_active(self, active: str | None) -> Change:
+        """As it really is when this server is the active one: who ran the switchover may have been
+        lost right behind it, before it was written down."""
+        new = (self.first, *self.replicas)
+        if self.state == ALTERING and active == self.first and all(map(self.complete, new)):
+            return dataclasses.replace(self, state=HALF_DONE)
+        if self.state == HALF_DONE and active == self.other:
+            return dataclasses.replace(self, state=REVERTED)
+        return self
+
     def modes(self, server: str) -> tuple[str, ...]:
         """What the conversion setting of this server must have while schemas differ."""
         return self.modes_other if server == self.other else self.modes_first
@@ -61,6 +72,14 @@ class Change:
     def touched(self, server: str) -> bool:
         """Whether a statement took effect there, or may have."""
         return bool(self.done.get(server)) or server in self.begun
+
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The servers that keep the schemas apart: those without all of it, where any has some."""
+        servers = (self.first, self.other, *self.replicas)
+        if not self.statements or not any(map(self.touched, servers)):
+            return ()
+        return tuple(s for s in servers if not self.complete(s) or s in self.begun)
 
     def complete(self, server: str) -> bool:
         return self.done.get(server, 0) >= len(self.statements)

@@ -57,15 +57,16 @@ async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
         bypassing, short = await _bypassing(world, active[0])
     return PairSeen(
         world.name, world.pair, servers, balancers, world.replicas, unreachable, bypassing, short,
-        await _change(world, [*active, *servers]),
+        await _change(world, active, [*active, *servers]),
     )
 
 
-async def _change(world: PairWorld, names: list[str]) -> Change | None:
+async def _change(world: PairWorld, active: list[str], names: list[str]) -> Change | None:
     """A schema change that has not ended, as the first of these servers that answers knows it."""
     for name in names:
         try:
-            return await store.open_change(await world.session(name))
+            found = await store.open_change(await world.session(name))
+            return found and found.with_active(active[0] if len(active) == 1 else None)
         except SlackwaterError:
             continue
     return None

@@ -115,6 +115,7 @@ _BYTES = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215,
 _TEXT = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext")
 _CHARSET = re.compile(r"^ (?:CHARACTER SET|CHARSET) (\w+)")
 _DEFAULT_CHARSET = re.compile(r"DEFAULT CHARSET=(\w+)")
+_MEMBER = re.compile(r"'(?:[^']|'')*'")
 _TYPE = re.compile(r"^(\w+)(?:\(((?:'(?:[^']|'')*'|[^)])*)\))?((?: unsigned| zerofill)*)")
 
 
@@ -134,8 +135,7 @@ def losses(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[Loss
             if name not in old.columns:
                 if not _generated(line):
                     found.append(Loss(table, f"values in the new column {name}",
-                                      f"NOT ({quoted(name)} <=> DEFAULT({quoted(name)}))",
-                                      new.primary))
+                                      _not_default(quoted(name), line), new.primary))
                 continue
             condition = _does_not_fit(quoted(name), old.columns[name], line,
                                       _charset(old, name), _charset(new, name))
@@ -145,6 +145,19 @@ def losses(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[Loss
                 found.append(Loss(table, f"values of {name} that {_words(old, name)}"
                                          " cannot hold", condition, new.primary))
     return found, unknown
+
+
+def _not_default(name: str, line: str) -> str:
+    """A condition for values that no row has by itself; as bytes, for collations take more than
+    the same text for equal."""
+    kind = _TYPE.match(line)
+    word = kind[1].lower() if kind else ""
+    if word == "enum" and " NOT NULL" in line and " DEFAULT " not in line:
+        return f"{name} + 0 <> 1"  # its first member
+    default = f"DEFAULT({name})"
+    if word in (*_TEXT, "enum", "set"):
+        return f"NOT (CAST({name} AS BINARY) <=> CAST({default} AS BINARY))"
+    return f"NOT ({name} <=> {default})"
 
 
 def _generated(line: str) -> bool:
@@ -190,22 +203,37 @@ def _does_not_fit(
 
 
 def _type_does_not_fit(name: str, was: re.Match[str], has: re.Match[str]) -> str | None:
-    kind, size = was[1].lower(), was[2] or ""
-    if kind in _INTEGERS and has[1].lower() in _INTEGERS:
+    kind, size, now = was[1].lower(), was[2] or "", has[1].lower()
+    if kind in _INTEGERS and (now in _INTEGERS or now == "decimal"):
         bits, unsigned = _INTEGERS[kind], "unsigned" in was[3]
         low = 0 if unsigned else -(2 ** (bits - 1))
-        return f"{name} NOT BETWEEN {low} AND {2 ** (bits if unsigned else bits - 1) - 1}"
+        range_ = f"{name} NOT BETWEEN {low} AND {2 ** (bits if unsigned else bits - 1) - 1}"
+        return range_ if now in _INTEGERS else f"{range_} OR {name} <> ROUND({name})"
     if kind in ("char", "varchar") and size.isdigit():
         return f"CHAR_LENGTH({name}) > {size}"
     if kind in ("binary", "varbinary") and size.isdigit():
         return f"LENGTH({name}) > {size}"
     if kind in _BYTES:
         return f"LENGTH({name}) > {_BYTES[kind]}"
-    if kind == "enum" and has[1].lower() == "enum":
+    if kind in ("longtext", "longblob") and now in (*_TEXT, *_BYTES, "longblob"):
+        return ""  # nothing is longer
+    if kind == "enum" and now == "enum":
         return f"CAST({name} AS CHAR) NOT IN ({size})"
-    if kind == "decimal" and has[1].lower() == "decimal" and re.fullmatch(r"\d+,\d+", size):
+    if kind == "set" and now == "set" and f"{has[2]},".startswith(f"{size},"):
+        # A bit for each member; those behind the old ones are the new ones.
+        return f"{name} + 0 >= {2 ** len(_MEMBER.findall(size))}"
+    if kind == now == "bit" and size.isdigit():
+        return f"{name} + 0 >= {2 ** int(size)}"
+    if kind == now == "decimal" and re.fullmatch(r"\d+,\d+", size):
         digits, scale = map(int, size.split(","))
-        return f"ABS({name}) >= 1e{digits - scale} OR {name} <> ROUND({name}, {scale})"
+        negative = f" OR {name} < 0" if "unsigned" in was[3] and "unsigned" not in has[3] else ""
+        return f"ABS({name}) >= 1e{digits - scale} OR {name} <> ROUND({name}, {scale}){negative}"
+    if kind == now and kind in ("datetime", "timestamp", "time"):
+        places = int(size or 0)  # behind the second
+        longer = int(has[2] or 0) > places
+        return f"MICROSECOND({name}) % {10 ** (6 - places)} <> 0" if longer else ""
+    if kind == "date" and now == "datetime":
+        return f"{name} <> DATE({name})"
     return None
 
 
@@ -242,8 +270,8 @@ def forgotten(seen: PairSeen) -> list[str]:
     return found
 
 
-def says(change: Change) -> str:
-    """Where a change stands, for people."""
+def says(change: Change, active: str | None = None) -> str:
+    """Where a change stands, for people; `active`: the server that is, where that is known."""
     first, other = change.first, change.other
     count = change.done.get(first, 0)
     of = f"{count} of {len(change.statements)} statement(s)"
@@ -258,6 +286,9 @@ def says(change: Change) -> str:
         return (f"reverted: {other} is active with the old schema, {first} still has {of}; "
                 "next: `slackwater alter revert` gives it the old schema, the same `slackwater "
                 "alter` again goes on")
+    if change.state == ALTERING and active == first:
+        return (f"begun: {first} has {of}, and has become the active one; next: `slackwater alter "
+                f"revert` switches back to {other}, which has the old schema")
     if change.state == ALTERING:
         return (f"begun: {first} (passive) has {of}; next: the same `slackwater alter` again, or "
                 "`slackwater alter revert`")
@@ -272,15 +303,18 @@ def time_left_s(part: float, took_s: float) -> float | None:
 
 
 def disk(needed: Mapping[str, int], free: int | None, server: str) -> tuple[list[str], str]:
-    """Reasons against copying these tables (bytes each), and what is said of the disk."""
+    """Reasons against a change that needs so many bytes for each table (0: nothing is copied), and
+    what is said of the disk."""
     largest = max(needed.values(), default=0)
     wanted = int(largest * COPY_NEEDS)
+    if not wanted:
+        return [], ""
     if free is None:
         return [], (f"{server}: free disk space cannot be seen from here; a copying ALTER needs up "
                     f"to {_mib(wanted)}")
     if wanted > free:
         table = max(needed, key=lambda t: needed[t])
-        return [f"{server}: a copy of {table} needs up to {_mib(wanted)}, and {_mib(free)} are "
+        return [f"{server}: the change of {table} needs up to {_mib(wanted)}, and {_mib(free)} are "
                 "free where its data are"], ""
     return [], f"{server}: {_mib(free)} free; a copying ALTER needs up to {_mib(wanted)}"
 

@@ -361,4 +361,4 @@ def nobody_bypasses(seen: PairSeen, wish: Wish) -> Reasons:
 def no_change_half_done(seen: PairSeen, wish: Wish) -> Reasons:
     """While schemas differ, going back may lose what only the new one holds."""
     if seen.change is not None and not wish.change:
-        yield f"a schema change is open: {says(seen.change)}"
+        yield f"a schema change is open: {says(seen.change, seen.active())}"

@@ -150,7 +150,7 @@ def plan_revert(
                  StayActive(active, change.first)]
     if restore:
         steps += [
-            RestoreSchema(active, changed, change.id, given),
+            RestoreSchema(active, changed, change.id, given, not accept_loss),
             *([] if switch else [CatchUp(active, changed, asked.lag_s)]),
             PutBackConversions(active, servers, change.id),
             MarkUndone(active, change.id),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from slackwater.errors import Refused
 from slackwater.facts.alter_script import What
@@ -30,6 +31,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     complies: tuple[str, ...] = ()
+    disk: Mapping[str, int] = field(default_factory=dict)  # table: bytes while it is changed
 
 
 def statements(text: str) -> tuple[str, ...]:
@@ -57,6 +59,7 @@ async def judge(world: PairWorld, server: str, database: str, text: str) -> Verd
         tuple(sorted(report.forward)), tuple(sorted(report.back)), tuple(reasons),
         tuple(dict.fromkeys(g for f in report.findings for g in f.until_finished)),
         tuple(_why(f) for f in report.findings if f.level is Level.COMPLY),
+        disk=report.disk,
     )
 
 

@@ -26,10 +26,11 @@ from slackwater.facts.alter_script import (
     with_algorithm,
 )
 from slackwater.facts.alter_table import TableSize
+from slackwater.operations.alter.lint_rows import erases
 from slackwater.operations.alter.lint_scratch import Scratch, scratch
 from slackwater.outside.mysql import schema as mysql_schema
 from slackwater.outside.mysql.session import MysqlError, Session
-from slackwater.rules.alter import advice, programs, statements
+from slackwater.rules.alter import advice, erasure, programs, statements
 from slackwater.rules.alter.cost import Cost, cost
 from slackwater.rules.alter.judge import conflicts, judge, modes
 from slackwater.rules.alter.verdict import Finding, Level, Note
@@ -55,6 +56,7 @@ class Linted:
     changes: list[Change] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     cost: Cost | None = None
+    erases: list[Finding] = field(default_factory=list)
 
     @property
     def level(self) -> Level:
@@ -79,6 +81,16 @@ class LintReport:
     @property
     def level(self) -> Level:
         return max((s.level for s in self.statements), default=Level.SAFE)
+
+    @property
+    def disk(self) -> dict[str, int]:
+        """Bytes that each table takes more while it is changed, on each server; the linter asks
+        the server how it will do it, so that what changes at once takes nothing."""
+        found = dict[str, int]()
+        for each in self.statements:
+            for table in each.tables[:1]:
+                found[table] = max(found.get(table, 0), each.cost.disk if each.cost else 0)
+        return found
 
     @property
     def forward(self) -> frozenset[str]:
@@ -109,7 +121,7 @@ async def lint(
     `notes`: see lint_scratch. Raises Refused when the tables cannot be copied.
     """
     known = {n.lower(): n for n in await mysql_schema.table_names(session, database)}
-    others = set(await mysql_schema.user_schemas(session)) | {
+    others = set(await mysql_schema.all_schemas(session)) | {
         "mysql", "sys", "information_schema", "performance_schema", "slackwater"}
     named = {known[n.lower()] for s in script for n in names(s) if n.lower() in known}
     near, foreign = await mysql_schema.relatives(session, database, named)
@@ -125,6 +137,7 @@ async def lint(
             for each in done:
                 await _run(place, each, database, links, sizes)
             _put_back(done, links)
+            _erased(done)
         await _stored_code(session, database, done)
     return _report(database, session.at.name, links, done)
 
@@ -166,6 +179,17 @@ def _put_back(done: list[Linted], links: PairSettings) -> None:
             gone = [Change(Kind.NOTHING, c.table) for c in each.changes if c not in left]
             each.changes = left or gone[:1]
             each.findings = judge(each.changes, links)
+
+
+def _erased(done: list[Linted]) -> None:
+    """Say of each statement what it takes away though the definition keeps it; also what it makes
+    anew that an earlier one has dropped."""
+    for each in done:
+        each.findings = [*each.findings, *each.erases]
+    for at, table, what_ in erasure.again([d.changes for d in done]):
+        done[at].findings.append(statements.told(
+            erasure.ERASES, done[at].statement,
+            f"{what_} of {table} are erased: an earlier statement dropped it"))
 
 
 _FOREIGN_KEYS = (Kind.FOREIGN_KEY_ADDED, Kind.FOREIGN_KEY_DROPPED)
@@ -217,6 +241,7 @@ async def _run(
         named = [t for t in after if t.lower() in {n.lower() for n in names(each.statement)}]
         each.changes = [Change(Kind.NOTHING, t, None, None, after[t], after[t])
                         for t in named[:1]]
+    each.erases = await erases(place, each.statement, text, before, after)
     each.tables = list(dict.fromkeys(c.table for c in each.changes))
     each.findings = judge(each.changes, links)
     if algorithm == "INSTANT" and any(c.kind in _NOT_INSTANT for c in each.changes):

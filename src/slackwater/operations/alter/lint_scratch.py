@@ -34,6 +34,11 @@ class Scratch:
     sql_mode: str
 
 
+def rows_name(name: str) -> str:
+    """The schema beside a scratch schema, for tables with rows."""
+    return f"{name}_rows"
+
+
 @contextlib.asynccontextmanager
 async def scratch(session: Session, notes: Path | None) -> AsyncIterator[Scratch]:
     """An empty schema of our own, the session's default. `notes`: the file for this server, None
@@ -119,6 +124,7 @@ async def _clean_up(session: Session, name: str, *, was_on: bool, notes: Path | 
             await link.value("SELECT GET_LOCK(%s, 2)", name, limit_s=5)
         try:
             if name:
+                await mysql_schema.drop_scratch(link, rows_name(name))
                 await mysql_schema.drop_scratch(link, name)
         finally:
             if was_on:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from slackwater.facts.alter_state import Change
@@ -63,11 +64,11 @@ async def lost_values(world: PairWorld, active: str, change: Change) -> list[str
 
 
 async def room(
-    world: PairWorld, server: str, database: str, tables: tuple[str, ...]
+    world: PairWorld, server: str, needed: Mapping[str, int]
 ) -> tuple[list[str], str]:
-    """Reasons against making copies of these tables there, and what is said of the disk."""
+    """Reasons against a change that needs so many bytes for each table there, and what is said of
+    the disk."""
     session = await world.session(server)
-    needed = await mysql_alter.sizes(session, database, tables)
     free = None
     if is_local(world.servers[server].at):
         free = free_bytes(Path(str(await session.value("SELECT @@GLOBAL.datadir"))))

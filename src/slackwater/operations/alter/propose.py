@@ -10,6 +10,7 @@ from slackwater.errors import SlackwaterError
 from slackwater.facts.alter_state import ALTERING, FINISHING, HALF_DONE, REVERTED, Change
 from slackwater.facts.pair import PairSeen
 from slackwater.operations.alter import alter
+from slackwater.operations.alter.given import tried
 from slackwater.operations.alter.judge import Verdict, judge, statements
 from slackwater.operations.alter.look import lacks_conversions, lost_values, room
 from slackwater.operations.look import look
@@ -71,7 +72,7 @@ async def propose(
         database = names[0]
     gates: list[str] = []
     if seen.change is not None:
-        change, more = _same(seen.change, database, statements(text), new)
+        change, more = _same(seen.change, database, statements(text), old, new)
         if change is None:
             return None, [*reasons, more]
         # Whoever began it has stopped the applier, and may be gone with its journal.
@@ -92,13 +93,13 @@ async def propose(
 
 
 def _same(
-    open_: Change, database: str, statements: tuple[str, ...], passive: str
+    open_: Change, database: str, statements: tuple[str, ...], active: str, passive: str
 ) -> tuple[Change | None, str]:
     """The open change, if it is this one and can go on; else why not."""
     if (open_.database, open_.statements) != (database, statements):
-        return None, f"another schema change is open: {says(open_)}"
+        return None, f"another schema change is open: {says(open_, active)}"
     if open_.state not in (ALTERING, REVERTED) or open_.first != passive:
-        return None, says(open_)
+        return None, says(open_, active)
     return open_, ""
 
 
@@ -112,7 +113,7 @@ async def _new_change(
         reasons += [f"{why} (say --application-complies when it does)"
                     for why in verdict.complies]
     if not verdict.statements or not verdict.tables:
-        return None, reasons
+        return None, reasons or [f"no table of {database} is changed by it"]
     before = await mysql_alter.definitions(passive, database, verdict.tables)
     for name in (old, *world.replicas):
         texts = await mysql_alter.definitions(
@@ -123,7 +124,7 @@ async def _new_change(
             reasons.append(f"{', '.join(differ)}: defined differently on {new} and {name} already")
     told = []
     for name in (new, old, *world.replicas):
-        lacks, says_ = await room(world, name, database, verdict.tables)
+        lacks, says_ = await room(world, name, verdict.disk)
         reasons += lacks
         told += [says_] if says_ else []
         reasons += await _may(world, name, database)
@@ -159,7 +160,7 @@ async def propose_finish(world: PairWorld, limits: Limits, *, accept_loss: bool)
     if isinstance(roles, list):
         return None, roles
     if change.state not in (HALF_DONE, FINISHING) or roles[0] != change.first:
-        return None, [f"there is nothing to finish: {says(change)}"]
+        return None, [f"there is nothing to finish: {says(change, roles[0])}"]
     reasons = await _mended(world, change, _replicates(seen, change))
     if not reasons and not accept_loss and change.state == HALF_DONE:
         found = await lost_values(world, change.first, change)
@@ -192,9 +193,9 @@ def _nothing_open(seen: PairSeen) -> str:
 
 
 async def propose_revert(
-    world: PairWorld, limits: Limits, *, given: tuple[str, ...], accept_loss: bool
+    world: PairWorld, limits: Limits, *, given_text: str | None, accept_loss: bool
 ) -> Found:
-    """The plan of `alter revert`."""
+    """The plan of `alter revert`. `given_text`: a person's own statements for the way back."""
     seen = await look(world)
     change = seen.change
     if change is None:
@@ -204,7 +205,7 @@ async def propose_revert(
         return None, roles
     active, passive = roles
     if change.state == FINISHING or change.touched(change.other):
-        return None, [f"not reversible: {says(change)}"]
+        return None, [f"not reversible: {says(change, active)}"]
     switch = active == change.first
     old, new = (change.first, change.other) if switch else (active, passive)
     reasons = _refusals(seen, old, new, limits) if switch else _replicates_back(seen, change)
@@ -216,6 +217,10 @@ async def propose_revert(
     now = await mysql_alter.definitions(
         await world.session(change.first), change.database, change.tables
     )
+    given: tuple[str, ...] = ()
+    if given_text is not None:
+        given, wrong = await tried(world, passive, change, now, given_text)
+        reasons += wrong
     back = way_back(change.before, now)
     restore = bool(given) or not back.lost
     if not restore:

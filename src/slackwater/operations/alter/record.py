@@ -39,6 +39,29 @@ async def untouched(world: PairWorld, active: str, change_id: str) -> Change | N
     return change
 
 
+async def must_be_alike(world: PairWorld, active: str, change_id: str) -> Change:
+    """The change. Raises StepFailed while a server lacks what another has: past the commit point a
+    step that failed does not keep the next ones from being tried."""
+    change = await store.current(world, active, change_id)
+    if change.apart:
+        raise StepFailed(f"{', '.join(change.apart)} and the others have different schemas still")
+    await must_be_defined_alike(world, active, change)
+    return change
+
+
+async def must_be_defined_alike(world: PairWorld, active: str, change: Change) -> None:
+    """Raises StepFailed where a table of the change is not defined as on the active."""
+    servers = (change.first, change.other, *change.replicas)
+    texts = {
+        s: await mysql_alter.definitions(await world.session(s), change.database, change.tables)
+        for s in servers
+    }
+    wrong = [f"{table} on {s}" for s in servers for table in change.tables
+             if texts[s][table] != texts[active][table]]
+    if wrong:
+        raise StepFailed(f"not as on {active}: {', '.join(wrong)}")
+
+
 @dataclass(frozen=True)
 class RecordChange(Step[PairWorld]):
     """Write down on {active} what is to be changed, for both servers to know"""
@@ -126,12 +149,20 @@ class MarkFinished(Mark):
 
     state: str = FINISHED
 
+    async def do(self, world: PairWorld) -> None:
+        await must_be_alike(world, self.active, self.change)
+        await super().do(world)
+
 
 @dataclass(frozen=True)
 class MarkUndone(Mark):
     """Write down on {active}: undone, everywhere"""
 
     state: str = UNDONE
+
+    async def do(self, world: PairWorld) -> None:
+        await must_be_alike(world, self.active, self.change)
+        await super().do(world)
 
 
 @dataclass(frozen=True)

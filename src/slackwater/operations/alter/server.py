@@ -29,7 +29,6 @@ LOCK_WAIT_S = 5  # for the metadata lock at a time: others wait behind it
 LOCK_BUDGET_S = 120.0  # for all tries
 QUIET_LIMIT_S = 15.0
 OLD_STATEMENT_S = 1.0
-STRICT = "SET SESSION sql_mode = CONCAT_WS(',', @@GLOBAL.sql_mode, 'STRICT_ALL_TABLES')"
 CARRY_ON = "carry on"  # noted when the same command was given again: keep what is done
 
 
@@ -67,7 +66,14 @@ async def _next(world: PairWorld, active: str, server: str, change: Change) -> C
     world.tell({"at": clock.unix(), "event": "told",
                 "text": f"{server}: statement {number + 1} of {len(change.statements)}: "
                         f"{' '.join(statement.split())[:100]}"})
-    await execute(world, server, change, statement)
+    try:
+        await execute(world, server, change, statement)
+    except MysqlError as error:
+        if not error.sent:
+            # It surely changed nothing. Were it left as begun, a definition that a person has
+            # mended meanwhile would be taken for its effect.
+            await _note_not_begun(world, active, server, change)
+        raise
     return await _note_done(world, active, server, change)
 
 
@@ -77,15 +83,20 @@ async def _note_done(world: PairWorld, active: str, server: str, change: Change)
     return await store.update(world, active, change.id, begun=begun, done=done)
 
 
+async def _note_not_begun(world: PairWorld, active: str, server: str, change: Change) -> None:
+    begun = {k: v for k, v in change.begun.items() if k != server}
+    await store.update(world, active, change.id, begun=begun)
+
+
 async def execute(
-    world: PairWorld, server: str, change: Change, statement: str, *, strict: bool = False
+    world: PairWorld, server: str, change: Change, statement: str, *, strict: bool | None = None
 ) -> None:
     """One statement on one server, not in its binary log; waits for its lock in turns."""
     worker = await world.servers[server].fresh()
     try:
         await mysql_alter.prepare_worker(worker, change.database, lock_wait_s=LOCK_WAIT_S)
-        if strict:
-            await worker.run(STRICT)
+        if strict is not None:
+            await mysql_alter.be_strict(worker, strict)
         if not await mysql_server.take_lock(worker, worker_lock(change.id)):
             raise StepFailed(f"another session works on {server} for this schema change")
         ends = clock.mono() + LOCK_BUDGET_S
@@ -134,15 +145,16 @@ async def end_or_wait(
     if now != was:
         await _note_done(world, active, server, change)
     else:
-        begun = {k: v for k, v in change.begun.items() if k != server}
-        await store.update(world, active, change_id, begun=begun)
+        await _note_not_begun(world, active, server, change)
 
 
 async def take_back(
-    world: PairWorld, active: str, server: str, change_id: str, given: tuple[str, ...] = ()
+    world: PairWorld, active: str, server: str, change_id: str, given: tuple[str, ...] = (), *,
+    strict: bool = True,
 ) -> None:
     """Bring the old definitions back on a passive server: by statements that follow from them, or
-    by those that were `given`. Raises StepFailed where that would need rows of the other server."""
+    by those that were `given`. Not `strict`: values that do not fit are cut to what does, as
+    replication has done on the other server. Raises StepFailed where it would need rows of that."""
     await end_or_wait(world, active, server, change_id, end=True)
     change = await store.current(world, active, change_id)
     if not change.touched(server):
@@ -164,7 +176,7 @@ async def take_back(
     try:
         await mysql_alter.stop_applier(session)
         for statement in statements:
-            await execute(world, server, change, statement, strict=True)
+            await execute(world, server, change, statement, strict=strict)
         now = await _definitions(world, server, change)
         wrong = [t for t, text in change.before.items() if now[t] != text]
         if wrong:

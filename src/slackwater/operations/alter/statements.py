@@ -88,13 +88,15 @@ class RestoreSchema(Step[PairWorld]):
     servers: tuple[str, ...]
     change: str
     given: tuple[str, ...]
+    strict: bool = True
     limit_s: ClassVar[float] = alter_server.LONGEST_S
     forward_tries: ClassVar[int] = 1
     no_undo: ClassVar[str] = FORWARD
 
     async def do(self, world: PairWorld) -> None:
         for server in self.servers:
-            await alter_server.take_back(world, self.active, server, self.change, self.given)
+            await alter_server.take_back(world, self.active, server, self.change, self.given,
+                                         strict=self.strict)
 
     async def verify(self, world: PairWorld) -> Seen:
         change = await store.current(world, self.active, self.change)

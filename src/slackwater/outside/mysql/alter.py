@@ -29,6 +29,14 @@ async def prepare_worker(session: Session, database: str, *, lock_wait_s: int) -
     )
 
 
+async def be_strict(session: Session, strict: bool) -> None:
+    """Have the session refuse values that do not fit, or cut them to what fits."""
+    modes = str(await session.value("SELECT @@SESSION.sql_mode")).split(",")
+    loose = [m for m in modes if not m.startswith("STRICT_") and m != "TRADITIONAL"]
+    await session.run("SET SESSION sql_mode = %s",
+                      ",".join(["STRICT_ALL_TABLES", *modes] if strict else loose))
+
+
 async def definition(session: Session, database: str, table: str, *, limit_s: float = 10.0) -> str:
     """SHOW CREATE TABLE without its counter, then its triggers; "" when there is no such table."""
     try:
@@ -65,18 +73,6 @@ def fingerprint(texts: dict[str, str]) -> str:
     """A short name of these definitions: another one when any of them has changed."""
     whole = "\0".join(f"{t}\0{texts[t]}" for t in sorted(texts))
     return hashlib.sha256(whole.encode()).hexdigest()[:32]
-
-
-async def sizes(session: Session, database: str, tables: tuple[str, ...]) -> dict[str, int]:
-    """Bytes of data and indexes of each table, as the server estimates them."""
-    if not tables:
-        return {}
-    rows = await session.rows(
-        "SELECT TABLE_NAME, COALESCE(DATA_LENGTH, 0) + COALESCE(INDEX_LENGTH, 0) AS N"
-        f" FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME IN"
-        f" ({','.join(['%s'] * len(tables))})", database, *tables, limit_s=15,
-    )
-    return {str(r["TABLE_NAME"]): int(r["N"] or 0) for r in rows}
 
 
 async def schemas(session: Session) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ same name: one whose lock is free was left by a process that died, and the next 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from slackwater.facts.alter_program import StoredProgram
 from slackwater.facts.alter_table import COUNTER, SchemaRows, TableDef, TableSize, tables
@@ -34,6 +34,12 @@ async def user_schemas(session: Session, *, limit_s: float = 10.0) -> list[str]:
         " ('BASE TABLE', 'SYSTEM VERSIONED') AND TABLE_SCHEMA NOT IN ('mysql', 'sys',"
         " 'information_schema', 'performance_schema', 'slackwater')", limit_s=limit_s)
     return sorted(str(r["S"]) for r in rows if not str(r["S"]).startswith(PREFIX))
+
+
+async def all_schemas(session: Session, *, limit_s: float = 10.0) -> list[str]:
+    """Every database that this account is shown, also empty ones."""
+    rows = await session.rows("SHOW DATABASES", limit_s=limit_s)
+    return [str(next(iter(row.values()))) for row in rows]
 
 
 async def table_names(session: Session, schema: str, *, limit_s: float = 10.0) -> list[str]:
@@ -189,6 +195,43 @@ async def drop_scratch(session: Session, name: str, *, limit_s: float = 30.0) ->
     await session.value("SELECT RELEASE_LOCK(%s)", name, limit_s=limit_s)
 
 
+async def unlimited(
+    session: Session, table: str, *, partitioned: bool, checks: Sequence[tuple[str, str]],
+    limit_s: float = STATEMENT_LIMIT_S,
+) -> None:
+    """Let a scratch table take any row: no partition or check that refuses it."""
+    if partitioned:
+        await session.run(f"ALTER TABLE {quoted(table)} REMOVE PARTITIONING", limit_s=limit_s)
+    if session.flavour.mariadb:
+        await session.run("SET SESSION check_constraint_checks = 0", limit_s=limit_s)
+        return
+    for name, _ in checks:
+        await session.run(f"ALTER TABLE {quoted(table)} ALTER CHECK {quoted(name)} NOT ENFORCED",
+                          limit_s=limit_s)
+
+
+async def insert(
+    session: Session, table: str, values: Mapping[str, Sequence[str]], count: int, *,
+    limit_s: float = STATEMENT_LIMIT_S,
+) -> None:
+    """Put rows into a scratch table. `values`: the SQL of a column's value in each of them."""
+    for row in range(count):
+        names = ", ".join(map(quoted, values))
+        found = ", ".join(several[row] for several in values.values())
+        await session.run(f"INSERT INTO {quoted(table)} ({names}) VALUES ({found})",
+                          limit_s=limit_s)
+
+
+async def rows_of(
+    session: Session, table: TableDef, *, limit_s: float = STATEMENT_LIMIT_S
+) -> list[Row]:
+    """All rows of a scratch table, without generated columns; bits as numbers."""
+    columns = [f"{quoted(c.name)}{' + 0' if c.type.family == 'bit' else ''} AS {quoted(c.name)}"
+               for c in table.columns if not c.generated]
+    return await session.rows(f"SELECT {', '.join(columns)} FROM {quoted(table.name)}",
+                              limit_s=limit_s)
+
+
 async def clone(
     session: Session, schema: str, names: Sequence[str], *, triggers: bool = True,
     limit_s: float = STATEMENT_LIMIT_S,
@@ -200,14 +243,21 @@ async def clone(
     answers = await session.many(asked, limit_s=limit_s)
     texts = [str(rows[0]["Create Table"]) for rows in answers]
     made = await _triggers(session, schema, {n.lower() for n in names}, limit_s) if triggers else []
-    await session.run("SET SESSION foreign_key_checks = 0, SESSION sql_mode = ''", limit_s=limit_s)
-    for text in texts:
-        await session.run(_PLACED.sub("", text), limit_s=limit_s)
+    await make(session, texts, limit_s=limit_s)
     for row in made:
         await session.run(
             f"CREATE TRIGGER {quoted(row['TRIGGER_NAME'])} {row['ACTION_TIMING']}"
             f" {row['EVENT_MANIPULATION']} ON {quoted(row['EVENT_OBJECT_TABLE'])} FOR EACH ROW "
             f"{row['ACTION_STATEMENT']}", limit_s=limit_s)
+
+
+async def make(
+    session: Session, texts: Sequence[str], *, limit_s: float = STATEMENT_LIMIT_S
+) -> None:
+    """Make tables in the session's schema, by what SHOW CREATE TABLE says of them."""
+    await session.run("SET SESSION foreign_key_checks = 0, SESSION sql_mode = ''", limit_s=limit_s)
+    for text in texts:
+        await session.run(_PLACED.sub("", text), limit_s=limit_s)
 
 
 async def _triggers(session: Session, schema: str, wanted: set[str], limit_s: float) -> list[Row]:

@@ -102,10 +102,11 @@ def changed(change: Change, links: PairSettings) -> list[Finding]:
     found: list[Finding] = []
     if (old.generated, old.expression) != (new.generated, new.expression):
         found.append(_generated(change, links))
-    elif (old.full_type, old.charset) != (new.full_type, new.charset):
-        found.append(_type(change, links))
-    elif old.collation != new.collation:
-        found.append(_collation(change, links))
+    else:
+        if (old.full_type, old.charset) != (new.full_type, new.charset):
+            found.append(_type(change, links))
+        if _collates(old, new):
+            found.append(_collation(change, links))
     if old.nullable != new.nullable:
         found.append(_null(change, links))
     if old.auto_increment != new.auto_increment:
@@ -224,6 +225,17 @@ def _fit_checks(change: Change) -> list[str]:
                 f"{new.full_type}, and the application must keep it so"]
     return [f"every value of `{table}`.`{name}` fits {new.full_type}, and the application must "
             "keep it so"]
+
+
+def _collates(old: Column, new: Column) -> bool:
+    """Whether text is compared by other rules: utf8mb3_general_ci and utf8mb4_general_ci are one
+    and the same, as far as both have the characters."""
+    def rules(column: Column) -> str:
+        if column.collation == "binary":
+            return "bin"
+        return column.collation.removeprefix(column.charset).lstrip("_")
+
+    return bool(old.collation and new.collation and rules(old) != rules(new))
 
 
 def _collation(change: Change, links: PairSettings) -> Finding:

@@ -10,6 +10,7 @@ from slackwater.rules.alter import (
     attributes,
     columns,
     constraints,
+    erasure,
     keys,
     programs,
     statements,
@@ -25,7 +26,7 @@ from slackwater.rules.alter.verdict import (
 
 RULES: tuple[Rule, ...] = (
     *columns.RULES, *attributes.RULES, *keys.RULES, *constraints.RULES, *tables.RULES,
-    *programs.RULES, *statements.RULES,
+    *programs.RULES, *statements.RULES, *erasure.RULES,
 )
 _LOOKS: dict[Kind, Callable[[Change, PairSettings], list[Finding]]] = {
     Kind.COLUMN_ADDED: columns.added,

@@ -1,0 +1,83 @@
+"""What only the new schema can hold: asked of real rows, on a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from pymysql.cursors import DictCursor
+
+from slackwater.lab.instance import Instance
+from slackwater.outside.server_programs import installed
+from slackwater.rules.alter_run import losses
+
+pytestmark = pytest.mark.servers
+Link = "pymysql.Connection[DictCursor]"
+# The old column (none: it is new), the new one, values that both hold, values that only it holds.
+CASES = (
+    ("c SET('a','b')", "c SET('a','b','c')", ("''", "'a,b'", "NULL"), ("'c'", "'a,c'")),
+    ("c BIT(3)", "c BIT(9)", ("0", "7"), ("8", "511")),
+    ("c DECIMAL(5,2) UNSIGNED", "c DECIMAL(7,2)", ("0", "999.99"), ("-0.01", "1000")),
+    ("c DATETIME", "c DATETIME(6)", ("'2001-01-01 1:2:3'",), ("'2001-01-01 1:2:3.000001'",)),
+    ("c DATE", "c DATETIME", ("'2001-01-01'",), ("'2001-01-01 00:00:01'",)),
+    ("c LONGTEXT", "c MEDIUMTEXT", ("'x'", "REPEAT('x', 70000)"), ()),
+    ("c TINYINT", "c DECIMAL(6,1)", ("-128", "127"), ("128", "0.5")),
+    ("", "c VARCHAR(20) COLLATE utf8mb4_general_ci DEFAULT 'new'", ("'new'",),
+     ("'NEW'", "'new '", "NULL", "'néw'")),
+    ("", "c ENUM('p','q') NOT NULL", ("'p'",), ("'q'",)),
+    ("", "c SET('p','q') DEFAULT 'p'", ("'p'",), ("'q'", "''")),
+    ("", "c INT DEFAULT 3", ("3",), ("4", "NULL")),
+    ("", "c DATETIME(3) DEFAULT NULL", ("NULL",), ("'2001-01-01'",)),
+    ("c VARCHAR(3)", "c VARCHAR(5)", ("'abc'", "'äöü'"), ("'abcd'",)),
+    ("c ENUM('a','b')", "c ENUM('a','b','c')", ("'a'", "NULL"), ("'c'",)),
+)
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+def test_each_value_is_counted_on_the_right_side(name: str, place: Path) -> None:
+    with server(name, place) as link:
+        run(link, "CREATE DATABASE d CHARACTER SET utf8mb4")
+        run(link, "USE d")
+        for number, (old, new, both, only) in enumerate(CASES):
+            texts = [made(link, f"{when}{number}", column) for when, column in
+                     (("old", old), ("new", new))]
+            values = ",".join(f"({value})" for value in (*both, *only))
+            run(link, f"INSERT INTO new{number} (c) VALUES {values}")
+            found, unknown = losses({"t": texts[0]}, {"t": texts[1]})
+            assert not unknown, (old, new)
+            ids = [row["id"] for loss in found for row in run(
+                link, f"SELECT id FROM new{number} WHERE {loss.condition} ORDER BY id")]
+            wanted = list(range(len(both) + 1, len(both) + len(only) + 1))
+            assert ids == wanted, (old, new, [loss.condition for loss in found])
+
+
+def made(link: Link, table: str, column: str) -> str:
+    comma = f", {column}" if column else ""
+    run(link, f"CREATE TABLE {table} (id INT AUTO_INCREMENT PRIMARY KEY{comma})")
+    return str(run(link, f"SHOW CREATE TABLE {table}")[0]["Create Table"])
+
+
+def run(link: Link, statement: str) -> list[dict[str, Any]]:
+    with link.cursor() as cursor:
+        cursor.execute(statement)
+        return list(cursor.fetchall())
+
+
+@contextmanager
+def server(name: str, place: Path) -> Iterator[Link]:
+    """One that is thrown away, and root's connection to it."""
+    found = [p for p in installed() if p.name == name]
+    if not found:
+        pytest.skip(f"{name} is not installed")
+    one = Instance.create(found[0], place / "s", server_id=1, mark=place)
+    try:
+        one.start(120)
+        with pymysql.connect(unix_socket=str(one.socket), user="root", charset="utf8mb4",
+                             autocommit=True, cursorclass=DictCursor) as link:
+            yield link
+    finally:
+        one.remove()
