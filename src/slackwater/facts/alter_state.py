@@ -40,6 +40,13 @@ class Change:
     before: Mapping[str, str] = field(default_factory=dict)
     after: Mapping[str, str] = field(default_factory=dict)
     began: float = 0.0
+    data: tuple[str, ...] = ()  # statements on rows, run once when both have the new schema
+    filled: int = 0  # how many of them are done
+
+    @property
+    def file(self) -> tuple[str, ...]:
+        """All statements, in the order of the file."""
+        return (*self.statements, *self.data)
 
     @property
     def open(self) -> bool:
@@ -62,8 +69,29 @@ class Change:
         """Whether a statement took effect there, or may have."""
         return bool(self.done.get(server)) or server in self.begun
 
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The servers that keep the schemas apart: those without all of it, where any has some."""
+        servers = (self.first, self.other, *self.replicas)
+        if not self.statements or not any(map(self.touched, servers)):
+            return ()
+        return tuple(s for s in servers if not self.complete(s) or s in self.begun)
+
     def complete(self, server: str) -> bool:
         return self.done.get(server, 0) >= len(self.statements)
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How far a data statement is: written in the transaction of each chunk, so that a chunk and
+    its mark stand or fall together. `last`: the key that the last chunk ended at."""
+
+    at: float  # unix seconds: what NOW() is for all of its chunks
+    last: tuple[str, ...] | None = None
+    rows: int = 0  # changed
+    seen: int = 0  # gone through
+    chunks: int = 0
+    done: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from slackwater.errors import StepFailed
 from slackwater.operations import pair_lock
 from slackwater.operations.alter import store
 from slackwater.operations.alter.look import lost_values
+from slackwater.operations.alter.record import must_be_defined_alike
 from slackwater.operations.alter.watch import keep_alive
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
@@ -136,16 +137,7 @@ class SameOnBoth(Step[PairWorld]):
 
     async def do(self, world: PairWorld) -> Seen:
         change = await store.current(world, self.active, self.change)
-        texts = {
-            s: await mysql_alter.definitions(
-                await world.session(s), change.database, change.tables
-            ) for s in (self.active, *self.servers)
-        }
-        wanted = texts[self.active]
-        wrong = [f"{table} on {s}" for s in self.servers for table in change.tables
-                 if texts[s][table] != wanted[table]]
-        if wrong:
-            raise StepFailed(f"not as on {self.active}: {', '.join(wrong)}")
+        await must_be_defined_alike(world, self.active, change)
         return Seen.DONE
 
     async def verify(self, world: PairWorld) -> Seen:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from slackwater.facts.alter_state import Change
 from slackwater.operations.alter import server as alter_server
 from slackwater.operations.alter import store
-from slackwater.operations.alter.record import keeping, untouched
+from slackwater.operations.alter.record import keeping, must_be_alike, untouched
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.after import FORWARD
 from slackwater.outside.mysql import alter as mysql_alter
@@ -94,7 +94,7 @@ class PutBackConversions(Step[PairWorld]):
     no_undo: ClassVar[str] = FORWARD
 
     async def do(self, world: PairWorld) -> Seen:
-        change = await store.current(world, self.active, self.change)
+        change = await must_be_alike(world, self.active, self.change)
         await put_back(world, change, self.servers)
         return Seen.DONE
 

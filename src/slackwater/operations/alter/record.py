@@ -22,6 +22,8 @@ from slackwater.operations.switchover.after import FORWARD
 from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.plan.step import Seen, Step
 
+SKIP = "skip data"  # noted when the data statements that are left are not wanted any more
+
 
 async def keeping(world: PairWorld) -> bool:
     """Whether what is done is kept: the same command was given again."""
@@ -37,6 +39,29 @@ async def untouched(world: PairWorld, active: str, change_id: str) -> Change | N
     if left:
         raise StepFailed(f"{', '.join(left)} keep(s) what was changed there")
     return change
+
+
+async def must_be_alike(world: PairWorld, active: str, change_id: str) -> Change:
+    """The change. Raises StepFailed while a server lacks what another has: past the commit point a
+    step that failed does not keep the next ones from being tried."""
+    change = await store.current(world, active, change_id)
+    if change.apart:
+        raise StepFailed(f"{', '.join(change.apart)} and the others have different schemas still")
+    await must_be_defined_alike(world, active, change)
+    return change
+
+
+async def must_be_defined_alike(world: PairWorld, active: str, change: Change) -> None:
+    """Raises StepFailed where a table of the change is not defined as on the active."""
+    servers = (change.first, change.other, *change.replicas)
+    texts = {
+        s: await mysql_alter.definitions(await world.session(s), change.database, change.tables)
+        for s in servers
+    }
+    wrong = [f"{table} on {s}" for s in servers for table in change.tables
+             if texts[s][table] != texts[active][table]]
+    if wrong:
+        raise StepFailed(f"not as on {active}: {', '.join(wrong)}")
 
 
 @dataclass(frozen=True)
@@ -71,6 +96,27 @@ class RecordChange(Step[PairWorld]):
             if (await mysql_alter.conversions(await world.session(server)))[1] != was:
                 raise StepFailed(f"{server} still has other conversions than before")
         await store.update(world, self.active, self.change, state=UNDONE)
+
+
+@dataclass(frozen=True)
+class RecordData(Step[PairWorld]):
+    """Write down on {active} what is to be done to rows"""
+
+    active: str
+    change: str
+    document: str
+    commit: ClassVar[bool] = True
+    no_undo: ClassVar[str] = "what a chunk has done stays, and the rest can be gone on with"
+
+    async def do(self, world: PairWorld) -> None:
+        session = await world.session(self.active)
+        await store.create(session)
+        if await store.read(session, self.change) is None:
+            await store.write(world, self.active, store.from_text(self.document))
+
+    async def verify(self, world: PairWorld) -> Seen:
+        found = await store.read(await world.session(self.active), self.change)
+        return Seen.NOT_DONE if found is None else Seen.DONE
 
 
 @dataclass(frozen=True)
@@ -125,6 +171,14 @@ class MarkFinished(Mark):
     """Write down on {active}: finished"""
 
     state: str = FINISHED
+    skip_data: bool = False
+
+    async def do(self, world: PairWorld) -> None:
+        change = await must_be_alike(world, self.active, self.change)
+        skips = self.skip_data or bool(world.notes.get(SKIP))
+        if change.filled < len(change.data) and not skips:
+            raise StepFailed(f"{len(change.data) - change.filled} data statement(s) are not done")
+        await super().do(world)
 
 
 @dataclass(frozen=True)
@@ -132,6 +186,10 @@ class MarkUndone(Mark):
     """Write down on {active}: undone, everywhere"""
 
     state: str = UNDONE
+
+    async def do(self, world: PairWorld) -> None:
+        await must_be_alike(world, self.active, self.change)
+        await super().do(world)
 
 
 @dataclass(frozen=True)

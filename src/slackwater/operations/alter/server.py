@@ -67,7 +67,14 @@ async def _next(world: PairWorld, active: str, server: str, change: Change) -> C
     world.tell({"at": clock.unix(), "event": "told",
                 "text": f"{server}: statement {number + 1} of {len(change.statements)}: "
                         f"{' '.join(statement.split())[:100]}"})
-    await execute(world, server, change, statement)
+    try:
+        await execute(world, server, change, statement)
+    except MysqlError as error:
+        if not error.sent:
+            # It surely changed nothing. Were it left as begun, a definition that a person has
+            # mended meanwhile would be taken for its effect.
+            await _note_not_begun(world, active, server, change)
+        raise
     return await _note_done(world, active, server, change)
 
 
@@ -75,6 +82,11 @@ async def _note_done(world: PairWorld, active: str, server: str, change: Change)
     begun = {k: v for k, v in change.begun.items() if k != server}
     done = {**change.done, server: change.done.get(server, 0) + 1}
     return await store.update(world, active, change.id, begun=begun, done=done)
+
+
+async def _note_not_begun(world: PairWorld, active: str, server: str, change: Change) -> None:
+    begun = {k: v for k, v in change.begun.items() if k != server}
+    await store.update(world, active, change.id, begun=begun)
 
 
 async def execute(
@@ -134,8 +146,7 @@ async def end_or_wait(
     if now != was:
         await _note_done(world, active, server, change)
     else:
-        begun = {k: v for k, v in change.begun.items() if k != server}
-        await store.update(world, active, change_id, begun=begun)
+        await _note_not_begun(world, active, server, change)
 
 
 async def take_back(
