@@ -42,6 +42,7 @@ class Change:
     began: float = 0.0
     data: tuple[str, ...] = ()  # statements on rows, run once when both have the new schema
     filled: int = 0  # how many of them are done
+    drained: tuple[str, ...] = ()  # replicas that are out of their balancer's rotation for this
 
     @property
     def file(self) -> tuple[str, ...]:
