@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slackwater.errors import Refused
-from slackwater.facts.alter_script import What
+from slackwater.facts.alter_script import What, what
 from slackwater.operations.alter.lint import LintReport, read
 from slackwater.operations.alter.lint_pair import lint_pair
 from slackwater.operations.pair_world import PairWorld
@@ -41,6 +41,14 @@ def statements(text: str) -> tuple[str, ...]:
         return tuple(s.text for s in read(text, "the change"))
     except Refused:
         return ()
+
+
+def has_data(text: str) -> bool:
+    """Whether a file has data statements; False when it cannot be taken apart."""
+    try:
+        return any(what(s) is What.DATA for s in read(text, "the change"))
+    except Refused:
+        return False
 
 
 async def judge(world: PairWorld, server: str, database: str, text: str) -> Verdict:

@@ -7,16 +7,16 @@ import secrets
 from dataclasses import dataclass
 
 from slackwater import clock
-from slackwater.errors import SlackwaterError
 from slackwater.facts.alter_state import ALTERING, FINISHING, HALF_DONE, REVERTED, Change
 from slackwater.facts.pair import PairSeen
 from slackwater.operations.alter import alter
-from slackwater.operations.alter.judge import Verdict, judge, statements
+from slackwater.operations.alter.judge import Verdict, has_data, judge, statements
 from slackwater.operations.alter.look import lacks_conversions, lost_values, room
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover import switchover
 from slackwater.outside.mysql import alter as mysql_alter
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Plan
 from slackwater.rules import guardrails
 from slackwater.rules.alter_run import says, way_back
@@ -73,6 +73,8 @@ async def propose(
             return None, [*reasons, "which database? name it with --database: "
                           + (", ".join(names) or "there is none")]
         database = names[0]
+    if lacks := await _rights(world, database, data=has_data(text)):
+        return None, [*reasons, *lacks]  # nor is it judged, which takes the same rights
     gates: list[str] = []
     if seen.change is not None:
         change, more = _same(seen.change, database, statements(text), new)
@@ -122,25 +124,12 @@ async def _propose_data(
     world.figures.update({"change": change.id, "database": database, "statements": 0,
                           "data_statements": len(change.data)})
     return alter.plan_data(world.name, change, limits.lag_s), [
-        *_replicates(seen, change), *verdict.reasons, *_for_good(verdict, overwrite),
-        *await _may_fill(world, active, database)]
+        *_replicates(seen, change), *verdict.reasons, *_for_good(verdict, overwrite)]
 
 
 def _for_good(verdict: Verdict, overwrite: bool) -> list[str]:
     return [] if overwrite else [f"{what} (say --accept-overwrite when that is meant)"
                                  for what in verdict.for_good]
-
-
-async def _may_fill(world: PairWorld, name: str, database: str) -> list[str]:
-    """Whether our account may do what a data statement takes there."""
-    session = await world.servers[name].fresh()
-    try:
-        await mysql_alter.prepare_filler(session, database, at=None)
-    except SlackwaterError as error:
-        return [f"{name}: slackwater's account cannot run data statements there: {error}"]
-    finally:
-        await session.close()
-    return []
 
 
 def _change(
@@ -179,24 +168,23 @@ async def _new_change(
         lacks, says_ = await room(world, name, database, verdict.tables)
         reasons += lacks
         told += [says_] if says_ else []
-        reasons += await _may(world, name, database)
     world.figures["disk"] = told
-    if verdict.data:
-        reasons += await _may_fill(world, new, database)
     change = _change(world, new, old, database, verdict)
     return dataclasses.replace(change, before=before), reasons
 
 
-async def _may(world: PairWorld, name: str, database: str) -> list[str]:
-    """Whether our account may keep statements out of the binary log there."""
-    session = await world.servers[name].fresh()
-    try:
-        await mysql_alter.prepare_worker(session, database, lock_wait_s=1)
-    except SlackwaterError as error:
-        return [f"{name}: slackwater's account cannot work there without the binary log: {error}"]
-    finally:
-        await session.close()
-    return []
+async def _rights(world: PairWorld, database: str, *, data: bool) -> list[str]:
+    """What our account lacks for a change of this database, on every server."""
+    found = []
+    for name in (*world.pair, *world.replicas):
+        if name in world.unreachable:
+            continue  # which another rule says
+        lacks = await mysql_server.missing_for_alter(
+            await world.session(name), database, data=data)
+        if lacks:
+            found.append(f"{name}: slackwater's account lacks {', '.join(lacks)} (`slackwater pair "
+                         f"grants --alter {database}` prints the statements)")
+    return found
 
 
 async def propose_finish(
@@ -218,6 +206,7 @@ async def propose_finish(
     if change.state not in (HALF_DONE, FINISHING) or roles[0] != change.first:
         return None, [f"there is nothing to finish: {says(change)}"]
     reasons = await _mended(world, change, _replicates(seen, change))
+    reasons += await _rights(world, change.database, data=bool(change.data))
     if not reasons and not accept_loss and change.state == HALF_DONE:
         found = await lost_values(world, change.first, change)
         reasons += [f"{r}: {change.other} never got them, and would have other values; take them "
@@ -267,6 +256,7 @@ async def propose_revert(
     old, new = (change.first, change.other) if switch else (active, passive)
     reasons = _refusals(seen, old, new, limits) if switch else _replicates_back(seen, change)
     reasons = await _mended(world, change, reasons)
+    reasons += await _rights(world, change.database, data=False)
     if switch and not reasons and not accept_loss:
         found = await lost_values(world, change.first, change)
         reasons += [f"{r}: {change.other} does not have them (take them out first, or lose them "

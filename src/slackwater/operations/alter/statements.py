@@ -14,14 +14,13 @@ from slackwater.plan.step import Seen, Step
 
 
 @dataclass(frozen=True)
-class AlterPassive(Step[PairWorld]):
-    """Run the statements on {server}, which no client uses, and not in its binary log"""
+class _RunAll(Step[PairWorld]):
+    """Run the statements on {server}"""
 
     active: str
     server: str
     change: str
     limit_s: ClassVar[float] = alter_server.LONGEST_S
-    undo_limit_s: ClassVar[float] = alter_server.LONGEST_S
 
     async def do(self, world: PairWorld) -> None:
         await alter_server.run_all(world, self.active, self.server, self.change)
@@ -29,6 +28,13 @@ class AlterPassive(Step[PairWorld]):
     async def verify(self, world: PairWorld) -> Seen:
         change = await store.current(world, self.active, self.change)
         return Seen.DONE if change.complete(self.server) else Seen.NOT_DONE
+
+
+@dataclass(frozen=True)
+class AlterPassive(_RunAll):
+    """Run the statements on {server}, which no client uses, and not in its binary log"""
+
+    undo_limit_s: ClassVar[float] = alter_server.LONGEST_S
 
     async def undo(self, world: PairWorld) -> None:
         await _undo(world, self.active, self.server, self.change)
@@ -65,22 +71,11 @@ class AlterReplicas(Step[PairWorld]):
 
 
 @dataclass(frozen=True)
-class AlterOther(Step[PairWorld]):
+class AlterOther(_RunAll):
     """Run the statements on {server}, which no client uses now, and not in its binary log"""
 
-    active: str
-    server: str
-    change: str
-    limit_s: ClassVar[float] = alter_server.LONGEST_S
     forward_tries: ClassVar[int] = 1
     no_undo: ClassVar[str] = FORWARD
-
-    async def do(self, world: PairWorld) -> None:
-        await alter_server.run_all(world, self.active, self.server, self.change)
-
-    async def verify(self, world: PairWorld) -> Seen:
-        change = await store.current(world, self.active, self.change)
-        return Seen.DONE if change.complete(self.server) else Seen.NOT_DONE
 
 
 @dataclass(frozen=True)
