@@ -128,7 +128,17 @@ class ServerTable(_Table):
     # Where `pair setup` keeps its one file of settings: a directory that the server reads.
     config_dir: File | None = None
     fence: Words | None = None  # the command that ends it, or its machine, for `failover`
+    # Of a pair's replica: commands that take it out of its readers' balancer, when it is altered,
+    # and put it in again.
+    drain: Words | None = None
+    undrain: Words | None = None
     binlog: File | None = None  # the index of its binary log (@@log_bin_index), for `failover`
+
+    @pydantic.model_validator(mode="after")
+    def _drained_and_back(self) -> ServerTable:
+        if (self.drain is None) != (self.undrain is None):
+            raise ValueError("give both drain and undrain, or neither")
+        return self
 
 
 class AccountTable(_Table):

@@ -157,3 +157,18 @@ def test_the_operator_and_its_host_are_lost_while_a_statement_runs(shop: LabFact
     assert conversions(shop, "a")
     assert slackwater(shop, "alter", "revert").report["outcome"] == "done"
     whole(shop)
+
+
+@pytest.mark.one_flavour
+def test_a_finish_that_fails_is_not_finished_and_goes_on_later(shop: LabFacts) -> None:
+    text = "ALTER TABLE items ADD COLUMN extra INT DEFAULT NULL, MODIFY n BIGINT NOT NULL DEFAULT 0"
+    assert alter(shop, text).report["outcome"] == "done"
+    on(shop, "a", f"SET STATEMENT sql_log_bin = 0 FOR ALTER TABLE {DATABASE}.items"
+                  " ADD COLUMN extra INT DEFAULT NULL")
+    said = slackwater(shop, "alter", "finish").report
+    assert said["outcome"] == "stuck" and "Duplicate column" in said["reasons"][0]
+    found = slackwater(shop, "status").report["alter"]
+    assert found["state"] == "finishing" and conversions(shop, "a")
+    on(shop, "a", f"SET STATEMENT sql_log_bin = 0 FOR ALTER TABLE {DATABASE}.items DROP extra")
+    assert slackwater(shop, "alter", "finish").report["outcome"] == "done"
+    assert whole(shop) == "b" and state(shop) == {}

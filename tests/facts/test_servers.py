@@ -7,7 +7,12 @@ import pytest
 from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.server import ServerAddress, is_on
-from slackwater.outside.mysql.account import parse_grants
+from slackwater.outside.mysql.account import (
+    ALTER_RIGHTS,
+    alter_grants,
+    parse_grants,
+    rights_on,
+)
 from slackwater.outside.mysql.clients import parse_innodb_status
 from slackwater.outside.mysql.dialect import dialect
 
@@ -95,6 +100,28 @@ def test_grants():
     lines = ["GRANT RELOAD, PROCESS, READ ONLY ADMIN ON *.* TO `s`@`%`", "GRANT SELECT ON x.* TO s"]
     assert {"RELOAD", "PROCESS", "READ_ONLY ADMIN"} <= parse_grants(lines)
     assert "SELECT" not in parse_grants(lines)
+
+
+@pytest.mark.parametrize(("line", "database", "found"), [
+    ("GRANT SELECT, SHOW VIEW ON `shop`.* TO `s`@`%`", "shop", {"SELECT", "SHOW VIEW"}),
+    ("GRANT SELECT ON `shop`.* TO `s`@`%`", "shops", set()),
+    ("GRANT DROP ON `slackwater\\_lint\\_%`.* TO `s`@`%`", "slackwater_lint_17", {"DROP"}),
+    ("GRANT DROP ON `slackwater\\_lint\\_%`.* TO `s`@`%`", "slackwaterXlint_17", set()),
+    ("GRANT DROP ON `sh_p`.* TO `s`@`%`", "shop", {"DROP"}),
+    ("GRANT DROP ON `a``b.c`.* TO `s`@`%`", "a`b.c", {"DROP"}),
+    ("GRANT ALL PRIVILEGES ON *.* TO `s`@`%`", "shop", {"ALL PRIVILEGES"}),
+    ("GRANT SELECT ON `shop`.`orders` TO `s`@`%`", "shop", set()),
+])  # fmt: skip
+def test_rights_on_a_database(line, database, found):
+    assert rights_on([line], database) == found
+
+
+def test_what_alter_takes_is_what_its_grants_give():
+    for flavour in (Flavour(Vendor.MARIADB, (10, 11, 0)), Flavour(Vendor.MYSQL, (9, 7, 0))):
+        lines = [g.format("`s`@`%`") for g in alter_grants(flavour, "my_shop")]
+        for place in ("my_shop", "slackwater_lint_5"):
+            assert rights_on(lines, place) >= set(ALTER_RIGHTS)
+        assert set(dialect(flavour).alter_needs) <= parse_grants(lines)
 
 
 INNODB = """

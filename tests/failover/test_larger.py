@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from pathlib import Path
 
 import pytest
 from tests.failover.scene import Scene, equal, loaded
 from tests.servers.fixtures import arrives, end, root_of, sql
-from tests.servers.patience import PATIENCE, eventually
+from tests.servers.patience import eventually
+from tests.servers.replica import add_replica
 
-from slackwater.lab import accounts
-from slackwater.lab.instance import Instance, Program
+from slackwater.lab.instance import Program
 from slackwater.lab.up import up
 from slackwater.outside.haproxy.config import read_active
 
@@ -23,7 +21,7 @@ def test_two_balancers_and_a_replica_go_to_the_new_server(program: Program, plac
     directory = place / "lab"
     try:
         scene = Scene(up(server=root_of(program), directory=directory, balancers=2), rate=20)
-        c = _add_replica(scene)
+        c = add_replica(scene.lab, "c", "a")
         with loaded(scene) as load:
             scene.strike("kill")
             report, _, errors = scene.slackwater("failover")
@@ -44,27 +42,3 @@ def test_two_balancers_and_a_replica_go_to_the_new_server(program: Program, plac
             assert equal(scene), "a, b and c"
     finally:
         end(directory)
-
-
-def _add_replica(scene: Scene) -> Instance:
-    """A third server `c` behind `a`, in the lab's directory and in the pair's table."""
-    lab = scene.lab
-    program, passwords = lab.instance("a").program, {
-        user: (lab.directory / f"{user}.password").read_text().strip()
-        for user in ("slackwater", "app", "repl")}
-    c = Instance.create(
-        program, lab.directory / "c", server_id=3, mark=lab.directory,
-        extra=(accounts.starts_read_only(program.is_mariadb),))
-    c.start(60 * PATIENCE)
-
-    async def join() -> None:
-        await accounts.make_accounts(c, passwords)
-        await accounts.set_writable(c, False)
-        await accounts.log_in(c, "slackwater", passwords["slackwater"])
-        await accounts.follow(c, lab.instance("a"), passwords["repl"])
-        await accounts.wait_replicated(c, 20 * PATIENCE)
-
-    asyncio.run(join())
-    text = lab.config.read_text().replace("[pairs.lab]\n", '[pairs.lab]\nreplicas = ["c"]\n')
-    lab.config.write_text(f"{text}\n[servers.c]\naddress = {json.dumps(c.address)}\n")
-    return c

@@ -22,6 +22,7 @@ from slackwater.errors import UsageError
 from slackwater.operations.alter import alter
 from slackwater.operations.alter import propose as alter_propose
 from slackwater.operations.alter.propose import Limits
+from slackwater.operations.alter.record import SKIP
 from slackwater.operations.alter.server import CARRY_ON
 from slackwater.operations.pair_world import PairWorld
 from slackwater.plan.journal import Past
@@ -53,6 +54,14 @@ LossOption = Annotated[
     bool,
     typer.Option("--accept-loss", help="Go on although values would be lost that only the new "
                                        "schema can hold."),
+]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--accept-overwrite", help="Data statements may overwrite or remove what is "
+                                            "there; nothing brings it back."),
+]
+SkipDataOption = Annotated[
+    bool, typer.Option("--skip-data", help="Leave the data statements that are not done yet."),
 ]
 
 
@@ -88,6 +97,7 @@ def run(
         bool,
         typer.Option("--application-complies", help="The application does what the verdict asks."),
     ] = False,
+    accept_overwrite: OverwriteOption = False,
     plan: PlanOption = False,
     hold: HoldOption = None,
     grace: GraceOption = None,
@@ -98,7 +108,8 @@ def run(
 ) -> None:
     """Change the schema on the passive server, and switch over to it.
 
-    The same command again goes on where an earlier one was cut off.
+    Data statements behind it run in `alter finish`; a file of nothing else runs at once, on the
+    active server. The same command again goes on where an earlier one was cut off.
 
     Examples:
 
@@ -115,7 +126,8 @@ def run(
     async def propose(world: PairWorld) -> Proposal[PairWorld]:
         limits = _limits(world, hold, grace, settle_bypassing)
         return Proposal(*await alter_propose.propose(
-            world, text, database, limits, complies=application_complies
+            world, text, database, limits, complies=application_complies,
+            overwrite=accept_overwrite,
         ))
 
     operate(alter.ALTER, config_file, pair_world(pair), propose, plan_only=plan, as_json=as_json)
@@ -124,19 +136,24 @@ def run(
 def finish_change(
     plan: PlanOption = False,
     accept_loss: LossOption = False,
+    skip_data: SkipDataOption = False,
     config_file: ConfigOption = None,
     pair: PairOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change the other server too; nobody is held. Afterwards there is no way back."""
+    """Change the other server too, then run the file's data statements in chunks.
+
+    Nobody is held. Afterwards there is no way back.
+    """
 
     async def propose(world: PairWorld) -> Proposal[PairWorld]:
         limits = _limits(world, None, None, False)
         return Proposal(*await alter_propose.propose_finish(
-            world, limits, accept_loss=accept_loss
+            world, limits, accept_loss=accept_loss, skip_data=skip_data
         ))
 
-    _go(alter.FINISH, config_file, pair, propose, plan=plan, as_json=as_json)
+    _go(alter.FINISH, config_file, pair, propose, plan=plan, as_json=as_json,
+        notes={SKIP: True} if skip_data else {})
 
 
 def revert(
@@ -174,14 +191,16 @@ Propose = Callable[[PairWorld], Awaitable[Proposal[PairWorld]]]
 
 def _go(
     operation: str, file: Path | None, pair: str | None, propose: Any, *, plan: bool,
-    as_json: bool,
+    as_json: bool, notes: dict[str, Any] | None = None,
 ) -> None:
     """Run it, or first what an earlier one that was cut off has left: that may be all there is."""
     settings = config.load(config.find(file))
     name, _ = settings.pair(pair)
     for past in [] if plan else _left(settings, name):
-        report = _recover(settings, past, {}, as_json=as_json)
-        same = past.planned["operation"] == operation
+        report = _recover(settings, past, dict(notes or {}), as_json=as_json)
+        # A file with data statements only is ended by `alter finish` too.
+        same = past.planned["operation"] == operation or (
+            operation == alter.FINISH and alter.DATA_ONLY in past.planned["arguments"])
         if report.outcome is not Outcome.UNDONE or not same:
             if not same and report.outcome in (Outcome.DONE, Outcome.UNDONE):
                 continue

@@ -163,6 +163,7 @@ def alter_json(seen: PairSeen) -> dict[str, Any] | None:
     return {
         "id": change.id, "state": change.state, "since": clock.text(change.since),
         "database": change.database, "statements": list(change.statements),
+        "data_statements": list(change.data), "data_done": change.filled,
         "first": change.first, "other": change.other, "done": dict(change.done),
         "says": says(change, seen.active()), "reversible": not why_not, "not_reversible": why_not,
     }

@@ -235,10 +235,16 @@ def recover_parts(
             presenter.finish()
 
 
-def grants(file: ConfigOption = None, pair: PairOption = None) -> None:
+def grants(
+    alter: Annotated[
+        str, typer.Option("--alter", help="Also what `slackwater alter` needs for this database.")
+    ] = "",
+    file: ConfigOption = None,
+    pair: PairOption = None,
+) -> None:
     """Print the statements that make the accounts, for those who make accounts themselves.
 
     On every server, with `SET SESSION sql_log_bin = 0` before them.
     """
     settings = config.load(config.find(file))
-    say(statements(settings, settings.group(pair)))
+    say(statements(settings, settings.group(pair), alter))

@@ -41,6 +41,14 @@ class Change:
     before: Mapping[str, str] = field(default_factory=dict)
     after: Mapping[str, str] = field(default_factory=dict)
     began: float = 0.0
+    data: tuple[str, ...] = ()  # statements on rows, run once when both have the new schema
+    filled: int = 0  # how many of them are done
+    drained: tuple[str, ...] = ()  # replicas that are out of their balancer's rotation for this
+
+    @property
+    def file(self) -> tuple[str, ...]:
+        """All statements, in the order of the file."""
+        return (*self.statements, *self.data)
 
     @property
     def open(self) -> bool:
@@ -83,6 +91,19 @@ class Change:
 
     def complete(self, server: str) -> bool:
         return self.done.get(server, 0) >= len(self.statements)
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How far a data statement is: written in the transaction of each chunk, so that a chunk and
+    its mark stand or fall together. `last`: the key that the last chunk ended at."""
+
+    at: float  # unix seconds: what NOW() is for all of its chunks
+    last: tuple[str, ...] | None = None
+    rows: int = 0  # changed
+    seen: int = 0  # gone through
+    chunks: int = 0
+    done: bool = False
 
 
 @dataclass(frozen=True)

@@ -276,8 +276,13 @@ def says(change: Change, active: str | None = None) -> str:
     count = change.done.get(first, 0)
     of = f"{count} of {len(change.statements)} statement(s)"
     if change.state == HALF_DONE:
+        then = f", then {len(change.data)} data statement(s)" if change.data else ""
         return (f"half done: {first} has the new schema and is active, {other} has the old one; "
-                "next: `slackwater alter finish`, or `slackwater alter revert`")
+                f"next: `slackwater alter finish`{then}, or `slackwater alter revert`")
+    if change.state == FINISHING and change.complete(other) and change.data:
+        return (f"being finished: both servers have the schema, {change.filled} of "
+                f"{len(change.data)} data statement(s) are done; next: `slackwater alter finish` "
+                "again (--skip-data leaves the rest); not reversible any more")
     if change.state == FINISHING:
         return (f"being finished: {first} has the new schema, {other} has "
                 f"{change.done.get(other, 0)} of {len(change.statements)} statement(s); "

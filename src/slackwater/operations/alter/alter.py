@@ -13,6 +13,7 @@ from slackwater.operations.alter.around import (
     StayActive,
     TakePair,
 )
+from slackwater.operations.alter.backfill import Backfill
 from slackwater.operations.alter.conversions import (
     KeepConversions,
     PutBackConversions,
@@ -26,6 +27,7 @@ from slackwater.operations.alter.record import (
     MarkReverted,
     MarkUndone,
     RecordChange,
+    RecordData,
 )
 from slackwater.operations.alter.statements import (
     AlterOther,
@@ -43,6 +45,7 @@ from slackwater.plan.step import Outcome, Plan, Step
 from slackwater.rules.agreement import agreement
 
 ALTER, FINISH, REVERT = "alter", "alter-finish", "alter-revert"
+DATA_ONLY = "data_only"  # among the arguments of an ALTER's plan that only changes rows
 Steps = list[Step[PairWorld]]
 
 
@@ -80,13 +83,16 @@ def _keeping(
 
 def plan_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
     """The plan of a journal."""
+    if DATA_ONLY in arguments:
+        change = store.from_text(arguments["document"])
+        return plan_data(arguments["pair"], change, arguments["lag_s"])
     pair, asked, values = _asked(arguments)
     return plan(pair, asked, store.from_text(values["document"]))
 
 
 def same_statements(arguments: dict[str, Any], statements: tuple[str, ...]) -> bool:
     """Whether a journal's change is of these statements."""
-    return store.from_text(arguments["document"]).statements == statements
+    return store.from_text(arguments["document"]).file == statements
 
 
 def _asked(arguments: dict[str, Any]) -> tuple[str, switchover.Asked, dict[str, Any]]:
@@ -96,9 +102,10 @@ def _asked(arguments: dict[str, Any]) -> tuple[str, switchover.Asked, dict[str, 
 
 
 def plan_finish(
-    pair: str, change: Change, lag_s: float, *, accept_loss: bool = False
+    pair: str, change: Change, lag_s: float, *, accept_loss: bool = False,
+    skip_data: bool = False,
 ) -> Plan[PairWorld]:
-    """The other server, passive now, gets the new schema too."""
+    """The other server, passive now, gets the new schema too; then the data statements run."""
     active, other = change.first, change.other
     servers = (active, other, *change.replicas)
     steps: Steps = [
@@ -110,11 +117,37 @@ def plan_finish(
         CatchUp(active, (other, *change.replicas), lag_s),
         SameOnBoth(active, (other, *change.replicas), change.id),
         PutBackConversions(active, servers, change.id),
-        MarkFinished(active, change.id),
+        *_backfill(active, (other, *change.replicas), change, skip_data),
+        MarkFinished(active, change.id, skip_data=skip_data),
     ]
     return Plan(FINISH, f"finish a schema change of pair {pair}: {other}", tuple(steps), {
         "pair": pair, "old": other, "new": active, "replicas": list(change.replicas),
         "balancers": [], "lag_s": lag_s, "accept_loss": accept_loss,
+        "document": store.to_text(change), "skip_data": skip_data,
+    })
+
+
+def _backfill(
+    active: str, servers: tuple[str, ...], change: Change, skip: bool = False
+) -> Steps:
+    """Nothing where there are no data statements."""
+    return [Backfill(active, servers, change.id, len(change.data), skip)] if change.data else []
+
+
+def plan_data(pair: str, change: Change, lag_s: float) -> Plan[PairWorld]:
+    """A file with data statements only: nobody is switched over."""
+    active, other = change.first, change.other
+    steps: Steps = [
+        TakePair(active, other),
+        RecordData(active, change.id, store.to_text(change)),
+        StayActive(active, other),
+        CatchUp(active, (other, *change.replicas), lag_s),
+        *_backfill(active, (other, *change.replicas), change),
+        MarkFinished(active, change.id),
+    ]
+    return Plan(ALTER, f"change rows of pair {pair}, on {active} in chunks", tuple(steps), {
+        DATA_ONLY: True, "pair": pair, "old": other, "new": active,
+        "replicas": list(change.replicas), "balancers": [], "lag_s": lag_s,
         "document": store.to_text(change),
     })
 
@@ -122,7 +155,8 @@ def plan_finish(
 def finish_again(arguments: dict[str, Any]) -> Plan[PairWorld]:
     """The plan of a journal."""
     return plan_finish(arguments["pair"], store.from_text(arguments["document"]),
-                       arguments["lag_s"], accept_loss=arguments["accept_loss"])
+                       arguments["lag_s"], accept_loss=arguments["accept_loss"],
+                       skip_data=arguments.get("skip_data", False))
 
 
 def plan_revert(

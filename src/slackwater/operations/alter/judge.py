@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from slackwater.errors import Refused
-from slackwater.facts.alter_script import What
+from slackwater.facts.alter_script import What, what
 from slackwater.operations.alter.lint import LintReport, read
 from slackwater.operations.alter.lint_pair import lint_pair
 from slackwater.operations.pair_world import PairWorld
+from slackwater.rules.alter.statements import DATA_FOR_GOOD
 from slackwater.rules.alter.verdict import Finding, Level
 
 
@@ -32,6 +33,8 @@ class Verdict:
     gates: tuple[str, ...] = ()
     complies: tuple[str, ...] = ()
     disk: Mapping[str, int] = field(default_factory=dict)  # table: bytes while it is changed
+    data: tuple[str, ...] = ()  # statements on rows, for when both servers have the new schema
+    for_good: tuple[str, ...] = ()  # what those overwrite or remove: a person has to say
 
 
 def statements(text: str) -> tuple[str, ...]:
@@ -42,6 +45,14 @@ def statements(text: str) -> tuple[str, ...]:
         return ()
 
 
+def has_data(text: str) -> bool:
+    """Whether a file has data statements; False when it cannot be taken apart."""
+    try:
+        return any(what(s) is What.DATA for s in read(text, "the change"))
+    except Refused:
+        return False
+
+
 async def judge(world: PairWorld, server: str, database: str, text: str) -> Verdict:
     """Judge a file of SQL on the server that would be altered first. Leaves nothing behind."""
     try:
@@ -49,22 +60,26 @@ async def judge(world: PairWorld, server: str, database: str, text: str) -> Verd
     except Refused as refusal:
         return Verdict((), (), reasons=tuple(refusal.reasons))
     reasons = [_why(f) for f in report.findings if f.level is Level.REFUSED]
-    reasons += [
-        f"{' '.join(s.statement.text.split())[:80]}: a data statement belongs on the active server,"
-        " in chunks, through the binary log, after `slackwater alter finish`"
-        for s in report.statements if s.kind is What.DATA
-    ]
+    comply = [f for f in report.findings if f.level is Level.COMPLY]
     return Verdict(
-        tuple(s.statement.text for s in report.statements), _tables(report),
+        tuple(s.statement.text for s in report.statements if s.kind is not What.DATA),
+        _tables(report),
         tuple(sorted(report.forward)), tuple(sorted(report.back)), tuple(reasons),
         tuple(dict.fromkeys(g for f in report.findings for g in f.until_finished)),
-        tuple(_why(f) for f in report.findings if f.level is Level.COMPLY),
-        disk=report.disk,
+        tuple(_why(f) for f in comply if f.rule is not DATA_FOR_GOOD),
+        report.disk,
+        tuple(s.statement.text for s in report.statements if s.kind is What.DATA),
+        tuple(_side(f) for f in comply if f.rule is DATA_FOR_GOOD),
     )
 
 
 def _tables(report: LintReport) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(t for s in report.statements for t in s.tables))
+    return tuple(dict.fromkeys(
+        t for s in report.statements if s.kind is not What.DATA for t in s.tables))
+
+
+def _side(found: Finding) -> str:
+    return f"{found.what}: {found.forward.why}"
 
 
 def _why(found: Finding) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slackwater.errors import Refused
+from slackwater.facts.alter_data import Shape, ShapeError, shape
 from slackwater.facts.alter_diff import Change, Kind, differences
 from slackwater.facts.alter_link import PairSettings
 from slackwater.facts.alter_script import (
@@ -29,8 +30,9 @@ from slackwater.facts.alter_table import TableSize
 from slackwater.operations.alter.lint_rows import erases
 from slackwater.operations.alter.lint_scratch import Scratch, scratch
 from slackwater.outside.mysql import schema as mysql_schema
+from slackwater.outside.mysql import tables as mysql_tables
 from slackwater.outside.mysql.session import MysqlError, Session
-from slackwater.rules.alter import advice, erasure, programs, statements
+from slackwater.rules.alter import advice, backfill, erasure, programs, statements
 from slackwater.rules.alter.cost import Cost, cost
 from slackwater.rules.alter.judge import conflicts, judge, modes
 from slackwater.rules.alter.verdict import Finding, Level, Note
@@ -134,8 +136,9 @@ async def lint(
     if any(not d.findings or d.kind is What.DATA for d in done):
         async with scratch(session, notes) as place:
             await _clone(session, database, sorted(named | near), script)
-            for each in done:
-                await _run(place, each, database, links, sizes)
+            for at, each in enumerate(done):
+                earlier = [c for d in done[:at] for c in d.changes]
+                await _run(place, each, database, links, sizes, earlier)
             _put_back(done, links)
             _erased(done)
         await _stored_code(session, database, done)
@@ -216,15 +219,14 @@ def _prejudged(
 
 
 async def _run(
-    place: Scratch, each: Linted, database: str, links: PairSettings, sizes: dict[str, TableSize]
+    place: Scratch, each: Linted, database: str, links: PairSettings, sizes: dict[str, TableSize],
+    earlier: Sequence[Change],
 ) -> None:
     """Run one statement on the empty tables, and judge what it has done."""
     text = unqualified(each.statement, database)
     if each.kind is What.DATA:
-        error = await mysql_schema.check_statement(place.session, text, place.sql_mode)
-        if error is not None:
-            each.findings.append(
-                statements.told(statements.SYNTAX, each.statement, f"{error.code}: {error.text}"))
+        if await _takes(place, each, text) and not each.findings:
+            await _data(place, each, text, database, earlier)
         return
     if each.findings:
         return  # refused by its words: not even tried
@@ -248,6 +250,36 @@ async def _run(
         algorithm, lock = "COPY", "SHARED"
     size = sizes.get(each.tables[0] if each.tables else "", TableSize(""))
     each.cost = cost(algorithm, lock, each.changes, size, links.first.traits)
+
+
+async def _takes(place: Scratch, each: Linted, text: str) -> bool:
+    """Whether the server understands a data statement, and knows its names."""
+    error = await mysql_schema.check_statement(place.session, text, place.sql_mode)
+    if error is not None:
+        each.findings.append(
+            statements.told(statements.SYNTAX, each.statement, f"{error.code}: {error.text}"))
+    return error is None
+
+
+async def _data(
+    place: Scratch, each: Linted, text: str, database: str, earlier: Sequence[Change]
+) -> None:
+    """Whether a data statement can be run in chunks, and what else is said of it."""
+    try:
+        data = shape(each.statement, database)
+    except ShapeError as error:
+        each.findings = [statements.told(statements.DATA_SHAPE, each.statement, str(error))]
+        return
+    known = await mysql_tables.tables(place.session)
+    near = {t.name.lower(): t for t in known.values() if t.schema == place.name}
+    each.tables = [data.table]
+    why = backfill.unfit(data, near)
+    if not why and data.shape is Shape.COPY and await mysql_schema.rows_of_nothing(
+        place.session, text, place.sql_mode
+    ):
+        why = "it makes a row of no rows (an aggregate): each chunk would make one"
+    each.findings = ([statements.told(statements.DATA_SHAPE, each.statement, why)] if why
+                     else backfill.judged(each.statement, data, near, earlier))
 
 
 async def _execute(place: Scratch, text: str) -> tuple[str, str, Any]:

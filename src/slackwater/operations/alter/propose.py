@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from dataclasses import dataclass
 
 from slackwater import clock
-from slackwater.errors import SlackwaterError
 from slackwater.facts.alter_state import ALTERING, FINISHING, HALF_DONE, REVERTED, Change
 from slackwater.facts.pair import PairSeen
 from slackwater.operations.alter import alter
 from slackwater.operations.alter.given import tried
-from slackwater.operations.alter.judge import Verdict, judge, statements
+from slackwater.operations.alter.judge import Verdict, has_data, judge, statements
 from slackwater.operations.alter.look import lacks_conversions, lost_values, room
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover import switchover
 from slackwater.outside.mysql import alter as mysql_alter
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Plan
 from slackwater.rules import guardrails
 from slackwater.rules.alter_run import says, way_back
@@ -54,9 +55,12 @@ def _refusals(seen: PairSeen, old: str, new: str, limits: Limits) -> list[str]:
 
 
 async def propose(
-    world: PairWorld, text: str, database: str, limits: Limits, *, complies: bool = False
+    world: PairWorld, text: str, database: str, limits: Limits, *, complies: bool = False,
+    overwrite: bool = False,
 ) -> Found:
-    """The plan of a change, and why not to walk it."""
+    """The plan of a change, and why not to walk it. `complies`, `overwrite`: a person's word that
+    the application does what the verdict asks, and that data statements may change what is there.
+    """
     seen = await look(world)
     roles = guardrails.roles(seen, None)
     if isinstance(roles, list):
@@ -70,6 +74,8 @@ async def propose(
             return None, [*reasons, "which database? name it with --database: "
                           + (", ".join(names) or "there is none")]
         database = names[0]
+    if lacks := await _rights(world, database, data=has_data(text)):
+        return None, [*reasons, *lacks]  # nor is it judged, which takes the same rights
     gates: list[str] = []
     if seen.change is not None:
         change, more = _same(seen.change, database, statements(text), old, new)
@@ -81,13 +87,17 @@ async def propose(
     else:
         verdict = await judge(world, new, database, text)
         gates += verdict.gates
+        reasons += _for_good(verdict, overwrite)
+        if verdict.data and not verdict.statements:
+            return await _propose_data(world, seen, (old, new), database, verdict, limits,
+                                       overwrite=overwrite)
         change, found = await _new_change(world, old, new, database, verdict, complies)
         reasons += found
     if change is None:
         return None, reasons
     world.figures.update({
         "change": change.id, "database": database, "statements": len(change.statements),
-        "until_finished": gates,
+        "data_statements": len(change.data), "until_finished": gates,
     })
     return alter.plan(world.name, _asked(world, old, new, limits), change), reasons
 
@@ -96,11 +106,43 @@ def _same(
     open_: Change, database: str, statements: tuple[str, ...], active: str, passive: str
 ) -> tuple[Change | None, str]:
     """The open change, if it is this one and can go on; else why not."""
-    if (open_.database, open_.statements) != (database, statements):
+    if (open_.database, open_.file) != (database, statements):
         return None, f"another schema change is open: {says(open_, active)}"
     if open_.state not in (ALTERING, REVERTED) or open_.first != passive:
         return None, says(open_, active)
     return open_, ""
+
+
+async def _propose_data(
+    world: PairWorld, seen: PairSeen, roles: tuple[str, str], database: str, verdict: Verdict,
+    limits: Limits, *, overwrite: bool,
+) -> Found:
+    """The plan of a file that has data statements only: in place of a switchover's rules those of
+    a finish."""
+    active, passive = roles
+    change = dataclasses.replace(
+        _change(world, active, passive, database, verdict), state=FINISHING)
+    world.figures.update({"change": change.id, "database": database, "statements": 0,
+                          "data_statements": len(change.data)})
+    return alter.plan_data(world.name, change, limits.lag_s), [
+        *_replicates(seen, change), *verdict.reasons, *_for_good(verdict, overwrite)]
+
+
+def _for_good(verdict: Verdict, overwrite: bool) -> list[str]:
+    return [] if overwrite else [f"{what} (say --accept-overwrite when that is meant)"
+                                 for what in verdict.for_good]
+
+
+def _change(
+    world: PairWorld, first: str, other: str, database: str, verdict: Verdict
+) -> Change:
+    now = clock.unix()
+    return Change(
+        id=f"{clock.text(now)[:19].replace(':', '').replace('-', '')}-{secrets.token_hex(3)}",
+        state=ALTERING, since=now, database=database, statements=verdict.statements,
+        first=first, other=other, replicas=world.replicas, modes_first=verdict.modes_first,
+        modes_other=verdict.modes_other, began=now, data=verdict.data,
+    )
 
 
 async def _new_change(
@@ -127,31 +169,29 @@ async def _new_change(
         lacks, says_ = await room(world, name, verdict.disk)
         reasons += lacks
         told += [says_] if says_ else []
-        reasons += await _may(world, name, database)
     world.figures["disk"] = told
-    return Change(
-        id=f"{clock.text(clock.unix())[:19].replace(':', '').replace('-', '')}-"
-           f"{secrets.token_hex(3)}",
-        state=ALTERING, since=clock.unix(), database=database, statements=verdict.statements,
-        first=new, other=old, replicas=world.replicas, modes_first=verdict.modes_first,
-        modes_other=verdict.modes_other, before=before, began=clock.unix(),
-    ), reasons
+    change = _change(world, new, old, database, verdict)
+    return dataclasses.replace(change, before=before), reasons
 
 
-async def _may(world: PairWorld, name: str, database: str) -> list[str]:
-    """Whether our account may keep statements out of the binary log there."""
-    session = await world.servers[name].fresh()
-    try:
-        await mysql_alter.prepare_worker(session, database, lock_wait_s=1)
-    except SlackwaterError as error:
-        return [f"{name}: slackwater's account cannot work there without the binary log: {error}"]
-    finally:
-        await session.close()
-    return []
+async def _rights(world: PairWorld, database: str, *, data: bool) -> list[str]:
+    """What our account lacks for a change of this database, on every server."""
+    found = []
+    for name in (*world.pair, *world.replicas):
+        if name in world.unreachable:
+            continue  # which another rule says
+        lacks = await mysql_server.missing_for_alter(
+            await world.session(name), database, data=data)
+        if lacks:
+            found.append(f"{name}: slackwater's account lacks {', '.join(lacks)} (`slackwater pair "
+                         f"grants --alter {database}` prints the statements)")
+    return found
 
 
-async def propose_finish(world: PairWorld, limits: Limits, *, accept_loss: bool) -> Found:
-    """The plan of `alter finish`."""
+async def propose_finish(
+    world: PairWorld, limits: Limits, *, accept_loss: bool, skip_data: bool = False
+) -> Found:
+    """The plan of `alter finish`. `skip_data`: leave the data statements that are not done."""
     seen = await look(world, knock=False)
     change = seen.change
     if change is None:
@@ -159,15 +199,22 @@ async def propose_finish(world: PairWorld, limits: Limits, *, accept_loss: bool)
     roles = guardrails.roles(seen, None)
     if isinstance(roles, list):
         return None, roles
+    if change.state == FINISHING and change.complete(change.first) and change.complete(
+        change.other
+    ):
+        # Both have the new schema: the rest is done by whichever is active, as after a failover.
+        change = dataclasses.replace(change, first=roles[0], other=roles[1])
     if change.state not in (HALF_DONE, FINISHING) or roles[0] != change.first:
         return None, [f"there is nothing to finish: {says(change, roles[0])}"]
     reasons = await _mended(world, change, _replicates(seen, change))
+    reasons += await _rights(world, change.database, data=bool(change.data))
     if not reasons and not accept_loss and change.state == HALF_DONE:
         found = await lost_values(world, change.first, change)
         reasons += [f"{r}: {change.other} never got them, and would have other values; take them "
                     "out first (and write them again after `alter finish`)" for r in found]
     world.figures.update({"change": change.id, "database": change.database})
-    return alter.plan_finish(world.name, change, limits.lag_s, accept_loss=accept_loss), reasons
+    return alter.plan_finish(world.name, change, limits.lag_s, accept_loss=accept_loss,
+                             skip_data=skip_data), reasons
 
 
 def _replicates(seen: PairSeen, change: Change) -> list[str]:
@@ -210,6 +257,7 @@ async def propose_revert(
     old, new = (change.first, change.other) if switch else (active, passive)
     reasons = _refusals(seen, old, new, limits) if switch else _replicates_back(seen, change)
     reasons = await _mended(world, change, reasons)
+    reasons += await _rights(world, change.database, data=False)
     if switch and not reasons and not accept_loss:
         found = await lost_values(world, change.first, change)
         reasons += [f"{r}: {change.other} does not have them (take them out first, or lose them "

@@ -22,6 +22,8 @@ from slackwater.operations.switchover.after import FORWARD
 from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.plan.step import Seen, Step
 
+SKIP = "skip data"  # noted when the data statements that are left are not wanted any more
+
 
 async def keeping(world: PairWorld) -> bool:
     """Whether what is done is kept: the same command was given again."""
@@ -97,6 +99,27 @@ class RecordChange(Step[PairWorld]):
 
 
 @dataclass(frozen=True)
+class RecordData(Step[PairWorld]):
+    """Write down on {active} what is to be done to rows"""
+
+    active: str
+    change: str
+    document: str
+    commit: ClassVar[bool] = True
+    no_undo: ClassVar[str] = "what a chunk has done stays, and the rest can be gone on with"
+
+    async def do(self, world: PairWorld) -> None:
+        session = await world.session(self.active)
+        await store.create(session)
+        if await store.read(session, self.change) is None:
+            await store.write(world, self.active, store.from_text(self.document))
+
+    async def verify(self, world: PairWorld) -> Seen:
+        found = await store.read(await world.session(self.active), self.change)
+        return Seen.NOT_DONE if found is None else Seen.DONE
+
+
+@dataclass(frozen=True)
 class Mark(Step[PairWorld]):
     """Write down on {active}: {state}"""
 
@@ -148,9 +171,13 @@ class MarkFinished(Mark):
     """Write down on {active}: finished"""
 
     state: str = FINISHED
+    skip_data: bool = False
 
     async def do(self, world: PairWorld) -> None:
-        await must_be_alike(world, self.active, self.change)
+        change = await must_be_alike(world, self.active, self.change)
+        skips = self.skip_data or bool(world.notes.get(SKIP))
+        if change.filled < len(change.data) and not skips:
+            raise StepFailed(f"{len(change.data) - change.filled} data statement(s) are not done")
         await super().do(world)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from slackwater import clock
 from slackwater.errors import StepFailed
-from slackwater.facts.alter_state import ENDED, Change
+from slackwater.facts.alter_state import ENDED, Change, Filling
 from slackwater.operations.servers_world import ServersWorld
 from slackwater.outside.mysql.session import MysqlError, Session
 
@@ -21,8 +21,10 @@ _CREATE = (
     "CREATE DATABASE IF NOT EXISTS slackwater",
     "CREATE TABLE IF NOT EXISTS slackwater.alteration (id VARCHAR(64) NOT NULL PRIMARY KEY,"
     " state VARCHAR(32) NOT NULL, document LONGTEXT NOT NULL) ENGINE=InnoDB",
+    "CREATE TABLE IF NOT EXISTS slackwater.alteration_data (id VARCHAR(64) NOT NULL, number INT"
+    " NOT NULL, document LONGTEXT NOT NULL, PRIMARY KEY (id, number)) ENGINE=InnoDB",
 )
-_TUPLES = ("statements", "replicas", "modes_first", "modes_other")
+_TUPLES = ("statements", "replicas", "modes_first", "modes_other", "data", "drained")
 _NOT_THERE = frozenset({1146, 1049, 1142, 1044})
 
 
@@ -95,3 +97,32 @@ async def update(world: ServersWorld, active: str, change_id: str, **fields: Any
     if fields.get("state", change.state) != change.state:
         fields.setdefault("since", clock.unix())
     return await write(world, active, dataclasses.replace(change, **fields))
+
+
+# --- how far a data statement is -----------------------------------------------------------------
+
+
+async def filling(session: Session, change_id: str, number: int) -> Filling | None:
+    """What is written down of a data statement; None before its first chunk."""
+    try:
+        rows = await session.rows(
+            "SELECT document FROM slackwater.alteration_data WHERE id = %s AND number = %s",
+            change_id, number,
+        )
+    except MysqlError as error:
+        if error.code in _NOT_THERE:
+            return None
+        raise
+    if not rows:
+        return None
+    raw: dict[str, Any] = json.loads(str(rows[0]["document"]))
+    raw["last"] = None if raw["last"] is None else tuple(raw["last"])
+    return Filling(**raw)
+
+
+async def put_filling(session: Session, change_id: str, number: int, at: Filling) -> None:
+    """Write it down, in the session's transaction."""
+    await session.run(
+        "REPLACE INTO slackwater.alteration_data (id, number, document) VALUES (%s, %s, %s)",
+        change_id, number, json.dumps(dataclasses.asdict(at)), limit_s=10,
+    )

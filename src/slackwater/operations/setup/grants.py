@@ -5,7 +5,7 @@ from __future__ import annotations
 from slackwater.config import Config, Group
 from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.operations.setup.accounts import own_hosts, replication_hosts
-from slackwater.outside.mysql.account import own_grants
+from slackwater.outside.mysql.account import alter_grants, own_grants
 from slackwater.outside.mysql.setup import quoted
 from slackwater.outside.mysql.setup_dialect import setup_dialect
 
@@ -16,8 +16,9 @@ KINDS = (
 )
 
 
-def statements(config: Config, group: Group) -> str:
-    """For people to run on every server; passwords are theirs to fill in."""
+def statements(config: Config, group: Group, alter: str = "") -> str:
+    """For people to run on every server; passwords are theirs to fill in. `alter`: a database
+    whose schema is to be changed."""
     lines = ["SET SESSION sql_log_bin = 0;"]
     repl, own = config.accounts.replication, config.accounts.slackwater
     names = [quoted(own.user, h) for h in own_hosts(config, group.servers)]
@@ -31,5 +32,6 @@ def statements(config: Config, group: Group) -> str:
         rights = ", ".join((*speaks.replication_rights, *speaks.donor_rights))
         lines.append(f"-- {title}")
         lines += [f"GRANT {rights} ON *.* TO {n};" for n in replicas]
-        lines += [f"{grant.format(n)};" for n in names for grant in own_grants(flavour)]
+        grants = [*own_grants(flavour), *(alter_grants(flavour, alter) if alter else [])]
+        lines += [f"{grant.format(n)};" for n in names for grant in grants]
     return "\n".join(lines)

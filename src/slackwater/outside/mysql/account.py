@@ -11,6 +11,12 @@ from slackwater.outside.mysql.session import MysqlError, Session
 
 # In slackwater's own schema, where its canary lives.
 OWN_SCHEMA_RIGHTS = ("CREATE", "SELECT", "INSERT", "DELETE", "LOCK TABLES")
+# On the database of a schema change, and on the scratch schemas where it is judged.
+ALTER_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "INDEX",
+                "REFERENCES", "TRIGGER", "SHOW VIEW")
+_DATA_RIGHTS = ("UPDATE", "DELETE")  # of these, what only data statements need
+SCRATCH = r"slackwater\_lint\_%"
+_SCHEMA_GRANT = re.compile(r"^GRANT (.+?) ON (\*|`(?:[^`]|``)*`|\S+?)\.\* TO ", re.IGNORECASE)
 _GLOBAL_GRANT = re.compile(r"^GRANT (.+?) ON \*\.\* TO ", re.IGNORECASE)
 
 
@@ -73,6 +79,55 @@ async def missing_privileges(session: Session, *, limit_s: float = 5.0) -> list[
     if not speaks.mariadb and not await _reads_performance_schema(session, limit_s):
         lacks.append("SELECT on performance_schema.*")
     return lacks
+
+
+def alter_grants(flavour: Flavour, database: str) -> list[str]:
+    """Statements that grant what schema changes of a database take beside `own_grants`, on every
+    server; `{}` is the account's name. (`pair compare` alone reads everything.)"""
+    rights = ", ".join(ALTER_RIGHTS)
+    name = database.replace("`", "``").replace("_", r"\_")
+    grants = [f"GRANT {rights} ON `{place}`.* TO {{}}" for place in (name, SCRATCH)]
+    if needs := dialect(flavour).alter_needs:
+        grants.insert(0, f"GRANT {', '.join(needs)} ON *.* TO {{}}")
+    return grants
+
+
+async def missing_for_alter(
+    session: Session, database: str, *, data: bool, limit_s: float = 5.0
+) -> list[str]:
+    """What this account lacks for a change of this database there; `data`: with data statements."""
+    rows = await session.rows("SHOW GRANTS", limit_s=limit_s)
+    lines = [str(next(iter(row.values()))) for row in rows]
+    wanted = [r for r in ALTER_RIGHTS if data or r not in _DATA_RIGHTS]
+    places = {f"{database}.*": database, f"`{SCRATCH}`.*": SCRATCH.replace("\\", "").replace(
+        "%", "1")}
+    lacks = [f"{right} on {shown}" for shown, place in places.items()
+             for right in wanted if right not in (has := rights_on(lines, place))
+             and not any(h.startswith("ALL") for h in has)]
+    speaks = dialect(session.flavour)
+    everywhere, instead = parse_grants(lines), dict(speaks.substitutes)
+    if not any(p.startswith("ALL") for p in everywhere):
+        lacks += [p for p in speaks.alter_needs
+                  if p not in everywhere and not everywhere.intersection(instead.get(p, ()))]
+    return lacks
+
+
+def rights_on(lines: Iterable[str], database: str) -> frozenset[str]:
+    """What the lines of SHOW GRANTS allow on a whole database, in capitals."""
+    found: set[str] = set()
+    for line in lines:
+        match = _SCHEMA_GRANT.match(line)
+        if match and (match[2] == "*" or _covers(match[2], database)):
+            found |= {part.strip().upper() for part in match[1].split(",")}
+    return frozenset(found)
+
+
+def _covers(pattern: str, database: str) -> bool:
+    """Whether a grant's database, in which `_` and `%` stand for others, is this one."""
+    name = pattern[1:-1].replace("``", "`") if pattern.startswith("`") else pattern
+    parts = re.findall(r"\\.|.", name, re.DOTALL)
+    wanted = "".join({"_": ".", "%": ".*"}.get(p, re.escape(p[-1])) for p in parts)
+    return re.fullmatch(wanted, database, re.DOTALL) is not None
 
 
 async def _reads_performance_schema(session: Session, limit_s: float) -> bool:

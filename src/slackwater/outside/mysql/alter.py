@@ -37,6 +37,22 @@ async def be_strict(session: Session, strict: bool) -> None:
                       ",".join(["STRICT_ALL_TABLES", *modes] if strict else loose))
 
 
+async def prepare_filler(session: Session, database: str, *, at: float | None) -> None:
+    """Make a session one that changes rows as a client would, logged as rows: short waits for
+    locks, none on gaps. `at`: what its clock says, in unix seconds."""
+    rows = await session.rows("SHOW GLOBAL VARIABLES LIKE 'binlog_format'", limit_s=5)
+    if rows and str(rows[0]["Value"]).upper() != "ROW":
+        await session.run("SET SESSION binlog_format = ROW", limit_s=5)
+    await session.many(
+        "SET SESSION sql_mode = @@GLOBAL.sql_mode, SESSION time_zone = @@GLOBAL.time_zone,"
+        " SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 5,"
+        " SESSION wait_timeout = 60;"
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;"
+        f"USE {quoted(database)}" + ("" if at is None else f";SET SESSION timestamp = {at:.6f}"),
+        limit_s=5,
+    )
+
+
 async def definition(session: Session, database: str, table: str, *, limit_s: float = 10.0) -> str:
     """SHOW CREATE TABLE without its counter, then its triggers; "" when there is no such table."""
     try:

@@ -50,6 +50,7 @@ class Dialect:
     bypass_privileges: tuple[str, ...]  # any of which is enough for that
     needs: tuple[str, ...]  # privileges that slackwater's account needs
     substitutes: tuple[tuple[str, tuple[str, ...]], ...]  # privilege: others that include it
+    alter_needs: tuple[str, ...] = ()  # further ones, for schema changes
 
     @property
     def mariadb(self) -> bool:
@@ -311,7 +312,10 @@ def _mariadb(flavour: Flavour) -> Dialect:
     no_admin = flavour.min_mariadb(12, 0, 1)  # MDEV-36425
     split = not flavour.min_mariadb(11, 0)  # MDEV-29668: SUPER stops including the finer ones
     fine = ("CONNECTION ADMIN", "BINLOG MONITOR", "REPLICATION SLAVE ADMIN", "SLAVE MONITOR")
-    substitutes: dict[str, tuple[str, ...]] = dict.fromkeys(fine, ("SUPER",)) if split else {}
+    # sql_log_bin, binlog_format; MySQL's SYSTEM_VARIABLES_ADMIN includes both.
+    logging = ("BINLOG ADMIN",)
+    substitutes: dict[str, tuple[str, ...]] = dict.fromkeys(
+        (*fine, *logging), ("SUPER",)) if split else {}
     if not super_is_no_bypass:
         substitutes["READ_ONLY ADMIN"] = ("SUPER",)
     substitutes["SLAVE MONITOR"] = (*substitutes.get("SLAVE MONITOR", ()), "REPLICA MONITOR")
@@ -341,6 +345,7 @@ def _mariadb(flavour: Flavour) -> Dialect:
         ),
         needs=("RELOAD", "PROCESS", "READ_ONLY ADMIN", *fine),
         substitutes=tuple(substitutes.items()),
+        alter_needs=logging,
     )
 
 

@@ -23,6 +23,7 @@ from slackwater.outside.mysql.abilities import (
     watch_transactions,
 )
 from slackwater.outside.mysql.account import (
+    missing_for_alter,
     missing_privileges,
     own_privileges,
     privileged_users,
@@ -48,8 +49,9 @@ __all__ = [
     "appliers", "appliers_idle", "change_source", "client_sessions", "clients_and_transactions",
     "close_idle", "close_if_idle", "commits_held_up", "dump_ports", "enabled_events", "end_session",
     "executed_of", "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads",
-    "lock_all", "lock_owner", "look", "missing_privileges", "open_transactions",
-    "own_privileges", "point_source", "prepare_lock", "prepared_xa", "privileged_users",
+    "lock_all", "lock_owner", "look", "missing_for_alter", "missing_privileges",
+    "open_transactions", "own_privileges", "point_source", "prepare_lock", "prepared_xa",
+    "privileged_users",
     "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
     "set_read_only", "set_replicated_position", "start_replica", "stop_receiving", "stop_replica",
     "stops_late_with_replicas", "take_lock", "takes_sockets", "unlock", "unwatch_transactions",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from slackwater.facts.alter_script import Statement, What, what
-from slackwater.rules.alter.values import per_server
-from slackwater.rules.alter.verdict import SAFE, Finding, Rule, refused
+from slackwater.rules.alter.values import not_kept
+from slackwater.rules.alter.verdict import Finding, Rule, refused
 
 NOT_ALLOWED = Rule(
     "statement-not-allowed", "A statement that is no change of a table, an index or a trigger",
@@ -41,13 +41,27 @@ RENAME_TABLE = Rule(
 WITH_DATA = Rule(
     "create-select", "A table is created with data in it",
     "It runs once on each server: the rows differ when anything is written in between.",
-    "create it empty, and fill it on the active, in chunks, after the change",
+    "create it empty, and fill it with INSERT … SELECT behind it in the same file",
 )
 DATA = Rule(
     "data-statement", "A data statement (a backfill) is in the file",
-    "Run apart on each server, or while rows still arrive without the new column, it would leave "
-    "them different. It belongs on the active, in chunks, through the binary log, after both "
-    "servers have the new schema.",
+    "It runs once, on the active, in `alter finish`, when both servers have the new schema: in "
+    "chunks along a unique key, each a transaction of its own, and through the binary log as rows. "
+    "Run apart on each server it would leave them different: rows change in between.",
+)
+DATA_SHAPE = Rule(
+    "data-not-in-chunks", "A data statement cannot be run in chunks",
+    "As one transaction it would lock every row that it touches, and hold up every replica, for as "
+    "long as it takes; and in chunks it would do something else.",
+    "write it for one InnoDB table with a primary key (or a unique one that is never NULL), with "
+    "a condition on each row alone",
+)
+DATA_FOR_GOOD = Rule(
+    "data-for-good", "A data statement overwrites or removes what is there already",
+    "Nothing brings the old values back: neither `alter revert`, which is over by then, nor "
+    "another change.",
+    "make a snapshot first (`slackwater snapshot`), or write a new column; then say "
+    "--accept-overwrite",
 )
 DATA_FIRST = Rule(
     "data-before-ddl", "DDL follows a data statement in the same file",
@@ -56,8 +70,10 @@ DATA_FIRST = Rule(
     "make two files: first the columns and the data statement, then the rest",
 )
 NOT_REPEATABLE = Rule(
-    "statement-differs", "A data statement's values differ from server to server",
-    "UUID(), NOW(), RAND(), user variables and AUTO_INCREMENT give other values at each run.",
+    "statement-differs", "A data statement's values depend on the session or the chunk",
+    "User variables, SYSDATE(), CONNECTION_ID(), LAST_INSERT_ID(), sequences and the like mean "
+    "something else in each chunk. (NOW() is the same moment in all of them; UUID() and RAND() are "
+    "drawn once, on the active, and replicated as rows.)",
     "write the value itself, or take it from the row",
 )
 TOGETHER = Rule(
@@ -78,7 +94,7 @@ LIVE_CODE = Rule(
 )
 
 RULES = (NOT_ALLOWED, SYNTAX, TEMPORARY, DATABASE, LOSES_ROWS, RENAME_TABLE, WITH_DATA, DATA,
-         DATA_FIRST, NOT_REPEATABLE, TOGETHER,
+         DATA_SHAPE, DATA_FOR_GOOD, DATA_FIRST, NOT_REPEATABLE, TOGETHER,
          FOREIGN_KEY_COLUMN, LIVE_CODE)
 
 _LOSING = (("TRUNCATE",), ("DROP", "PARTITION"), ("EXCHANGE", "PARTITION"), ("DISCARD",),
@@ -138,15 +154,13 @@ def _renames(statement: Statement) -> bool:
 
 
 def data(statement: Statement, *, ddl_follows: bool) -> list[Finding]:
-    """What is said of a data statement."""
-    shown = head(statement)
-    found = [Finding(DATA, "", shown, SAFE, SAFE)]
-    if values := per_server(statement.text):
-        side = refused(f"{', '.join(values)} differs from server to server")
-        found.append(Finding(NOT_REPEATABLE, "", shown, side, side))
+    """What is refused of a data statement by its words."""
+    found = []
+    if values := not_kept(statement.text):
+        found.append(told(NOT_REPEATABLE, statement,
+                          f"{', '.join(values)} is not the same in every chunk"))
     if ddl_follows:
-        side = refused("DDL follows in the same file")
-        found.append(Finding(DATA_FIRST, "", shown, side, side))
+        found.append(told(DATA_FIRST, statement, "DDL follows in the same file"))
     return found
 
 

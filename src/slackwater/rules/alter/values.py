@@ -27,3 +27,22 @@ def per_server(expression: str) -> list[str]:
     found += [m[1].upper() for m in _BARE.finditer(bare)]
     found += [m[0] for m in _VARIABLE.finditer(bare)]
     return list(dict.fromkeys(found))
+
+
+# One moment for all chunks of a data statement: the session's clock is set to it.
+_OF_THE_MOMENT = frozenset({
+    "NOW", "CURDATE", "CURTIME", "CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "LOCALTIME",
+    "LOCALTIMESTAMP", "UNIX_TIMESTAMP", "UTC_DATE", "UTC_TIME", "UTC_TIMESTAMP",
+})  # fmt: skip
+# Drawn once, on the active, and replicated as rows.
+_DRAWN = frozenset({"UUID", "UUID_SHORT", "SYS_GUID", "UUID_V4", "UUID_V7", "RAND", "RANDOM_BYTES"})
+
+
+def of_the_moment(statement: str) -> bool:
+    """Whether a data statement asks for the time."""
+    return bool(_OF_THE_MOMENT.intersection(per_server(statement)))
+
+
+def not_kept(statement: str) -> list[str]:
+    """What in a data statement means something else in each chunk, or in another session."""
+    return [n for n in per_server(statement) if n not in _OF_THE_MOMENT | _DRAWN]
