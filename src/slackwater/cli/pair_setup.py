@@ -53,7 +53,8 @@ def setup(
         typer.Option("--overwrite", help="A server whose data may be thrown away; repeat it.")
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", help="How data is copied: dump or clone [default: chosen].")
+        str, typer.Option("--method", help="How data is copied: dump, clone or backup "
+                                                "[default: chosen].")
     ] = "",
     limit_rate: Annotated[
         float, typer.Option("--limit-rate", min=0, help="MiB a second for the copy; 0: no limit.")

@@ -7,8 +7,9 @@ from typing import Any
 
 from slackwater.facts.setup import ServerSetup
 from slackwater.operations.hold import restart
-from slackwater.operations.setup import copy_clone, semi, setup
+from slackwater.operations.setup import backup_look, copy_clone, semi, setup
 from slackwater.operations.setup import prepare as pair_setup_prepare
+from slackwater.operations.setup.backup_look import BACKUP
 from slackwater.operations.setup.copy_data import CLONE, DUMP
 from slackwater.operations.setup.look import SetupWorld, look, one
 from slackwater.plan.step import Plan
@@ -115,9 +116,8 @@ async def _data(
     others = [n for n in seen if n != source]
     first = seen[source]
     for name in others:
-        why_not = {CLONE: await copy_clone.why_not(world, source, name), DUMP: _no_dump(first)}
-        found = data.decide(seen[name], first, Ways(why_not), wish.overwrite, wish.method,
-                            again=name in wish.again)
+        found = data.decide(seen[name], first, await _ways(world, first, name), wish.overwrite,
+                            wish.method, again=name in wish.again)
         if isinstance(found, Target):
             choice.targets.append(found)
         else:
@@ -135,8 +135,20 @@ async def _data(
     choice.main = setup.plan(asked)
     choice.title = choice.main.title
     choice.notes += [f"{t.name}: {t.note}" for t in choice.targets if t.note]
-    if any(t.means is Means.COPY and t.method == CLONE for t in choice.targets):
-        choice.notes.append("a clone brings the source's accounts with it, its administrator's too")
+    choice.notes += [f"{t.name}: {t.method} is used for the copy; {t.passed_over}"
+                     for t in choice.targets if t.passed_over]
+    if any(t.means is Means.COPY and t.method in (CLONE, BACKUP) for t in choice.targets):
+        choice.notes.append("this copy brings the source's accounts with it, its administrator's "
+                            "too")
+
+
+async def _ways(world: SetupWorld, source: ServerSetup, target: str) -> Ways:
+    mariadb = source.flavour.mariadb
+    better = ({BACKUP: await backup_look.why_not(world, source.name, target)} if mariadb
+              else {CLONE: await copy_clone.why_not(world, source.name, target)})
+    other = {CLONE: "it is MySQL's"} if mariadb else {BACKUP: "mariadb-backup is MariaDB's"}
+    unasked = {BACKUP: backup_look.unasked(source.flavour)}
+    return Ways({**better, DUMP: _no_dump(source), **other}, unasked)
 
 
 def _no_dump(source: ServerSetup) -> str:
