@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -19,7 +20,7 @@ from tests.setup.file_server import FileServer
 from tests.setup.scene import Scene, scene
 from tests.setup.writes import Writes
 
-from slackwater.lab.instance import Program, installed
+from slackwater.lab.instance import Instance, Program, installed
 
 STEPS = ("MakeAccounts.b", "LockServers", "CloseTarget.b", "Detach.b", "CopyData.b", "CopyData.b",
          "Follow.b", "Follow.a", "SetRoles", "ProveReplication")
@@ -159,6 +160,52 @@ def can_backup(made: Scene) -> None:
                     "--method", "backup", "--overwrite", "b")
     if "no mariadb-backup" in said.stdout or "mariadb-backup on" in said.stdout:
         pytest.skip("no mariadb-backup of this version; see scripts/servers/get")
+
+
+def backup_killed(program: Program, place: Path) -> list[str]:
+    """SIGKILL of slackwater, of the target and of the source in the copy of files, and as it is put
+    in its place; each time the same command again goes on, and in the end all is verified."""
+    ended = []
+    with scene(program, place) as made:
+        can_backup(made)
+        many(made)
+        words = ["--method", "backup", "--limit-rate", "15"]
+        for victim, step in (("", "StreamBackup.b"), ("a", "StreamBackup.b"), ("", "UseBackup.b"),
+                             ("b", "StreamBackup.b"), ("b", "UseBackup.b")):
+            ended.append(f"{victim or 'slackwater'} in {step}: "
+                         + _killed_in(made, victim, step, words))
+            if victim:
+                Instance.load(made.servers[victim].directory).start(60 * PATIENCE)
+        said = made.setup(*words)
+        assert said["outcome"] == "done"
+        verified(made)
+        equal(made)
+        left_nothing(made)
+    return ended
+
+
+def _killed_in(made: Scene, victim: str, step: str, words: list[str]) -> str:
+    """One run that is killed, or one of whose servers is, some moments into a step."""
+    process = subprocess.Popen(made.words("pair", "setup", "--json", *words), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None and process.stdout is not None
+    try:
+        for line in process.stderr:
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "started" and event.get("step") == step:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(random.choice((0.02, 0.2, 0.6)))
+                if not victim:
+                    process.send_signal(signal.SIGKILL)
+                else:
+                    Instance.load(made.servers[victim].directory).kill()
+                break
+        said, _ = process.communicate(timeout=200 * PATIENCE)
+        last = said.splitlines()[-1] if said else ""
+        return str(json.loads(last)["outcome"]) if last else "killed"
+    finally:
+        process.kill()
+        process.communicate(timeout=20 * PATIENCE)
 
 
 def left_nothing(made: Scene) -> None:

@@ -26,6 +26,10 @@ def test_by_mariadb_backup(place: Path) -> None:
     stories.by_mariadb_backup(named("mariadb-10.11"), place)
 
 
+def test_killed_in_a_copy_by_mariadb_backup(place: Path) -> None:
+    print(stories.backup_killed(named("mariadb-10.11"), place))
+
+
 def test_settings_go_into_one_file_and_the_servers_are_restarted(place: Path) -> None:
     stories.settings_in_one_file(named("mariadb-10.11"), place)
 

@@ -195,8 +195,8 @@ class UseBackup(Step[SetupWorld]):
     source: str
     target: str
     overwrite: bool = False
-    limit_s: ClassVar[float] = STOP_S + BACK_LIMIT_S * 2 + 120
-    undo_limit_s: ClassVar[float] = STOP_S + BACK_LIMIT_S + 60
+    limit_s: ClassVar[float] = STOP_S * 2 + BACK_LIMIT_S * 2 + 120
+    undo_limit_s: ClassVar[float] = STOP_S * 2 + BACK_LIMIT_S + 60
 
     @property
     def name(self) -> str:
@@ -206,9 +206,8 @@ class UseBackup(Step[SetupWorld]):
         noted, host = world.notes[_key(self.target)], world.hosts[self.target]
         gtids = world.notes[f"backup position {self.target}"]
         world.note(f"replacing {self.target}", True)
-        if not await physical_copy.exists(host, noted["old"]):
-            await physical_copy.stop_server(host, noted["real"], limit_s=STOP_S)
-            await physical_copy.swap(host, noted["real"], noted["new"], noted["old"])
+        await physical_copy.replace(host, noted["real"], noted["new"], noted["old"],
+                                    limit_s=STOP_S)
         await _start(world, self.target)
         async with await _back(world, self.target) as session:
             there = await _runs_with(world, session, self.target)
@@ -233,10 +232,7 @@ class UseBackup(Step[SetupWorld]):
         if f"replacing {self.target}" not in world.notes:
             return
         noted, host = world.notes[_key(self.target)], world.hosts[self.target]
-        if await physical_copy.exists(host, noted["old"]):
-            await physical_copy.stop_server(host, noted["real"], limit_s=STOP_S)
-            await physical_copy.swap_back(host, noted["real"], noted["old"])
-        if not (await physical_copy.look(host, noted["real"], "")).pids:
+        if await physical_copy.put_back(host, noted["real"], noted["old"], limit_s=STOP_S):
             await _start(world, self.target)
         session = await _back(world, self.target)
         await session.close()

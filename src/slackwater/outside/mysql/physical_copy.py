@@ -85,19 +85,26 @@ if command -v chcon >/dev/null && [ -e /sys/fs/selinux/enforce ]; then
 fi
 sync -f -- "$new"
 """
-# $1: the data directory, $2: seconds. SIGTERM to the server that has it open, until nobody has.
-_STOP = _HOLDERS + """set -eu
-end=$(($(date +%s) + $2))
-told=
-while pids=$(holders "$1/ibdata1"); [ -n "$pids" ]; do
-  if [ "$told" != "$pids" ]; then kill -TERM $pids 2>/dev/null || :; told=$pids; fi
-  [ "$(date +%s)" -le "$end" ] || { echo "process $pids does not end"; exit 1; }
-  sleep 0.05
-done
+# $1: the data directory. One such program at a time: that of a slackwater which was killed goes on
+# to its end, and who comes after it waits. `stop_server`: SIGTERM to the server that has the
+# directory open, until nobody has; $limit: seconds.
+_ALONE = _HOLDERS + """set -eu
+exec 9<"${1%/*}"
+flock -w "$limit" 9 || { echo "another slackwater is at work there"; exit 1; }
+stop_server() {
+  end=$(($(date +%s) + limit)) told=
+  while pids=$(holders "$1/ibdata1"); [ -n "$pids" ]; do
+    if [ "$told" != "$pids" ]; then kill -TERM $pids 2>/dev/null || :; told=$pids; fi
+    [ "$(date +%s)" -le "$end" ] || { echo "process $pids does not end"; exit 1; }
+    sleep 0.05
+  done
+}
 """
-# $1: the data directory, $2: what becomes it, $3: where it goes. Nobody may have it open.
-_SWAP = _HOLDERS + """set -eu
-[ ! -e "$3" ] || { echo "$3 is there already"; exit 1; }
+# $1: the data directory, $2: what becomes it, $3: where it goes.
+_REPLACE = _ALONE + """
+[ ! -e "$3" ] || exit 0
+[ -s "$2/ibdata1" ] || { echo "$2 is no whole copy"; exit 1; }
+stop_server "$1"
 mv -T -- "$1" "$3"
 if [ -n "$(holders "$3/ibdata1")" ]; then
   mv -T -- "$3" "$1"; echo "somebody has started the server meanwhile"; exit 1
@@ -105,14 +112,15 @@ fi
 mv -T -- "$2" "$1"
 sync -- "${1%/*}"
 """
-# $1: the data directory, $2: the one that was there. Says `back` when there was something to do.
-_BACK = """set -eu
-[ -e "$2" ] || exit 0
-rm -rf -- "$2.failed"
-if [ -e "$1" ]; then mv -T -- "$1" "$2.failed"; fi
-mv -T -- "$2" "$1"
-sync -- "${1%/*}"
-echo back
+# $1: the data directory, $2: the one that was there. Says `down` when nobody has it open.
+_BACK = _ALONE + """
+if [ -e "$2" ]; then
+  rm -rf -- "$2.failed"
+  if [ -e "$1" ]; then stop_server "$1"; mv -T -- "$1" "$2.failed"; fi
+  mv -T -- "$2" "$1"
+  sync -- "${1%/*}"
+fi
+[ -n "$(holders "$1/ibdata1")" ] || echo down
 """
 
 
@@ -214,19 +222,18 @@ async def make_alike(host: Host, copy: str, place: Place) -> None:
     await _script(host, _LIKE, copy, place.real, limit_s=600)
 
 
-async def stop_server(host: Host, datadir: str, *, limit_s: int) -> None:
-    """End the server that has this directory open, and wait for it. Nothing where nobody has."""
-    await _script(host, _STOP, datadir, str(limit_s), limit_s=limit_s + 10.0)
+async def replace(host: Host, datadir: str, new: str, old: str, *, limit_s: int) -> None:
+    """Stop the server that has the data directory open, and have `new` be it; what was there is at
+    `old`. Nothing where that is so already. Raises StepFailed, OutsideError."""
+    await _script(host, f"limit={int(limit_s)}\n{_REPLACE}", datadir, new, old,
+                  limit_s=2 * limit_s + 30.0)
 
 
-async def swap(host: Host, datadir: str, new: str, old: str) -> None:
-    """Have `new` be the data directory; what was there is at `old`. Its server must be down."""
-    await _script(host, _SWAP, datadir, new, old)
-
-
-async def swap_back(host: Host, datadir: str, old: str) -> bool:
-    """Have `old` be the data directory again; False where nothing was moved."""
-    return (await _script(host, _BACK, datadir, old)).endswith("back")
+async def put_back(host: Host, datadir: str, old: str, *, limit_s: int) -> bool:
+    """Have `old`, where it is, be the data directory again; whether its server is down now."""
+    said = await _script(host, f"limit={int(limit_s)}\n{_BACK}", datadir, old,
+                         limit_s=2 * limit_s + 30.0)
+    return said.endswith("down")
 
 
 async def remove(host: Host, *directories: str) -> None:
