@@ -69,6 +69,7 @@ def full_source(program: Program, place: Path) -> None:
             after = writes.acked
             eventually(lambda: writes.acked > after, "writes that go on afterwards")
         assert not writes.failed and said["copied"]["b"]["rows"] > 10
+        assert said["copied"]["b"]["pace"]["slowest_answer_ms"] > 0, "nobody asked the source"
         print(f"{program.name}: the longest of {writes.acked} writes took"
               f" {writes.longest_ms:.1f} ms; the lock for the snapshot lasted"
               f" {said['copied']['b']['source_locked_ms']} ms")
@@ -138,6 +139,7 @@ def by_mariadb_backup(program: Program, place: Path) -> None:
         print(f"{program.name}: the longest of {writes.acked} writes took"
               f" {writes.longest_ms:.1f} ms; commits were blocked for"
               f" {copied['source_locked_ms']} ms")
+        assert copied["pace"]["slowest_answer_ms"] > 0, "nobody asked the source"
         assert copied["method"] == "backup" and copied["source_locked_ms"] > 0
         assert not writes.failed
         count = "SELECT COUNT(*) AS n, MAX(n) AS last FROM shop.written"

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
+from tests.outside.real_sshd import sshd
 from tests.setup import stories
 from tests.setup.scene import scene
 from tests.setup.stories import equal, killed_at, many, named, verified
@@ -24,6 +26,26 @@ def test_from_a_full_source(name: str, place: Path) -> None:
 
 def test_by_mariadb_backup(place: Path) -> None:
     stories.by_mariadb_backup(named("mariadb-10.11"), place)
+
+
+def test_by_mariadb_backup_from_host_to_host(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both servers are other machines', reached over SSH: packed on the way, where both can."""
+    home = place / "home"
+    home.mkdir()
+    with scene(named("mariadb-10.11"), place) as made, sshd(home, monkeypatch) as host:
+        stories.can_backup(made)
+        for name in "ab":  # slackwater comes by the network; mariadb-backup by the socket there
+            made.sql(name, "SET SESSION sql_log_bin = 0; CREATE USER root@'127.0.0.1'")
+            made.sql(name, "SET SESSION sql_log_bin = 0;"
+                           " GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION")
+        made.write(server_lines={n: [f'ssh = "{host.destination}"'] for n in "ab"})
+        many(made)
+        said = made.setup("--method", "backup")["copied"]["b"]
+        assert said["packed"] is bool(shutil.which("zstd"))
+        assert not said["packed"] or said["sent"] < said["bytes"]
+        verified(made)
+        equal(made)
+        stories.left_nothing(made)
 
 
 def test_killed_in_a_copy_by_mariadb_backup(place: Path) -> None:

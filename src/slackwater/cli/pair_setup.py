@@ -30,7 +30,7 @@ from slackwater.config import Config, Group
 from slackwater.errors import EXIT_REFUSED, Refused
 from slackwater.operations.setup import prepare as pair_setup_prepare
 from slackwater.operations.setup import setup as pair_setup
-from slackwater.operations.setup.decide import Choice, Wish, decide
+from slackwater.operations.setup.decide import SLOW_MS, Choice, Wish, decide
 from slackwater.operations.setup.grants import statements
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.plan.report import Report
@@ -59,6 +59,10 @@ def setup(
     limit_rate: Annotated[
         float, typer.Option("--limit-rate", min=0, help="MiB a second for the copy; 0: no limit.")
     ] = 0.0,
+    slow_ms: Annotated[
+        float, typer.Option("--slow-ms", min=0, help="Slow the copy down while the source's disk "
+                                                     "takes longer than this; 0: never.")
+    ] = SLOW_MS,
     file: ConfigOption = None,
     pair: PairOption = None,
     as_json: JsonOption = False,
@@ -77,7 +81,7 @@ def setup(
       slackwater pair setup --active db1 --overwrite db2
     """
     settings = config.load(config.find(file))
-    wish = Wish(active, tuple(overwrite or ()), method, int(limit_rate * 2**20))
+    wish = Wish(active, tuple(overwrite or ()), method, int(limit_rate * 2**20), slow_ms)
     begun = clock.unix()
     try:
         if plan:

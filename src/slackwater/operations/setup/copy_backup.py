@@ -29,6 +29,7 @@ from slackwater.outside.mysql import physical_copy
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.outside.mysql.logical_copy import Progress
+from slackwater.outside.mysql.pace import paced
 from slackwater.outside.mysql.physical_copy import Place
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.stream import Stream
@@ -56,6 +57,7 @@ class StreamBackup(Step[SetupWorld]):
     source: str
     target: str
     bytes_a_second: int = 0  # 0: no limit
+    slow_ms: float = 0.0  # an answer of the source's that takes longer slows the copy down; 0: none
     limit_s: ClassVar[float] = LONGEST_S  # every wait within it has a limit of its own
     undo_limit_s: ClassVar[float] = 300.0
 
@@ -79,7 +81,11 @@ class StreamBackup(Step[SetupWorld]):
         await physical_copy.remove(host, new)
         watch = Watch(world, self.source, self.target)
         async with awake(world):
-            await _stream(world, self, new, watch)
+            async with paced(admin_address(world.config, self.source),
+                             self.slow_ms / 1000) as watch.pace:
+                await _stream(world, self, new, watch)
+            if watch.pace is not None:
+                watch.figures["pace"] = watch.pace.figures
             world.tell({"at": clock.unix(), "event": "told",
                         "text": f"{self.target}: the copy is there, and is prepared now"})
             await physical_copy.prepare(host, there, new)
@@ -122,7 +128,7 @@ async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch)
     from_host, to_host = world.hosts[step.source], world.hosts[step.target]
     packed = (not (from_host.here and to_host.here)) and from_place.zstd and to_place.zstd
     size = await _size(world, step.source)
-    watch.progress = Progress(0 if packed else size, step.bytes_a_second)
+    watch.progress = Progress(0 if packed else size, step.bytes_a_second, pace=watch.pace)
     at = await login(world, step.source)
     async with contextlib.AsyncExitStack() as stack:
         into = await physical_copy.unpack(to_host, to_place, new, packed=packed)

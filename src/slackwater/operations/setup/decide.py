@@ -17,6 +17,8 @@ from slackwater.rules.setup import data, settings, together
 from slackwater.rules.setup.data import Means, Target, Ways
 from slackwater.rules.setup.settings import Fault, How
 
+SLOW_MS = 25.0
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -27,6 +29,7 @@ class Wish:
     overwrite: tuple[str, ...] = ()
     method: str = ""
     bytes_a_second: int = 0
+    slow_ms: float = SLOW_MS
     again: tuple[str, ...] = ()
 
 
@@ -129,7 +132,7 @@ async def _data(
         world.name, source, tuple(choice.targets), back,
         back_follows=bool(back) and data.follows(first, seen[back]),
         tls=tls or (account is not None and account.require_tls),
-        bytes_a_second=wish.bytes_a_second,
+        bytes_a_second=wish.bytes_a_second, slow_ms=wish.slow_ms,
         semi=await semi.wanted(world, world.group, seen, source),
     )
     choice.main = setup.plan(asked)

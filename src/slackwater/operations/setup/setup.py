@@ -38,6 +38,7 @@ class Asked:
     back_follows: bool  # the source replicates from it already
     tls: bool
     bytes_a_second: int = 0
+    slow_ms: float = 0.0
     semi: Semi | None = None
 
     def arguments(self) -> dict[str, Any]:
@@ -80,10 +81,11 @@ def plan(asked: Asked) -> Plan[Any]:
 
 def _copy(asked: Asked, target: Target) -> list[Step[Any]]:
     if target.method == BACKUP:
-        return [StreamBackup(asked.source, target.name, asked.bytes_a_second),
+        return [StreamBackup(asked.source, target.name, asked.bytes_a_second,
+                             asked.slow_ms),
                 UseBackup(asked.source, target.name, target.overwrite)]
     return [CopyData(asked.source, target.name, target.method, target.overwrite,
-                     asked.bytes_a_second)]
+                     asked.bytes_a_second, asked.slow_ms)]
 
 
 def plan_again(arguments: dict[str, Any]) -> Plan[Any]:

@@ -57,6 +57,9 @@ _UNPACK = """set -eu
 umask 077
 mkdir -- "$1"
 pack=$2 program=$3
+# What is written goes to the disk by and by: all at once it would hold up others who share it.
+(while sleep 0.5 && kill -0 $$; do find "$1" -type f -mmin -1 -exec sync -d -- {} +; done) \
+  </dev/null >/dev/null 2>&1 &
 if [ "$pack" = zstd ]; then zstd -q -dc | "$program" -x -C "$1"; else "$program" -x -C "$1"; fi
 """
 # A child that ends with our standard input: when we are gone it must not go on.
