@@ -35,9 +35,8 @@ def test_by_mariadb_backup_from_host_to_host(place: Path, monkeypatch: pytest.Mo
     with scene(named("mariadb-10.11"), place) as made, sshd(home, monkeypatch) as host:
         stories.can_backup(made)
         for name in "ab":  # slackwater comes by the network; mariadb-backup by the socket there
-            made.sql(name, "SET SESSION sql_log_bin = 0; CREATE USER root@'127.0.0.1'")
-            made.sql(name, "SET SESSION sql_log_bin = 0;"
-                           " GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION")
+            made.sql(name, "CREATE USER root@'127.0.0.1'")
+            made.sql(name, "GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION")
         made.write(server_lines={n: [f'ssh = "{host.destination}"'] for n in "ab"})
         many(made)
         said = made.setup("--method", "backup")["copied"]["b"]
