@@ -21,6 +21,7 @@ from tests.setup.scene import Scene, scene
 from tests.setup.writes import Writes
 
 from slackwater.lab.instance import Instance, Program, installed
+from slackwater.outside.mysql.setup import MAKE_MARKER, MARKER
 
 STEPS = ("MakeAccounts.b", "LockServers", "CloseTarget.b", "Detach.b", "CopyData.b", "CopyData.b",
          "Follow.b", "Follow.a", "SetRoles", "ProveReplication")
@@ -173,7 +174,10 @@ def backup_killed(program: Program, place: Path) -> list[str]:
         many(made)
         words = ["--method", "backup", "--limit-rate", "15"]
         for victim, step in (("", "StreamBackup.b"), ("a", "StreamBackup.b"), ("", "UseBackup.b"),
-                             ("b", "StreamBackup.b"), ("b", "UseBackup.b")):
+                             ("b", "StreamBackup.b"), ("b", "UseBackup.b"),
+                             ("", "DropReplaced.b")):
+            if ended and ended[-1].endswith("done"):
+                _unfinished(made)
             ended.append(f"{victim or 'slackwater'} in {step}: "
                          + _killed_in(made, victim, step, words))
             if victim:
@@ -184,6 +188,12 @@ def backup_killed(program: Program, place: Path) -> list[str]:
         equal(made)
         left_nothing(made)
     return ended
+
+
+def _unfinished(made: Scene) -> None:
+    """Have b look as one whose copy was cut off."""
+    for statement in (*MAKE_MARKER, f"REPLACE INTO {MARKER} VALUES (1, 'a', 'before')"):
+        made.sql("b", f"SET STATEMENT sql_log_bin = 0 FOR {statement}")
 
 
 def _killed_in(made: Scene, victim: str, step: str, words: list[str]) -> str:

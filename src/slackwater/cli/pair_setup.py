@@ -208,6 +208,8 @@ def figures_text(report: Report) -> str:
     for name, said in report.figures.get("copied", {}).items():
         lines.append(f"{name}: {said.get('rows', 0)} rows, {said.get('bytes', 0) / 2**20:.1f} MiB "
                      f"copied ({said['method']}) in {said['seconds']:.1f} s")
+    if left := report.figures.get("left_over"):
+        lines.append(f"could not be deleted: {left}")
     if proved := report.figures.get("proved"):
         lines.append("a row went " + ", ".join(proved))
     return "\n".join([report_text(report), *(f"  {line}" for line in lines)])

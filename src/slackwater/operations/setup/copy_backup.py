@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -67,16 +68,21 @@ class StreamBackup(Step[SetupWorld]):
 
     async def precheck(self, world: SetupWorld) -> list[str]:
         why = await backup_look.why_not(world, self.source, self.target)
-        return [f"{self.target}: mariadb-backup cannot be used any more: {why}"] if why else []
+        if why:
+            return [f"{self.target}: mariadb-backup cannot be used: {why}"]
+        old = (await place(world, self.target)).beside("old")
+        if await physical_copy.exists(world.hosts[self.target], old):
+            return [f"{old} is there, the data of {self.target} before another copy: look at it, "
+                    "and move it elsewhere or delete it"]
+        return []
 
     async def do(self, world: SetupWorld) -> Seen:
         begun = clock.mono()
         host = world.hosts[self.target]
         there = await place(world, self.target)
         new, old = there.beside("new"), there.beside("old")
-        if await physical_copy.exists(host, old):
-            raise StepFailed(f"{old} is there, the data of {self.target} before another copy: look "
-                             "at it, and move it elsewhere or delete it")
+        for name in (self.source, self.target):
+            await _is_its_own(world, name)
         world.note(_key(self.target), {"real": there.real, "new": new, "old": old})
         await physical_copy.remove(host, new)
         watch = Watch(world, self.source, self.target)
@@ -110,7 +116,26 @@ class StreamBackup(Step[SetupWorld]):
         """Take the copy away, and one that was put back out of its place."""
         if noted := world.notes.get(_key(self.target)):
             await physical_copy.remove(
-                world.hosts[self.target], noted["new"], f"{noted['old']}.failed")
+                world.hosts[self.target], noted["new"],
+                *(f"{noted['old']}.{end}" for end in physical_copy.LEFT))
+
+
+async def _is_its_own(world: SetupWorld, name: str) -> None:
+    """The directory on the host is this server's, not one at the same path of another, as beside a
+    server in a container: a database that is made for a moment is to be seen there."""
+    session, there = await world.session(name), await place(world, name)
+    probe = f"slackwater_{secrets.token_hex(6)}"
+    await session.run("SET SESSION sql_log_bin = 0")
+    try:
+        await session.run(f"CREATE DATABASE {probe}")
+        seen = await physical_copy.exists(world.hosts[name], f"{there.real}/{probe}")
+    finally:
+        if session.broken is None:
+            await session.run(f"DROP DATABASE IF EXISTS {probe}")
+            await session.run("SET SESSION sql_log_bin = 1")
+    if not seen:
+        raise StepFailed(f"{there.real} on {name}'s host is not the data directory of {name}, but "
+                         "another server's: is it in a container?", hint="use --method dump")
 
 
 async def _gtids(world: SetupWorld, source: str, file: str, at: int, said: str) -> str:
@@ -119,7 +144,7 @@ async def _gtids(world: SetupWorld, source: str, file: str, at: int, said: str) 
     exact = await session.value("SELECT BINLOG_GTID_POS(%s, %s)", file, at, limit_s=60)
     # NULL when the file has been purged since; what mariadb-backup says is gtid_current_pos then.
     found = MariadbGtids.read(str(exact if exact is not None else said))
-    return str(found.union(MariadbGtids.read(said)) if exact else found)
+    return str(found if exact is None else found.union(MariadbGtids.read(said)))
 
 
 async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch) -> None:

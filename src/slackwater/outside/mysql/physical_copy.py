@@ -19,6 +19,7 @@ from slackwater.outside.stream import Stream
 LONG_S = 6 * 3600.0
 # Commits are blocked till it has looked at the redo log once more; its own way is once a second.
 LOG_COPY = "--log-copy-interval=10"
+LEFT = ("failed", "going")  # ends of what is on its way out
 # What a distribution or a person has put beside the data, and a copy does not bring.
 _KEEP = "debian-*.flag *.pem *.crt *.key *.cnf"
 _PATH = "PATH=$PATH:/usr/sbin:/sbin; export PATH\n"
@@ -247,7 +248,8 @@ async def remove(host: Host, *directories: str) -> None:
 
 async def forget(host: Host, directory: str) -> None:
     """Throw a directory away, in one moment: from then on nobody can take it for whole."""
-    await _script(host, '[ ! -e "$1" ] || mv -T -- "$1" "$1.going"', directory)
+    await _script(host, '[ ! -e "$1" ] || { rm -rf -- "$1.going"; mv -T -- "$1" "$1.going"; }',
+                  directory)
     await remove(host, directory + ".going")
 
 
