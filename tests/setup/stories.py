@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,23 +160,31 @@ def by_mariadb_backup(program: Program, place: Path) -> None:
 
 def can_backup(made: Scene) -> None:
     """Skips where there is no mariadb-backup of the servers' version."""
+    if not made.servers["a"].program.is_mariadb:
+        pytest.skip("mariadb-backup is MariaDB's")
     said = made.run("pair", "setup", "--plan", "--json", "--active", "a",
                     "--method", "backup", "--overwrite", "b")
     if "no mariadb-backup" in said.stdout or "mariadb-backup on" in said.stdout:
         pytest.skip("no mariadb-backup of this version; see scripts/servers/get")
 
 
-def backup_killed(program: Program, place: Path) -> list[str]:
+# Who is killed in which step of a copy of files; "": slackwater.
+KILLS = (("", "StreamBackup.b"), ("a", "StreamBackup.b"), ("", "UseBackup.b"),
+         ("b", "StreamBackup.b"), ("b", "UseBackup.b"), ("", "DropReplaced.b"))
+
+
+def backup_killed(
+    program: Program, place: Path, kills: Sequence[tuple[str, str]] = KILLS
+) -> str:
     """SIGKILL of slackwater, of the target and of the source in the copy of files, and as it is put
-    in its place; each time the same command again goes on, and in the end all is verified."""
-    ended = []
+    in its place; each time the same command again goes on, and in the end all is verified. Returns
+    how each ended."""
+    ended: list[str] = []
     with scene(program, place) as made:
         can_backup(made)
         many(made)
         words = ["--method", "backup", "--limit-rate", "15"]
-        for victim, step in (("", "StreamBackup.b"), ("a", "StreamBackup.b"), ("", "UseBackup.b"),
-                             ("b", "StreamBackup.b"), ("b", "UseBackup.b"),
-                             ("", "DropReplaced.b")):
+        for victim, step in kills:
             if ended and ended[-1].endswith("done"):
                 _unfinished(made)
             ended.append(f"{victim or 'slackwater'} in {step}: "
@@ -187,7 +196,7 @@ def backup_killed(program: Program, place: Path) -> list[str]:
         verified(made)
         equal(made)
         left_nothing(made)
-    return ended
+    return ", ".join(ended)
 
 
 def _unfinished(made: Scene) -> None:

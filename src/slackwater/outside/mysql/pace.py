@@ -3,7 +3,8 @@
 Beside the copy a session asks the source, many times a second, to have its redo log on disk
 (FLUSH LOCAL ENGINE LOGS): that writes nothing of its own, and takes as long as the wait for the
 processor and the disk that a commit has there just now. When that is too long, the copy stops until
-it is not, and then goes on slower; while all is well, it gets faster by and by.
+it is not, and then goes on slower; while all is well, it gets faster by and by. A source that
+answers late before anything is copied is busy with other things: there, late is twice that.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from slackwater.outside.mysql.session import Session
 
 ASK = "FLUSH LOCAL ENGINE LOGS"
 ASK_EVERY_S = 0.02
+FIRST_LIMIT_S = 5.0
 SLOWER, FASTER = 0.6, 1.15
 FASTER_EVERY_S = 0.5
-LEAST = 1 << 20  # bytes a second: a copy ends some day
+LEAST = 4 << 20  # bytes a second: a copy ends some day
+FIRST = 20  # answers, before anything is copied
 REST_S = 0.1  # after a slow answer, for what is queued on the disk
 LONGEST_REST_S = 2.0
 MEASURE_S = 0.5
@@ -40,11 +43,19 @@ class Pace:
         self._go = asyncio.Event()
         self._go.set()
         self._free_at = self._next = 0.0
+        self._first: list[float] = []
+        self.known = asyncio.Event()  # what it answers without a copy
         self._changed = clock.mono()
 
     def answered(self, took_s: float) -> None:
         """What the source took for one answer."""
         now = clock.mono()
+        if not self.known.is_set():
+            self._first.append(took_s)
+            if len(self._first) >= FIRST:
+                self.slow_s = max(self.slow_s, 2 * sorted(self._first)[int(FIRST * 0.9)])
+                self.known.set()
+            return
         self.slowest_s = max(self.slowest_s, took_s)
         if took_s > self.slow_s:
             self._brake(now)
@@ -88,6 +99,7 @@ class Pace:
     def forget(self) -> None:
         """Nobody asks the source any more: go on."""
         self.rate = 0.0
+        self.known.set()
         self._go.set()
 
     @property
@@ -108,6 +120,10 @@ async def paced(at: ServerAddress, slow_s: float) -> AsyncIterator[Pace | None]:
     pace = Pace(slow_s)
     asking = asyncio.ensure_future(_ask(at, pace))
     try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LIMIT_S):
+                await pace.known.wait()
+        pace.known.set()
         yield pace
     finally:
         asking.cancel()
