@@ -78,7 +78,20 @@ def test_a_source_that_answers_nothing_more_does_not_hold_the_copy_for_ever() ->
         moving = _known(0.02)
         moving.answered(1.0)
         moving.forget()
-        assert await _took(moving, MIB) < pace.LONGEST_REST_S
+        assert await _took(moving, MIB) < pace.STOP_S
+
+    asyncio.run(run())
+
+
+def test_a_source_that_stays_late_gets_the_least_rate_and_no_standstill() -> None:
+    async def run() -> None:
+        moving = _known(0.02)
+        moving.answered(1.0)
+        moving._stopped_at -= pace.STOP_S
+        begun = time.monotonic()
+        for _ in range(4):
+            await moving.moved(256 * 1024)
+        assert 0.9 * MIB / pace.LEAST <= time.monotonic() - begun < 4 * pace.STOP_S
 
     asyncio.run(run())
 

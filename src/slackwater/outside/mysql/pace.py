@@ -26,7 +26,7 @@ FASTER_EVERY_S = 0.5
 LEAST = 4 << 20  # bytes a second: a copy ends some day
 FIRST = 20  # answers, before anything is copied
 REST_S = 0.1  # after a slow answer, for what is queued on the disk
-LONGEST_REST_S = 2.0
+STOP_S = 1.0  # at once; if the source is late still, the copy goes on at the least rate
 MEASURE_S = 0.5
 
 
@@ -42,7 +42,7 @@ class Pace:
         self._moved, self._since, self._seen = 0, clock.mono(), 0.0
         self._go = asyncio.Event()
         self._go.set()
-        self._free_at = self._next = 0.0
+        self._free_at = self._next = self._least_at = self._stopped_at = 0.0
         self._first: list[float] = []
         self.known = asyncio.Event()  # what it answers without a copy
         self._changed = clock.mono()
@@ -71,6 +71,8 @@ class Pace:
             was = self.rate or self._seen or self._moved / max(now - self._since, 0.05)
             self.rate, self._changed = max(LEAST, was * SLOWER), now
             self.brakes += 1
+        if self._go.is_set():
+            self._stopped_at = now
         self._go.clear()
 
     async def moved(self, size: int) -> None:
@@ -80,12 +82,14 @@ class Pace:
         if now - self._since > MEASURE_S:
             self._seen = self._moved / (now - self._since)
             self._moved, self._since = 0, now
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_REST_S):
-                await self._go.wait()
+        if not self._go.is_set():
+            self._least_at = max(now, self._least_at) + size / LEAST
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(self._least_at, self._stopped_at + STOP_S) - now):
+                    await self._go.wait()
         if self.rate:  # of all who move something, together
             now = clock.mono()
-            self._next = min(max(now, self._next) + size / self.rate, now + LONGEST_REST_S)
+            self._next = max(now, self._next) + size / self.rate
             await asyncio.sleep(self._next - now)
         self.held_s += clock.mono() - begun
 
