@@ -215,7 +215,7 @@ def _killed_in(made: Scene, victim: str, step: str, words: list[str]) -> str:
             event = json.loads(line) if line.startswith("{") else {}
             if event.get("event") == "started" and event.get("step") == step:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(random.choice((0.02, 0.2, 0.6)))
+                    process.wait(random.choice((0.02, 0.2, 0.6, 1.5)))
                 if not victim:
                     process.send_signal(signal.SIGKILL)
                 else:

@@ -16,6 +16,8 @@ from tests.setup import stories
 from tests.setup.scene import scene
 from tests.setup.stories import equal, killed_at, many, named, verified
 
+from slackwater.lab import restart
+
 pytestmark = pytest.mark.servers
 
 
@@ -26,6 +28,28 @@ def test_from_a_full_source(name: str, place: Path) -> None:
 
 def test_by_mariadb_backup(place: Path) -> None:
     stories.by_mariadb_backup(named("mariadb-10.11"), place)
+
+
+def test_a_copy_that_does_not_start_gives_way_to_what_was_there(place: Path) -> None:
+    with scene(named("mariadb-10.11"), place) as made:
+        stories.can_backup(made)
+        many(made)
+        made.sql("b", "CREATE DATABASE kept")
+        made.sql("b", "CREATE TABLE kept.t (n INT)")
+        text, b = made.config.read_text(), made.servers["b"].directory
+        real = restart.command(b)
+        picky = place / "restart"  # starts nothing but what b had
+        picky.write_text(f"#!/bin/sh\n[ -d {b}/data/kept ] || exit 3\nexec {real}\n")
+        picky.chmod(0o755)
+        made.config.write_text(text.replace(f'restart = "{real}"', f'restart = "{picky}"'))
+        done = made.run("pair", "setup", "--json", "--method", "backup", "--active", "a",
+                        "--overwrite", "b")
+        said = json.loads(done.stdout.splitlines()[-1])
+        assert said["outcome"] == "undone" and "exit code 3" in str(said["reasons"]), said
+        assert made.sql("b", "SHOW TABLES FROM kept")
+        assert not made.sql("b", "SHOW DATABASES LIKE 'shop'")
+        assert made.sql("b", "SELECT @@GLOBAL.read_only AS r") == [{"r": 1}]
+        stories.left_nothing(made)
 
 
 def test_by_mariadb_backup_from_host_to_host(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
