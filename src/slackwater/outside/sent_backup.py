@@ -32,14 +32,17 @@ _LOCKING = ("BACKUP STAGE BLOCK_DDL", "Acquiring BACKUP LOCKS", "FLUSH TABLES WI
 _BLOCKING = ("Starting BACKUP STAGE BLOCK_COMMIT", "Executing BACKUP STAGE BLOCK_COMMIT",
              "BACKUP STAGE BLOCK_COMMIT")  # fmt: skip
 _FREE = ("BACKUP STAGE END", "All tables unlocked")
+_LOGGED_IN = "Using server version"
 _TAIL = 12
 
 
 class Guard:
-    """One run. `out`: where the stream goes."""
+    """One run. `out`: where the stream goes; `login`: the file by which it logs in."""
 
-    def __init__(self, order: dict[str, Any], child: subprocess.Popen[bytes], out: int) -> None:
-        self.order, self.child, self.out = order, child, out
+    def __init__(
+        self, order: dict[str, Any], child: subprocess.Popen[bytes], out: int, login: str
+    ) -> None:
+        self.order, self.child, self.out, self.login = order, child, out, login
         self.waiting: Deque[bytes] = deque()  # noqa: UP006
         self.kept = self.passed = 0
         self.locking = False
@@ -116,6 +119,9 @@ class Guard:
 
     def _hear(self, line: str) -> None:
         self.tail.append(line)
+        if _LOGGED_IN in line:  # it has read the file by then; nothing of it may stay if we die
+            with contextlib.suppress(OSError):
+                os.unlink(self.login)  # noqa: PTH108
         if any(word in line for word in _LOCKING):
             self.locking = True
         if not self.blocked_ms and not self.blocked_at and any(w in line for w in _BLOCKING):
@@ -164,7 +170,7 @@ def _run(order: dict[str, Any], place: str) -> int:
         packer = subprocess.Popen(order["pack"], stdin=subprocess.PIPE)
         assert packer.stdin is not None
         out = packer.stdin.fileno()
-    guard = Guard(order, child, out)
+    guard = Guard(order, child, out, login)
     code = 1
     try:
         guard.run()

@@ -11,7 +11,7 @@ from slackwater.errors import OutsideError
 from slackwater.outside.host import Host
 
 PIECE = 1 << 18
-_LINE = 1 << 16
+END_S = 10.0  # to tidy up, on a busy machine
 
 
 class Stream:
@@ -61,7 +61,7 @@ class Stream:
         with contextlib.suppress(*_errors()):
             self._process.stdin.close()
         with contextlib.suppress(TimeoutError, *_errors()):
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(END_S):
                 await self.wait()
                 return
         with contextlib.suppress(*_errors()):
