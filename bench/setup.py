@@ -7,7 +7,10 @@ and rate of the copy, how long the lock for the snapshot lasted, and the writes'
 longest (ms), alone and meanwhile. At the end every acknowledged write is looked for on the target,
 and `pair compare` says whether the copies are equal.
 
-    python -m bench.setup [--gb 0.1] [--rate 150] [--alone 10] [--method dump|clone] [NAME …]
+    python -m bench.setup [--gb 0.1] [--rate 150] [--alone 10] [--method dump|clone|backup]
+        [--slow-ms N] [NAME …]
+
+brakes: how often the copy was slowed down because the source answered late.
 """
 
 from __future__ import annotations
@@ -100,12 +103,15 @@ def fill(made: Scene, size: float) -> None:
                                " LIMIT 1000")
 
 
-def measure(made: Scene, method: str, rate: float, alone_s: float) -> dict[str, Any]:
+def measure(
+    made: Scene, method: str, rate: float, alone_s: float, slow_ms: float | None
+) -> dict[str, Any]:
     """One line of the table."""
     with Writes(made, rate) as before:
         time.sleep(alone_s)
     made.sql("a", "DELETE FROM shop.written")
-    words = ["--method", method] if method else []
+    words = [*(["--method", method] if method else []),
+             *(["--slow-ms", str(slow_ms)] if slow_ms is not None else [])]
     with Writes(made, rate) as writes:
         begun = time.monotonic()
         done = made.run("pair", "setup", "--json", *words, limit_s=LIMIT_S)
@@ -123,6 +129,7 @@ def measure(made: Scene, method: str, rate: float, alone_s: float) -> dict[str, 
             "copy_s": said["seconds"], "all_s": took, "lock_ms": said.get("source_locked_ms", 0.0),
             "alone": _figures(before), "meanwhile": _figures(writes),
             "errors": len(writes.errors), "writes": len(writes.took),
+            "brakes": said.get("pace", {}).get("brakes", 0),
             "compare": {True: "equal", False: "DIFFERENT", None: "unknown"}[compared["equal"]]}
 
 
@@ -139,10 +146,11 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--alone", type=float, default=10)
     parser.add_argument("--method", default="")
     parser.add_argument("server", nargs="*")
+    parser.add_argument("--slow-ms", type=float, help="as of pair setup; 0: not slowed down")
     asked = parser.parse_args(words)
     print(f"{asked.gb:g} GB, {asked.rate:g} writes/s; ms as p50/p99/longest")
-    print(f"{'server':14} way     MiB  copy s  MiB/s  all s  lock ms  {'alone':>18} "
-          f"{'meanwhile':>18}  errors  compare")
+    print(f"{'server':14} way      MiB  copy s  MiB/s  all s  lock ms  {'alone':>18} "
+          f"{'meanwhile':>18}  brakes  errors  compare")
     for program in installed():
         if asked.server and program.name not in asked.server:
             continue
@@ -153,14 +161,14 @@ def main(words: Sequence[str] | None = None) -> int:
             extra = stories.plugins(program, place, "mysql_clone") if clone else ()
             with scene(program, place, extra=extra) as made:
                 fill(made, asked.gb * 2**30)
-                found = measure(made, asked.method, asked.rate, asked.alone)
+                found = measure(made, asked.method, asked.rate, asked.alone, asked.slow_ms)
         finally:
             shutil.rmtree(place, ignore_errors=True)
         alone, meanwhile = ("/".join(f"{v:.1f}" for v in found[k]) for k in ("alone", "meanwhile"))
-        print(f"{program.name:14} {found['method']:5} {found['mib']:5.0f} {found['copy_s']:7.1f} "
+        print(f"{program.name:14} {found['method']:6} {found['mib']:5.0f} {found['copy_s']:7.1f} "
               f"{found['mib'] / max(found['copy_s'], 0.1):6.1f} {found['all_s']:6.1f} "
-              f"{found['lock_ms']:8.1f}  {alone:>18} {meanwhile:>18}  {found['errors']:6}  "
-              f"{found['compare']}", flush=True)
+              f"{found['lock_ms']:8.1f}  {alone:>18} {meanwhile:>18}  {found['brakes']:6}  "
+              f"{found['errors']:6}  {found['compare']}", flush=True)
     return 0
 
 

@@ -9,18 +9,20 @@
 #    works out the closure down to libc6, but leaves perl out;
 #  - `apt-get install --download-only` checks the signatures and hashes;
 #  - the packages are only unpacked: no maintainer script is run.
-# Idempotent: ROOT/.done marks a finished root. KEEP_DEBS=1 keeps the .debs.
+# Idempotent: ROOT/.done marks a finished root, and says of which packages: one that was finished
+# without some of them gets what it lacks. KEEP_DEBS=1 keeps the .debs.
 # EXTRA_SUITES names more suites, such as bookworm-security.
 set -euo pipefail
 suite=$1 root=$2
 shift 2
 : "${SLACKWATER_SERVERS:=$HOME/.cache/slackwater/servers}"
-[ ! -e "$root/.done" ] || exit 0
+finished() { [ -e "$root/.done" ] && [ "$(cat "$root/.done")" = "$*" ]; }
+! finished "$@" || exit 0
 state=$SLACKWATER_SERVERS/apt/$suite
 mkdir -p "$state"/{lists,cache/archives}/partial "$state/state" "$root"
 exec 9>"$state/lock"
 flock 9 # one at a time for each suite
-[ ! -e "$root/.done" ] || exit 0
+! finished "$@" || exit 0
 
 # The mirror: the first URI of the machine's own sources (deb822 or one-line).
 # A *-security suite comes from the one whose path ends in -security.
@@ -80,9 +82,12 @@ done
 # tar rather than `dpkg-deb -x`: that replaces the /lib symlink by a folder when a package of an
 # older suite brings ./lib, and it cannot leave out documents.
 for each in "$state"/cache/archives/*.deb; do
+  # What is there is left alone: somebody may be running it.
+  ! grep -qxF -- "${each##*/}" "$root/.packages" 2>/dev/null || continue
   dpkg-deb --fsys-tarfile "$each" | tar -x -C "$root" --keep-directory-symlink \
     --no-same-owner --exclude=./usr/share/{doc,man,locale}
 done
-(cd "$state/cache/archives" && ls -- *.deb) >"$root/.packages"
+(cd "$state/cache/archives" && ls -- *.deb) >"$root/.packages.new"
+mv "$root/.packages.new" "$root/.packages"
 [ -n "${KEEP_DEBS:-}" ] || rm -f "$state"/cache/archives/*.deb
-touch "$root/.done"
+echo "$*" >"$root/.done"

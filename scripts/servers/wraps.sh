@@ -15,7 +15,7 @@ ln -sfn bin "$root/base/sbin"
 ln -sfn ../usr/share "$root/base/share"
 ln -sfn ../usr/lib "$root/base/lib"
 for each in "$root"/usr/sbin/{mysqld,mariadbd} "$root"/usr/bin/{mysql,mariadb}* \
-  "$root"/usr/bin/{my_print_defaults,resolveip,innochecksum,perror,ibd2sdi}; do
+  "$root"/usr/bin/{my_print_defaults,resolveip,innochecksum,perror,ibd2sdi,mbstream}; do
   [ -f "$each" ] || continue
   tool=$root/base/bin/${each##*/} inside=${each#"$root"/}
   if [ "$(head -c4 "$each" | tail -c3)" != ELF ]; then

@@ -204,3 +204,18 @@ def test_half_a_copy_is_no_source() -> None:
 ])
 def test_what_a_replica_says_is_explained(error: str, says: str) -> None:
     assert says in explain("b", "a", error) and error in explain("b", "a", error)
+
+
+def test_a_better_way_that_is_passed_over_is_told():
+    ways = Ways({"backup": "no ssh", "dump": "", "clone": "MySQL's"})
+    assert ways.best(10**9) == "dump"
+    assert ways.passed_over("dump", 10**9) == "backup: no ssh"
+    assert Ways({"backup": "", "dump": ""}).passed_over("backup", 10**9) == ""
+    assert "too little data" in Ways({"backup": "", "dump": ""}).passed_over("dump", 10)
+
+
+def test_a_way_that_is_only_taken_when_asked_for():
+    ways = Ways({"backup": "", "dump": ""}, {"backup": "it blocks commits"})
+    assert ways.best(10**9) == "dump"
+    assert ways.passed_over("dump", 10**9) == "backup: it blocks commits"
+    assert Ways({"backup": "", "dump": "MyISAM"}, {"backup": "slow"}).best(10**9) == "backup"

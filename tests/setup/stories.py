@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from tests.setup.file_server import FileServer
 from tests.setup.scene import Scene, scene
 from tests.setup.writes import Writes
 
-from slackwater.lab.instance import Program, installed
+from slackwater.lab.instance import Instance, Program, installed
+from slackwater.outside.mysql.setup import MAKE_MARKER, MARKER
 
 STEPS = ("MakeAccounts.b", "LockServers", "CloseTarget.b", "Detach.b", "CopyData.b", "CopyData.b",
          "Follow.b", "Follow.a", "SetRoles", "ProveReplication")
@@ -68,6 +71,7 @@ def full_source(program: Program, place: Path) -> None:
             after = writes.acked
             eventually(lambda: writes.acked > after, "writes that go on afterwards")
         assert not writes.failed and said["copied"]["b"]["rows"] > 10
+        assert said["copied"]["b"]["pace"]["slowest_answer_ms"] > 0, "nobody asked the source"
         print(f"{program.name}: the longest of {writes.acked} writes took"
               f" {writes.longest_ms:.1f} ms; the lock for the snapshot lasted"
               f" {said['copied']['b']['source_locked_ms']} ms")
@@ -115,6 +119,120 @@ def by_the_clone_plugin(program: Program, place: Path) -> None:
                                     " WHERE PLUGIN_NAME = 'clone'")
             assert not loaded, f"the clone plugin is left on {name}"
         verified(made)
+
+
+def by_mariadb_backup(program: Program, place: Path) -> None:
+    """Everything is on the copy, and every write that was acknowledged meanwhile, once; of the data
+    that the target had before nothing is left."""
+    with scene(program, place) as made:
+        can_backup(made)
+        full.fill(made, "a")
+        made.sql("a", "CREATE TABLE shop.old_engine (n INT) ENGINE=MyISAM")
+        made.sql("a", "INSERT INTO shop.old_engine VALUES (1), (2)")
+        made.sql("b", "CREATE DATABASE forgotten")
+        made.sql("b", "CREATE TABLE forgotten.t (n INT)")
+        (made.servers["b"].directory / "data/own.pem").write_text("a key of b's")
+        with Writes(made.servers["a"].socket) as writes:
+            eventually(lambda: writes.acked > 20, "writes under way")
+            said = made.setup("--active", "a", "--method", "backup", "--overwrite", "b")
+            after = writes.acked
+            eventually(lambda: writes.acked > after, "writes that go on afterwards")
+        copied = said["copied"]["b"]
+        print(f"{program.name}: the longest of {writes.acked} writes took"
+              f" {writes.longest_ms:.1f} ms; commits were blocked for"
+              f" {copied['source_locked_ms']} ms")
+        assert copied["pace"]["slowest_answer_ms"] > 0, "nobody asked the source"
+        assert copied["method"] == "backup" and copied["source_locked_ms"] > 0
+        assert not writes.failed
+        count = "SELECT COUNT(*) AS n, MAX(n) AS last FROM shop.written"
+        want = [{"n": writes.acked, "last": writes.acked}]
+        assert made.sql("a", count) == want
+        eventually(lambda: made.sql("b", count) == want, "all of them on b")
+        assert full.contents(made, "b") == full.contents(made, "a")
+        assert made.sql("b", "SELECT n FROM shop.old_engine ORDER BY n") == [{"n": 1}, {"n": 2}]
+        assert "SLAVE" in made.sql("b", "SHOW EVENTS FROM shop")[0]["Status"].upper()
+        verified(made)
+        left_nothing(made)
+        data = made.servers["b"].directory / "data"
+        assert (data / "own.pem").read_text() == "a key of b's"
+        assert not (data / "forgotten").exists()
+
+
+def can_backup(made: Scene) -> None:
+    """Skips where there is no mariadb-backup of the servers' version."""
+    if not made.servers["a"].program.is_mariadb:
+        pytest.skip("mariadb-backup is MariaDB's")
+    said = made.run("pair", "setup", "--plan", "--json", "--active", "a",
+                    "--method", "backup", "--overwrite", "b")
+    if "no mariadb-backup" in said.stdout or "mariadb-backup on" in said.stdout:
+        pytest.skip("no mariadb-backup of this version; see scripts/servers/get")
+
+
+# Who is killed in which step of a copy of files; "": slackwater.
+KILLS = (("", "StreamBackup.b"), ("a", "StreamBackup.b"), ("", "UseBackup.b"),
+         ("b", "StreamBackup.b"), ("b", "UseBackup.b"), ("", "DropReplaced.b"))
+
+
+def backup_killed(
+    program: Program, place: Path, kills: Sequence[tuple[str, str]] = KILLS
+) -> str:
+    """SIGKILL of slackwater, of the target and of the source in the copy of files, and as it is put
+    in its place; each time the same command again goes on, and in the end all is verified. Returns
+    how each ended."""
+    ended: list[str] = []
+    with scene(program, place) as made:
+        can_backup(made)
+        many(made)
+        words = ["--method", "backup", "--limit-rate", "15"]
+        for victim, step in kills:
+            if ended and ended[-1].endswith("done"):
+                _unfinished(made)
+            ended.append(f"{victim or 'slackwater'} in {step}: "
+                         + _killed_in(made, victim, step, words))
+            if victim:
+                Instance.load(made.servers[victim].directory).start(60 * PATIENCE)
+        said = made.setup(*words)
+        assert said["outcome"] == "done"
+        verified(made)
+        equal(made)
+        left_nothing(made)
+    return ", ".join(ended)
+
+
+def _unfinished(made: Scene) -> None:
+    """Have b look as one whose copy was cut off."""
+    for statement in (*MAKE_MARKER, f"REPLACE INTO {MARKER} VALUES (1, 'a', 'before')"):
+        made.sql("b", f"SET STATEMENT sql_log_bin = 0 FOR {statement}")
+
+
+def _killed_in(made: Scene, victim: str, step: str, words: list[str]) -> str:
+    """One run that is killed, or one of whose servers is, some moments into a step."""
+    process = subprocess.Popen(made.words("pair", "setup", "--json", *words), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None and process.stdout is not None
+    try:
+        for line in process.stderr:
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("event") == "started" and event.get("step") == step:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(random.choice((0.02, 0.2, 0.6, 1.5)))
+                if not victim:
+                    process.send_signal(signal.SIGKILL)
+                else:
+                    Instance.load(made.servers[victim].directory).kill()
+                break
+        said, _ = process.communicate(timeout=200 * PATIENCE)
+        last = said.splitlines()[-1] if said else ""
+        return str(json.loads(last)["outcome"]) if last else "killed"
+    finally:
+        process.kill()
+        process.communicate(timeout=20 * PATIENCE)
+
+
+def left_nothing(made: Scene) -> None:
+    """No directory of a copy's is left beside a data directory."""
+    left = [p.name for s in made.servers.values() for p in s.directory.glob("*.slackwater-*")]
+    assert not left
 
 
 def settings_in_one_file(program: Program, place: Path) -> None:

@@ -72,6 +72,23 @@ def test_settings_that_it_may_not_change(place: Path) -> None:
         assert "b: a replication filter is set (replicate_do_db = shop)" in made.refusals()
 
 
+def test_why_the_better_copy_is_not_made(place: Path) -> None:
+    """The plan says which means is used and why not a better one, which is refused by name."""
+    with scene(named("mariadb-10.11"), place) as made:
+        made.sql("a", "CREATE DATABASE shop")
+        made.sql("a", "CREATE TABLE shop.t (id INT PRIMARY KEY)")
+        text = made.config.read_text()
+        lines = text.splitlines()
+        at = [n for n, line in enumerate(lines) if line.startswith("restart = ")][-1]
+        made.config.write_text("\n".join(lines[:at] + lines[at + 1:]))
+        said = made.run("pair", "setup", "--plan")
+        assert said.returncode == 0, said.stdout + said.stderr
+        words = " ".join(said.stdout.split())
+        assert "b: dump is used for the copy; backup: the target restarts into the copy" in words
+        assert "does not say how b is restarted" in made.refusals("--method", "backup")
+        assert "it is MySQL's" in made.refusals("--method", "clone")
+
+
 def test_a_plugin_that_is_not_installed(place: Path) -> None:
     """Found by looking, before the target is closed."""
     empty = place / "plugins"

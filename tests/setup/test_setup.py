@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
+from tests.outside.real_sshd import sshd
 from tests.setup import stories
 from tests.setup.scene import scene
 from tests.setup.stories import equal, killed_at, many, named, verified
+
+from slackwater.lab import restart
 
 pytestmark = pytest.mark.servers
 
@@ -20,6 +24,57 @@ pytestmark = pytest.mark.servers
 @pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
 def test_from_a_full_source(name: str, place: Path) -> None:
     stories.full_source(named(name), place)
+
+
+def test_by_mariadb_backup(place: Path) -> None:
+    stories.by_mariadb_backup(named("mariadb-10.11"), place)
+
+
+def test_a_copy_that_does_not_start_gives_way_to_what_was_there(place: Path) -> None:
+    with scene(named("mariadb-10.11"), place) as made:
+        stories.can_backup(made)
+        many(made)
+        made.sql("b", "CREATE DATABASE kept")
+        made.sql("b", "CREATE TABLE kept.t (n INT)")
+        text, b = made.config.read_text(), made.servers["b"].directory
+        real = restart.command(b)
+        picky = place / "restart"  # starts nothing but what b had
+        picky.write_text(f"#!/bin/sh\n[ -d {b}/data/kept ] || exit 3\nexec {real}\n")
+        picky.chmod(0o755)
+        made.config.write_text(text.replace(f'restart = "{real}"', f'restart = "{picky}"'))
+        done = made.run("pair", "setup", "--json", "--method", "backup", "--active", "a",
+                        "--overwrite", "b")
+        said = json.loads(done.stdout.splitlines()[-1])
+        assert said["outcome"] == "undone" and "exit code 3" in str(said["reasons"]), said
+        assert made.sql("b", "SHOW TABLES FROM kept")
+        assert not made.sql("b", "SHOW DATABASES LIKE 'shop'")
+        assert made.sql("b", "SELECT @@GLOBAL.read_only AS r") == [{"r": 1}]
+        stories.left_nothing(made)
+
+
+def test_by_mariadb_backup_from_host_to_host(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both servers are other machines', reached over SSH: packed on the way, where both can."""
+    home = place / "home"
+    home.mkdir()
+    with scene(named("mariadb-10.11"), place) as made, sshd(home, monkeypatch) as host:
+        stories.can_backup(made)
+        for name in "ab":  # slackwater comes by the network; mariadb-backup by the socket there
+            made.sql(name, "CREATE USER root@'127.0.0.1'")
+            made.sql(name, "GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION")
+        made.write(server_lines={n: [f'ssh = "{host.destination}"'] for n in "ab"})
+        many(made)
+        said = made.setup("--method", "backup")["copied"]["b"]
+        assert said["packed"] is bool(shutil.which("zstd"))
+        assert not said["packed"] or said["sent"] < said["bytes"]
+        verified(made)
+        equal(made)
+        stories.left_nothing(made)
+
+
+def test_killed_in_a_copy_by_mariadb_backup(place: Path) -> None:
+    """Two of the moments; `make matrix` has them all."""
+    kills = random.sample(stories.KILLS, 2)
+    print(kills, stories.backup_killed(named("mariadb-10.11"), place, kills))
 
 
 def test_settings_go_into_one_file_and_the_servers_are_restarted(place: Path) -> None:

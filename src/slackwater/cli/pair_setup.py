@@ -30,7 +30,7 @@ from slackwater.config import Config, Group
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.operations.setup import prepare as pair_setup_prepare
 from slackwater.operations.setup import setup as pair_setup
-from slackwater.operations.setup.decide import Choice, Wish, decide
+from slackwater.operations.setup.decide import SLOW_MS, Choice, Wish, decide
 from slackwater.operations.setup.grants import statements
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.plan.report import Report
@@ -53,7 +53,8 @@ def setup(
         typer.Option("--overwrite", help="A server whose data may be thrown away; repeat it.")
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", help="How data is copied: dump or clone [default: chosen].")
+        str, typer.Option("--method", help="How data is copied: dump, clone or backup "
+                                                "[default: chosen].")
     ] = "",
     from_snapshot: Annotated[
         str, typer.Option("--from-snapshot", help="Begin with a verified snapshot instead of a copy"
@@ -62,6 +63,10 @@ def setup(
     limit_rate: Annotated[
         float, typer.Option("--limit-rate", min=0, help="MiB a second for the copy; 0: no limit.")
     ] = 0.0,
+    slow_ms: Annotated[
+        float, typer.Option("--slow-ms", min=0, help="Slow the copy down while the source's disk "
+                                                     "takes longer than this; 0: never.")
+    ] = SLOW_MS,
     file: ConfigOption = None,
     pair: PairOption = None,
     as_json: JsonOption = False,
@@ -84,7 +89,7 @@ def setup(
     if method and from_snapshot:
         raise UsageError("give either --method or --from-snapshot")
     settings = config.load(config.find(file))
-    wish = Wish(active, tuple(overwrite or ()), method, int(limit_rate * 2**20),
+    wish = Wish(active, tuple(overwrite or ()), method, int(limit_rate * 2**20), slow_ms,
                 snapshot=from_snapshot)
     begun = clock.unix()
     try:
@@ -214,6 +219,8 @@ def figures_text(report: Report) -> str:
         if "snapshot" in said:
             what = f"begun with a copy of {said['snapshot']}"
         lines.append(f"{name}: {what} ({said['method']}) in {said['seconds']:.1f} s")
+    if left := report.figures.get("left_over"):
+        lines.append(f"could not be deleted: {left}")
     if proved := report.figures.get("proved"):
         lines.append("a row went " + ", ".join(proved))
     return "\n".join([report_text(report), *(f"  {line}" for line in lines)])

@@ -11,7 +11,7 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slackwater.errors import OutsideError
 
@@ -68,6 +68,11 @@ class Host:
         """Begin a command on another host that is talked to while it runs. Raises OutsideError."""
         assert self._ssh is not None, "on this machine use a process"
         return await self._ssh.open(shlex.join(words))
+
+    async def begin(self, words: list[str]) -> Any:
+        """Begin a command on another host: its asyncssh process. Raises OutsideError."""
+        assert self._ssh is not None, "on this machine use a process"
+        return await self._ssh.begin(shlex.join(words))
 
     def forget_agent(self) -> None:
         """Have the next question asked of a new process."""

@@ -17,6 +17,7 @@ from slackwater.errors import OutsideError
 from slackwater.facts.destination import Destination
 
 CONNECT_LIMIT_S = 8.0
+ERRORS = (asyncssh.Error,)
 _ASK_AGAIN_S = 15.0  # a host that is gone is noticed after three of these
 
 
@@ -55,15 +56,19 @@ class Ssh:
 
     async def open(self, command: str) -> Channel:
         """Begin a command that is talked to while it runs. Raises OutsideError."""
+        return Channel(self._where, await self.begin(command, stderr=asyncssh.DEVNULL))
+
+    async def begin(
+        self, command: str, stderr: int = asyncssh.PIPE
+    ) -> asyncssh.SSHClientProcess[bytes]:
+        """Begin a command, for who talks to it himself. Raises OutsideError."""
         connection = await self._open()
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
-                process = await connection.create_process(
-                    command, encoding=None, stderr=asyncssh.DEVNULL)
+                return await connection.create_process(command, encoding=None, stderr=stderr)
         except (OSError, asyncssh.Error, TimeoutError) as error:
             await self.close()
             raise OutsideError(self._where, _words(error), sent=False) from error
-        return Channel(self._where, process)
 
     async def serve(self, here: Path, there: Path) -> asyncio.Server:
         """Have a unix socket `here` lead to the one `there`, for as long as the server lives; the

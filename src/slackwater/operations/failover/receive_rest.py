@@ -14,6 +14,7 @@ from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import surely_read_only
 from slackwater.outside.mysql import semi_sync
 from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import Session
 from slackwater.plan.step import Seen, Step
 
 REST_LIMIT_S = 5.0  # for what a fenced old server still has to send
@@ -27,6 +28,7 @@ class StopReceiving(Step[PairWorld]):
     new: str
     old: str
     limit_s: ClassVar[float] = REST_LIMIT_S + 6
+    undo_limit_s: ClassVar[float] = 8.0  # a thread that was killed tells its source for a second
 
     async def do(self, world: PairWorld) -> None:
         session = await world.session(self.new)
@@ -35,7 +37,7 @@ class StopReceiving(Step[PairWorld]):
         await stop_waiting(world, self.new, session)
         world.figures["complete"] = await self._took_all(world)
         await missing.note_semi_sync(world, self.new)
-        await semi_sync.stop_receiving(session)
+        await semi_sync.cut_receiving(session)
         channels = await mysql_server.replica_status(session)
         if not channels:
             raise StepFailed(f"{self.new} no longer replicates from anybody")
@@ -61,14 +63,22 @@ class StopReceiving(Step[PairWorld]):
         return await mysql_server.wait_executed(session, has, limit_s=REST_LIMIT_S)
 
     async def verify(self, world: PairWorld) -> Seen:
-        channels = await mysql_server.replica_status(await world.session(self.new))
-        stopped = RECEIVED in world.notes and all(c.io_state == "No" for c in channels)
+        stopped = RECEIVED in world.notes and await _receives_nothing(
+            await world.session(self.new))
         return Seen.DONE if stopped else Seen.NOT_DONE
 
     async def undo(self, world: PairWorld) -> None:
         await surely_read_only(world, self.new)
-        await mysql_server.start_replica(await world.session(self.new))
+        session = await world.session(self.new)
+        await mysql_server.stop_receiving(session)  # one that was killed is waited for
+        await mysql_server.start_replica(session)
         await wait_again(world, self.new)
+
+
+async def _receives_nothing(session: Session) -> bool:
+    if session.flavour.mariadb:
+        return not await semi_sync.receives(session)
+    return all(c.io_state == "No" for c in await mysql_server.replica_status(session))
 
 
 @dataclass(frozen=True)
@@ -107,11 +117,11 @@ class ApplyReceived(Step[PairWorld]):
                 f"{self.new} applies what it received: {received}; now at {now}")})
         applied = (await mysql_server.replica_status(session))[0]
         world.note("applied at", [applied.applied_file, applied.applied_position])
-        await mysql_server.stop_replica(session, limit_s=5)
+        await semi_sync.stop_applying(session)
         return Seen.DONE  # the server said so
 
     async def verify(self, world: PairWorld) -> Seen:
         session = await world.session(self.new)
         channels = await mysql_server.replica_status(session)
-        stopped = all(c.io_state == "No" and not c.sql_running for c in channels)
+        stopped = await _receives_nothing(session) and not any(c.sql_running for c in channels)
         return Seen.DONE if stopped and "applied at" in world.notes else Seen.NOT_DONE

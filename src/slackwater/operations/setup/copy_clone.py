@@ -120,12 +120,16 @@ async def _fetch(
 
 async def _show(world: ServersWorld, target: str, watch: Watch) -> None:
     try:
+        limit = 0
         async with await Session.open(admin_address(world.config, target)) as session:
             while True:
                 seen = await mysql_clone.state(session)
                 watch.progress.total, watch.progress.bytes = seen.total, seen.done
                 watch.figures["bytes"] = seen.done
                 watch.show()
+                if watch.pace is not None:
+                    watch.pace.reached(seen.done)
+                    limit = await mysql_clone.set_rate(session, int(watch.pace.rate), limit)
                 await asyncio.sleep(LOOK_EVERY_S)
     except SlackwaterError:
         return  # it shuts down, or has no Performance Schema: nothing is shown

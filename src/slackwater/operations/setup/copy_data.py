@@ -24,6 +24,7 @@ from slackwater.outside.mysql import logical_copy, schema_copy
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.outside.mysql.logical_copy import Progress
+from slackwater.outside.mysql.pace import paced
 from slackwater.outside.mysql.session import Session
 from slackwater.outside.mysql.setup import MAKE_MARKER, MARKER
 from slackwater.outside.mysql.setup_dialect import setup_dialect
@@ -57,6 +58,7 @@ class CopyData(Step[ServersWorld]):
     method: str = DUMP
     overwrite: bool = False
     bytes_a_second: int = 0  # 0: no limit
+    slow_ms: float = 0.0  # an answer of the source's that takes longer slows the copy down; 0: none
     limit_s: ClassVar[float] = LONGEST_S  # every wait within it has a limit of its own
     no_undo: ClassVar[str] = (
         "what was there is thrown away; the target is marked as a copy that was cut off, and stays "
@@ -77,7 +79,9 @@ class CopyData(Step[ServersWorld]):
     async def do(self, world: ServersWorld) -> Seen:
         begun = clock.mono()
         watch = Watch(world, self.source, self.target)
-        async with awake(world):
+        async with awake(world), paced(admin_address(world.config, self.source),
+                                       self.slow_ms / 1000) as pace:
+            watch.pace = pace
             if self.method == CLONE:
                 gtids = await copy_clone.run(world, self.source, self.target,
                                              self.bytes_a_second, watch)
@@ -85,6 +89,8 @@ class CopyData(Step[ServersWorld]):
                 gtids = await _dump(world, self.source, self.target, self.bytes_a_second, watch)
         world.note(copied(self.target), gtids)
         figures = world.figures.setdefault("copied", {})
+        if pace is not None:
+            watch.figures["pace"] = pace.figures
         figures[self.target] = watch.figures | {
             "method": self.method, "seconds": round(clock.mono() - begun, 1), "gtids": gtids,
         }
@@ -122,7 +128,7 @@ async def _dump(
         watch.figures["source_locked_ms"] = blocked_ms
         schemas = await _schemas(first)
         tables = await schema_copy.tables(first, schemas)
-        watch.progress = Progress(sum(t.size for t in tables), limit)
+        watch.progress = Progress(sum(t.size for t in tables), limit, pace=watch.pace)
         largest = min([int(await s.value("SELECT @@max_allowed_packet")) for s in (first, control)])
         await schema_copy.create_databases(first, control, schemas)
         for table in tables:

@@ -11,6 +11,7 @@ from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S, ServersWorld
 from slackwater.outside.mysql.logical_copy import Progress
+from slackwater.outside.mysql.pace import Pace
 
 SHOW_EVERY_S = 2.0
 MIB = 2**20
@@ -20,11 +21,12 @@ class Watch:
     """Tells how far a copy is, every few seconds; `figures` are for the report."""
 
     def __init__(self, world: ServersWorld, source: str, target: str) -> None:
-        self._tell, self._target = world.tell, target
+        self._tell, self._source, self._target = world.tell, source, target
         self._shown = clock.mono()
         self.progress = Progress(0)
         self.table = ""
         self.figures: dict[str, Any] = {}
+        self.pace: Pace | None = None
 
     def show(self) -> None:
         """Tell, if it is time."""
@@ -35,6 +37,8 @@ class Watch:
         share = f" of about {now.total / MIB:.0f}" if now.total else ""
         left = f", {now.left_s():.0f} s left" if now.total > now.bytes else ""
         at = f", at {self.table}" if self.table else ""
+        if self.pace is not None and self.pace.rate:
+            at += f"; slowed down for {self._source}, which answered late {self.pace.brakes} times"
         self._tell({
             "at": clock.unix(), "event": "told", "bytes": now.bytes, "total": now.total,
             "rate": round(now.rate), "left_s": round(now.left_s()),

@@ -7,8 +7,9 @@ from typing import Any
 
 from slackwater.facts.setup import ServerSetup
 from slackwater.operations.hold import restart
-from slackwater.operations.setup import copy_clone, place_snapshot, semi, setup
+from slackwater.operations.setup import backup_look, copy_clone, place_snapshot, semi, setup
 from slackwater.operations.setup import prepare as pair_setup_prepare
+from slackwater.operations.setup.backup_look import BACKUP
 from slackwater.operations.setup.copy_data import CLONE, DUMP
 from slackwater.operations.setup.look import SetupWorld, look, one
 from slackwater.operations.setup.place_snapshot import SNAPSHOT
@@ -16,6 +17,8 @@ from slackwater.plan.step import Plan
 from slackwater.rules.setup import data, settings, together
 from slackwater.rules.setup.data import Means, Target, Ways
 from slackwater.rules.setup.settings import Fault, How
+
+SLOW_MS = 25.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Wish:
     overwrite: tuple[str, ...] = ()
     method: str = ""
     bytes_a_second: int = 0
+    slow_ms: float = SLOW_MS
     again: tuple[str, ...] = ()
     snapshot: str = ""
 
@@ -118,10 +122,9 @@ async def _data(
     first = seen[source]
     seed = place_snapshot.find(world.config, wish.snapshot) if wish.snapshot else None
     for name in others:
-        why_not = {CLONE: await copy_clone.why_not(world, source, name), DUMP: _no_dump(first)}
-        if seed is not None:
-            why_not = {SNAPSHOT: await place_snapshot.why_not(world, seed, first, seen[name])}
-        found = data.decide(seen[name], first, Ways(why_not), wish.overwrite,
+        ways = (await _ways(world, first, name) if seed is None else
+                Ways({SNAPSHOT: await place_snapshot.why_not(world, seed, first, seen[name])}))
+        found = data.decide(seen[name], first, ways, wish.overwrite,
                             SNAPSHOT if seed else wish.method, again=name in wish.again)
         if isinstance(found, Target):
             choice.targets.append(found)
@@ -134,21 +137,33 @@ async def _data(
         world.name, source, tuple(choice.targets), back,
         back_follows=bool(back) and data.follows(first, seen[back]),
         tls=tls or (account is not None and account.require_tls),
-        bytes_a_second=wish.bytes_a_second,
+        bytes_a_second=wish.bytes_a_second, slow_ms=wish.slow_ms,
         semi=await semi.wanted(world, world.group, seen, source),
         seed=(seed.snapshot, seed.path, seed.gtids) if seed else (),
     )
     choice.main = setup.plan(asked)
     choice.title = choice.main.title
     choice.notes += [f"{t.name}: {t.note}" for t in choice.targets if t.note]
-    if any(t.means is Means.COPY and t.method == CLONE for t in choice.targets):
-        choice.notes.append("a clone brings the source's accounts with it, its administrator's too")
+    choice.notes += [f"{t.name}: {t.method} is used for the copy; {t.passed_over}"
+                     for t in choice.targets if t.passed_over]
+    if any(t.means is Means.COPY and t.method in (CLONE, BACKUP) for t in choice.targets):
+        choice.notes.append("this copy brings the source's accounts with it, its administrator's "
+                            "too")
     if seed is not None:
         used = [t.name for t in choice.targets if t.method == SNAPSHOT]
         choice.notes.append(
             f"the snapshot {seed.snapshot} of {seed.server} was taken {seed.taken} "
             + (f"and verified; {', '.join(used)} will have its accounts, the administrator's too"
                if used else "and is not needed: nobody lacks the data"))
+
+
+async def _ways(world: SetupWorld, source: ServerSetup, target: str) -> Ways:
+    mariadb = source.flavour.mariadb
+    better = ({BACKUP: await backup_look.why_not(world, source.name, target)} if mariadb
+              else {CLONE: await copy_clone.why_not(world, source.name, target)})
+    other = {CLONE: "it is MySQL's"} if mariadb else {BACKUP: "mariadb-backup is MariaDB's"}
+    unasked = {BACKUP: backup_look.unasked(source.flavour)}
+    return Ways({**better, DUMP: _no_dump(source), **other}, unasked)
 
 
 def _no_dump(source: ServerSetup) -> str:

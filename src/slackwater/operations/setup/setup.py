@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.operations import pair_lock
+from slackwater.operations.setup.backup_look import BACKUP
+from slackwater.operations.setup.copy_backup import DropReplaced, StreamBackup, UseBackup
 from slackwater.operations.setup.copy_data import CopyData
 from slackwater.operations.setup.follow import Detach, Follow
 from slackwater.operations.setup.look import SetupWorld
@@ -38,6 +40,7 @@ class Asked:
     back_follows: bool  # the source replicates from it already
     tls: bool
     bytes_a_second: int = 0
+    slow_ms: float = 0.0
     semi: Semi | None = None
     seed: tuple[str, ...] = ()
 
@@ -64,17 +67,14 @@ def plan(asked: Asked) -> Plan[Any]:
         if target in anew:
             from_it = asked.source if target.name == asked.back else ""
             steps.append(Detach(target.name, from_it))
-            steps.append(
-                PlaceSnapshot(target.name, asked.seed, target.overwrite)
-                if target.method == SNAPSHOT else
-                CopyData(asked.source, target.name, target.method, target.overwrite,
-                         asked.bytes_a_second))
+            steps += _copy(asked, target)
         if target.means is not Means.NOTHING:
             steps.append(Follow(target.name, asked.source, asked.tls))
     if asked.back and (not asked.back_follows or any(t.name == asked.back for t in anew)):
         steps.append(Follow(asked.source, asked.back, asked.tls, ring=True))
     steps += [SetRoles(asked.source, tuple(t.name for t in asked.targets)),
               ProveReplication(asked.source, tuple(t.name for t in asked.targets), asked.back)]
+    steps += [DropReplaced(t.name) for t in anew if t.method == BACKUP]
     if asked.semi is not None:
         steps += asked.semi.steps()
     if placed := tuple(t.name for t in anew if t.method == SNAPSHOT):
@@ -83,6 +83,17 @@ def plan(asked: Asked) -> Plan[Any]:
     ring = f", and {asked.source} from {asked.back}" if asked.back else ""
     title = f"set {asked.group} up: {others} replicate(s) from {asked.source}{ring}"
     return Plan(OPERATION, title, tuple(steps), asked.arguments(), AGAIN)
+
+
+def _copy(asked: Asked, target: Target) -> list[Step[Any]]:
+    if target.method == SNAPSHOT:
+        return [PlaceSnapshot(target.name, asked.seed, target.overwrite)]
+    if target.method == BACKUP:
+        return [StreamBackup(asked.source, target.name, asked.bytes_a_second,
+                             asked.slow_ms),
+                UseBackup(asked.source, target.name, target.overwrite)]
+    return [CopyData(asked.source, target.name, target.method, target.overwrite,
+                     asked.bytes_a_second, asked.slow_ms)]
 
 
 def plan_again(arguments: dict[str, Any]) -> Plan[Any]:

@@ -37,6 +37,7 @@ async def fetch(
     itself; else it has shut down. Raises MysqlError when the clone failed."""
     most = max(1, bytes_a_second // MIB) if bytes_a_second else 0
     await target.run(f"SET GLOBAL clone_max_network_bandwidth = {most}")
+    await target.run("SET GLOBAL clone_max_data_bandwidth = 0")
     await target.run("SET GLOBAL clone_valid_donor_list = %s", f"{host}:{port}")
     require = "REQUIRE SSL" if tls else ""
     try:
@@ -52,6 +53,15 @@ async def fetch(
             raise
         # Its restart ends our session: what became of the clone, the server says afterwards.
     return True
+
+
+async def set_rate(target: Session, bytes_a_second: int, was: int) -> int:
+    """Have a clone under way go at most as fast (0: no limit), in MiB a second; `was` and what is
+    returned are that."""
+    most = max(1, bytes_a_second // MIB) if bytes_a_second else 0
+    if most != was:
+        await target.run(f"SET GLOBAL clone_max_data_bandwidth = {most}")
+    return most
 
 
 @dataclass(frozen=True)

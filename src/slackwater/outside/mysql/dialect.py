@@ -284,6 +284,11 @@ class Dialect:
         """Stop the I/O thread of all channels; what was received is still applied."""
         return self.stop_replica.replace("ALL SLAVES", "SLAVE") + " IO_THREAD"
 
+    @property
+    def stop_applying(self) -> str:
+        """Stop the SQL thread of all channels."""
+        return self.stop_replica.replace("ALL SLAVES", "SLAVE") + " SQL_THREAD"
+
     def point_source(self) -> str:
         """Arguments: host, port. The (stopped) replica looks there; account and GTID mode stay."""
         if self.flavour.min_mysql(8, 0, 23):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.facts.server import ServerAddress
+from slackwater.outside.mysql.pace import Pace
 from slackwater.outside.mysql.row_text import Table
 from slackwater.outside.mysql.session import Session
 
@@ -45,6 +46,7 @@ class Progress:
     bytes: int = 0
     since: float = field(default_factory=clock.mono)
     tables: dict[str, int] = field(default_factory=dict)  # rows of each that is copied
+    pace: Pace | None = None
 
     @property
     def rate(self) -> float:
@@ -56,13 +58,15 @@ class Progress:
         return max(0.0, (self.total - self.bytes) / max(self.rate, 1.0))
 
     async def moved(self, size: int, rows: int) -> None:
-        """Count it, and wait for as long as the limit asks."""
+        """Count it, and wait for as long as the limit and the pace ask."""
         self.bytes += size
         self.rows += rows
         if self.limit:
             ahead_s = self.bytes / self.limit - (clock.mono() - self.since)
             if ahead_s > 0:
                 await asyncio.sleep(ahead_s)
+        if self.pace is not None:
+            await self.pace.moved(size)
 
 
 async def reader(at: ServerAddress) -> Session:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from slackwater import clock
 from slackwater.facts.failover import SemiSync
 from slackwater.facts.server import is_on
 from slackwater.outside.mysql import server as mysql_server
-from slackwater.outside.mysql.session import Row, Session
+from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.session import MysqlError, Row, Session
 from slackwater.outside.mysql.setup_dialect import setup_dialect
 
 _LOOK = (
     "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%';SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync%'"
 )
 _KILL = "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_slave_kill_conn_timeout'"
+_RECEIVERS = "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Slave_IO'"
+NO_SUCH_THREAD = 1094
+STILL_S = 0.05
 _SOURCE = ("rpl_semi_sync_source_", "rpl_semi_sync_master_")
 _REPLICA = ("rpl_semi_sync_replica_", "rpl_semi_sync_slave_")
 
@@ -93,6 +100,57 @@ async def stop_receiving(session: Session, *, limit_s: float = 8.0) -> None:
     finally:
         if name and session.broken is None:
             await session.run(f"SET GLOBAL {name} = {int(was)}", limit_s=limit_s)
+
+
+async def cut_receiving(session: Session, *, limit_s: float = 8.0) -> None:
+    """Have nothing more come from the source. As `stop_receiving`, but a thread of MariaDB that
+    gives word is killed, and not waited for: it reads nothing more, and what is left of it is to
+    tell a source that hangs, for a second. A START would find it there; STOP waits for it."""
+    found = await look(session) if session.flavour.mariadb else None
+    if found is None or not found.receiving:
+        await stop_receiving(session, limit_s=limit_s)
+        return
+    speaks, until = dialect(session.flavour), clock.mono() + limit_s
+    variables = _named(await session.rows(_KILL, limit_s=limit_s))
+    for name in variables:
+        await session.run(f"SET GLOBAL {name} = 1", limit_s=limit_s)
+    try:
+        for row in await session.rows(_RECEIVERS, limit_s=limit_s):
+            try:
+                await session.run(f"KILL {int(row['ID'])}", limit_s=limit_s)
+            except MysqlError as error:
+                if error.code != NO_SUCH_THREAD:
+                    raise
+        # What it was at when it was killed is in the relay log when its position does not move.
+        still_since, position = clock.mono(), ""
+        while clock.mono() - still_since < STILL_S or await receives(session):
+            status = await session.rows(speaks.replica_status, limit_s=limit_s)
+            now = str([(r.get("Gtid_IO_Pos"), r.get("Read_Master_Log_Pos")) for r in status])
+            if now != position:
+                still_since, position = clock.mono(), now
+            if clock.mono() > until:
+                await stop_receiving(session, limit_s=limit_s)
+                return
+            await asyncio.sleep(STILL_S / 5)
+    finally:
+        for name, was in variables.items():
+            if session.broken is None:
+                await session.run(f"SET GLOBAL {name} = {int(was)}", limit_s=limit_s)
+
+
+async def receives(session: Session, *, limit_s: float = 3.0) -> bool:
+    """Whether an I/O thread may still take something from a source: one that was killed, and has
+    not ended, does not. MariaDB only."""
+    return bool(await session.rows(_RECEIVERS, limit_s=limit_s))
+
+
+async def stop_applying(session: Session, *, limit_s: float = 5.0) -> None:
+    """Stop all threads of replication, but for an I/O thread that `cut_receiving` has killed: that
+    one is not waited for."""
+    if session.flavour.mariadb and not await receives(session):
+        await session.run(dialect(session.flavour).stop_applying, limit_s=limit_s)
+    else:
+        await mysql_server.stop_replica(session, limit_s=limit_s)
 
 
 def _prefix(names: dict[str, str], prefixes: tuple[str, ...]) -> str:

@@ -33,6 +33,7 @@ class SetupDialect:
     # After a crash such a server, when its file says that it gives word to others, cuts off its
     # binary log what nobody gave word for, although its replica may have it (MDEV-21117).
     semi_sync_cuts: bool
+    backup_in_stages: bool  # its mariadb-backup blocks commits at its very end only (MDEV-32932)
     snapshot_lock: LockKind  # under which several sessions begin the same snapshot
 
     def seed(self, executed: str, logged: str) -> tuple[str, ...]:
@@ -92,6 +93,10 @@ def setup_dialect(flavour: Flavour) -> SetupDialect:
         # 10.11.19 and 11.8 were seen not to (MDEV-33465); of those between nothing is known here.
         semi_sync_cuts=flavour.mariadb and (
             (10, 6) <= flavour.version < (10, 11, 19) or (11,) <= flavour.version < (11, 8)),
+        backup_in_stages=flavour.mariadb and (
+            flavour.version >= (11, 4, 2) or any(
+                flavour.version >= v and flavour.version[:2] == v[:2]
+                for v in ((10, 11, 8), (11, 0, 6), (11, 1, 5), (11, 2, 4)))),
         snapshot_lock=LockKind.COMMITS if flavour.mariadb else LockKind.TABLES,
     )
 
@@ -107,3 +112,12 @@ def may_clone(source: Flavour, target: Flavour) -> str:
                                             and target.min_mysql(8, 0, 37)):
         return ""
     return f"{source} and {target} are not of one series"
+
+
+def may_copy_files(source: Flavour, target: Flavour) -> str:
+    """Why the target cannot run with the source's files, or ""."""
+    if not (source.mariadb and target.mariadb):
+        return "mariadb-backup is MariaDB's"
+    if source.version[:2] != target.version[:2] or target.version < source.version:
+        return f"{target} cannot be trusted with the files of {source}"
+    return ""

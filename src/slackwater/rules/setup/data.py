@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slackwater.facts.gtid import MariadbGtids, MysqlGtids
 from slackwater.facts.setup import ServerSetup
@@ -25,27 +25,42 @@ class Means(enum.StrEnum):
 @dataclass(frozen=True)
 class Target:
     """What is done to one server. `method`: "" where nothing is copied; `overwrite`: data of its
-    own is thrown away, as was asked for by name."""
+    own is thrown away, as was asked for by name; `passed_over`: why a better method is not used."""
 
     name: str
     means: Means
     method: str = ""
     overwrite: bool = False
     note: str = ""
+    passed_over: str = ""
 
 
 @dataclass(frozen=True)
 class Ways:
-    """The means to copy to one target: each with why it cannot be used, or ""."""
+    """The means to copy to one target: each with why it cannot be used, or "". `unasked`: those
+    that are taken last, unless asked for by name, and why."""
 
     why_not: Mapping[str, str]  # in the order in which they are to be tried for much data
+    unasked: Mapping[str, str] = field(default_factory=dict)
 
     def best(self, size: int) -> str:
         """The method for so many bytes; "" when there is none."""
         usable = [name for name, why in self.why_not.items() if not why]
+        usable.sort(key=lambda name: bool(self.unasked.get(name)))  # keeps their order
         if size < SMALL and "dump" in usable:
             return "dump"
         return usable[0] if usable else ""
+
+    def passed_over(self, chosen: str, size: int) -> str:
+        """Why those that come before the chosen one are not used."""
+        said = []
+        for name, why in self.why_not.items():
+            if name == chosen:
+                break
+            if why := why or self.unasked.get(name, "") or (
+                    "there is too little data for it" if size < SMALL else ""):
+                said.append(f"{name}: {why}")
+        return "; ".join(said)
 
 
 def choose_source(
@@ -207,4 +222,5 @@ def _copy(
     if not chosen:
         every = "; ".join(f"{name}: {why}" for name, why in ways.why_not.items())
         return f"{target.name}: the data of {source.name} cannot be copied: {every}"
-    return Target(target.name, Means.COPY, chosen, overwrite, note)
+    passed_over = "" if method else ways.passed_over(chosen, source.size)
+    return Target(target.name, Means.COPY, chosen, overwrite, note, passed_over)
