@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.setup import stories
+from tests.setup import stories, topologies
 from tests.setup.scene import scene
 from tests.setup.stories import equal, killed_at, many, named, verified
 
@@ -28,6 +28,16 @@ def test_settings_go_into_one_file_and_the_servers_are_restarted(place: Path) ->
 
 def test_servers_killed_in_the_middle_of_the_copy(place: Path) -> None:
     stories.servers_killed(named("mariadb-10.11"), place)
+
+
+@pytest.mark.parametrize(("name", "tls"), [("mariadb-10.11", True), ("mysql-9.7", False)])
+def test_with_tls_required_and_with_none(name: str, tls: bool, place: Path) -> None:
+    topologies.from_nothing(named(name), place, topologies.ALL[0], tls)
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+def test_tls_that_is_not_there_is_not_required(name: str, place: Path) -> None:
+    topologies.no_tls_refused(named(name), place)
 
 
 def test_semi_synchronous_replication(place: Path) -> None:

@@ -139,11 +139,14 @@ async def marker(session: Session, *, limit_s: float = 5.0) -> Marker | None:
     return Marker(str(rows[0]["source"]), str(rows[0]["began"])) if rows else None
 
 
-def has_tls(found: dict[str, str]) -> bool:
-    """Whether a client can use TLS; MySQL has no `have_ssl` any more since 8.4."""
+async def has_tls(session: Session, found: dict[str, str], *, limit_s: float = 5.0) -> bool:
+    """Whether a client can use TLS. MySQL has no `have_ssl` any more since 8.4, and names a
+    certificate there although `tls_version` is empty or the file could not be read: what counts is
+    the one that it has loaded."""
     if "have_ssl" in found:
         return found["have_ssl"] == "YES"
-    return bool(found.get("ssl_cert"))
+    rows = await session.rows("SHOW GLOBAL STATUS LIKE 'Ssl_server_not_after'", limit_s=limit_s)
+    return any(r["Value"] for r in rows)
 
 
 # --- accounts ------------------------------------------------------------------------------
