@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.setup import full
 from tests.setup.scene import Scene, scene
@@ -57,7 +58,11 @@ def from_nothing(program: Program, place: Path, shape: Topology, tls: bool) -> N
         made.setup()
         same(made, shape.data)
         for name in list(made.servers)[shape.source:]:
-            assert encrypted(made, name) is tls, name
+            status = replication(made, name)
+            assert (status["SSL_Allowed"] == "Yes") is tls, (name, status)
+            # It comes again soon after its source was restarted, and does not give up.
+            assert status["Connect_Retry"] == 5, (name, status)
+            assert status.get("Retry_Count", 86400) == 86400, (name, status)
         verified(made)
 
 
@@ -70,12 +75,12 @@ def no_tls_refused(program: Program, place: Path) -> None:
                 in said
 
 
-def encrypted(made: Scene, name: str) -> bool:
-    """Whether this replica asks its source by TLS alone."""
+def replication(made: Scene, name: str) -> dict[str, Any]:
+    """SHOW REPLICA STATUS, without Master_ and Source_ before the names."""
     program = made.servers[name].program
     old = program.is_mariadb or program.version < (8, 4, 0)
     status = made.sql(name, f"SHOW {'SLAVE' if old else 'REPLICA'} STATUS")[0]
-    return bool((status.get("Master_SSL_Allowed") or status.get("Source_SSL_Allowed")) == "Yes")
+    return {k.removeprefix("Master_").removeprefix("Source_"): v for k, v in status.items()}
 
 
 def same(made: Scene, data: bool) -> None:
