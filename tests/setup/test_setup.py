@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.setup import stories, topologies
+from tests.setup import stories, sweep, topologies
 from tests.setup.scene import scene
 from tests.setup.stories import equal, killed_at, many, named, verified
 
@@ -62,3 +62,11 @@ def test_killed_at_any_step_the_same_command_ends_verified(place: Path) -> None:
         assert made.setup()["outcome"] == "done"
         verified(made)
         equal(made)
+
+
+@pytest.mark.parametrize("name", sweep.SERVERS)
+def test_killed_at_random_moments_the_same_command_ends_verified(name: str, place: Path) -> None:
+    """slackwater or a server, under writes; `make setupsweep` has thirty rounds."""
+    program, seed = named(name), random.randrange(10_000)
+    print(f"python -m tests.setup.sweep --rounds 1 --seed {seed} {name}")
+    print(sweep.run(program, place, sweep.draw(seed, 1, program.is_mariadb)))
