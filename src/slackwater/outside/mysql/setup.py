@@ -211,6 +211,18 @@ async def begin_at(session: Session, executed: str, logged: str, *, limit_s: flo
         await session.run(statement, limit_s=limit_s)
 
 
+# The server writes meanwhile, so its own log is ahead of this: an error, for strict mode.
+# One statement, which the server ends also when its client dies: the mode must not stay off.
+_BEGIN_BEHIND = """BEGIN NOT ATOMIC
+  DECLARE strict_mode INT DEFAULT @@GLOBAL.gtid_strict_mode;
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN
+    SET GLOBAL gtid_strict_mode = strict_mode; RESIGNAL; END;
+  SET GLOBAL gtid_strict_mode = 0;
+  SET GLOBAL gtid_slave_pos = %s;
+  SET GLOBAL gtid_strict_mode = strict_mode;
+END"""
+
+
 async def begin_behind(session: Session, other: str, *, limit_s: float = 10.0) -> None:
     """Of a MariaDB in a ring, whose replication is stopped: it will ask the other only for what
     comes after what it has itself."""
@@ -220,15 +232,7 @@ async def begin_behind(session: Session, other: str, *, limit_s: float = 10.0) -
     known = MariadbGtids.of(p for p in theirs.positions if has.contains(MariadbGtids.of([p])))
     rest = MariadbGtids.of(p for p in asks.positions
                            if p[0] not in {d for d, _, _ in known.positions})
-    strict = int(await session.value("SELECT @@GLOBAL.gtid_strict_mode"))
-    # It writes meanwhile, so its own log is ahead of this, which strict mode takes for an error.
-    await session.run("SET GLOBAL gtid_strict_mode = 0", limit_s=limit_s)
-    try:
-        await session.run(
-            "SET GLOBAL gtid_slave_pos = %s", str(known.union(rest)), limit_s=limit_s)
-    finally:
-        if session.broken is None:
-            await session.run(f"SET GLOBAL gtid_strict_mode = {strict}", limit_s=limit_s)
+    await session.run(_BEGIN_BEHIND, str(known.union(rest)), limit_s=limit_s)
 
 
 async def executed(session: Session) -> str:
