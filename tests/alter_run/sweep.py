@@ -93,8 +93,13 @@ def cut(lab: LabFacts, case: Case) -> Said:
     return command(lab, case.operation, fault)
 
 
-def mend(lab: LabFacts, case: Case, killed: dict[str, int]) -> list[Said]:
-    """Start what is dead; recover, or give the command again, until it says that all is well."""
+def mend(lab: LabFacts, case: Case, killed: dict[str, int], first: Said) -> list[Said]:
+    """Start what is dead; recover, or give the command again, until it says that all is well.
+
+    Nobody gives a command again that ended done in spite of a server's death: what that server has
+    forgotten, `status` names, and `recover` sets.
+    """
+    by_recover = case.mended == "recover" or first.report.get("outcome") == "done"
     for name in NAMES:
         server = lab.instance(name)
         if not server.alive:
@@ -103,11 +108,11 @@ def mend(lab: LabFacts, case: Case, killed: dict[str, int]) -> list[Said]:
             server.start()
     said = []
     for _ in range(4):
-        if case.mended == "recover":
+        if by_recover:
             said.append(slackwater(lab, "recover", limit_s=120))
         else:
             said.append(command(lab, case.operation))
-        if said[-1].code in (0, 2) or (case.mended == "again" and _there(lab, case.operation)):
+        if said[-1].code in (0, 2) or (not by_recover and _there(lab, case.operation)):
             break
         time.sleep(0.5)
     return said
@@ -127,7 +132,7 @@ def run(lab: LabFacts, case: Case) -> str:
     with load(lab, rate=30) as report:
         pids = {name: lab.instance(name).pid or 0 for name in NAMES}
         first = cut(lab, case)
-        said = mend(lab, case, pids)
+        said = mend(lab, case, pids, first)
         whole(lab)
     assert (report["lost"], report["duplicated"]) == (0, 0), report
     now = state(lab)
