@@ -231,7 +231,8 @@ def check(made: Scene, shape: Shape, writer: Writer) -> None:
     for name in list(made.servers)[1:]:
         eventually(lambda n=name: {r["n"] for r in made.sql(n, WRITTEN)} == there,
                    f"what a has of shop.written on {name}")
-        assert full.contents(made, name) == want, f"{name} differs"
+        found = full.contents(made, name)
+        assert found == want, {k: (want[k], found[k]) for k in want if found[k] != want[k]}
         assert made.sql(name, "CHECKSUM TABLE shop.many") == rows, f"shop.many of {name} differs"
         assert not made.sql(name, "SELECT 1 FROM information_schema.TABLES WHERE"
                                   " TABLE_SCHEMA = 'slackwater' AND TABLE_NAME = 'copying'")

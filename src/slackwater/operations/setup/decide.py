@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,13 +21,14 @@ from slackwater.rules.setup.settings import Fault, How
 @dataclass(frozen=True)
 class Wish:
     """What was asked for on the command line. `again`: whose data is copied anew in any case; they
-    are in `overwrite` too."""
+    are in `overwrite` too. `copies`: whom a set-up that was cut off had copied, and from whom."""
 
     active: str | None = None
     overwrite: tuple[str, ...] = ()
     method: str = ""
     bytes_a_second: int = 0
     again: tuple[str, ...] = ()
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -54,7 +56,7 @@ async def decide(world: SetupWorld, wish: Wish) -> Choice:
     choice.reasons += [f"--overwrite {n}: {world.name} has no such server" for n in unknown]
     if choice.reasons:
         return choice
-    source = data.choose_source(seen, world.group.heads, wish.active)
+    source = data.choose_source(seen, world.group.heads, wish.active, wish.copies)
     if isinstance(source, list):
         choice.reasons += source
         return choice
@@ -117,7 +119,7 @@ async def _data(
     for name in others:
         why_not = {CLONE: await copy_clone.why_not(world, source, name), DUMP: _no_dump(first)}
         found = data.decide(seen[name], first, Ways(why_not), wish.overwrite, wish.method,
-                            again=name in wish.again)
+                            again=name in wish.again, copy=wish.copies.get(name) == source)
         if isinstance(found, Target):
             choice.targets.append(found)
         else:
