@@ -16,8 +16,8 @@ servers: setup  ## get the MySQL and MariaDB versions that the tests use (into a
 demo: setup  ## the whole story on a throwaway pair: about half a minute
 	@.venv/bin/slackwater demo
 
-test: setup servers  ## all tests, on real servers
-	@.venv/bin/pytest
+test: setup servers  ## all tests, on real servers, in two processes: they mostly wait
+	@.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## lint, types, and the shape of the code
 	.venv/bin/ruff check src tests bench

@@ -3,7 +3,9 @@
 The clients write (connection per request) through HAProxy into the very table that is changed;
 beside it stand many rows, a foreign key and a trigger. Measured from the clients' side: p50, p99
 and the longest wait while the method runs, errors, what was lost; and the bytes that the active
-server's binary log grew by, less what the same time of writing adds by itself.
+server's binary log grew by, less what the same time of writing adds by itself. slackwater's change
+has two parts: p50 and p99 are those of the change on the passive, up to the switchover; the
+switchover's stall is the longest wait of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,8 @@ METHODS = ("slackwater", "direct ALTER", "pt-online-schema-change")
 
 @dataclass
 class Round:
-    """One method once. Times in ms but for `wall_s`; `samples`: (s since the begin, wait)."""
+    """One method once. Times in ms but for `wall_s`; `stall_ms`: the switchover's, of slackwater
+    alone; `samples`: (s since the begin, the longest wait of 10 ms)."""
 
     method: str
     wall_s: float
@@ -45,6 +47,7 @@ class Round:
     p99_ms: float
     p99_before_ms: float
     longest_ms: float
+    stall_ms: float
     errors: int
     lost: int
     binlog_bytes: int
@@ -62,8 +65,9 @@ def main() -> int:
     ask.add_argument("--rounds", type=int, default=1)
     ask.add_argument("--server", type=Path, help="root of another MariaDB or MySQL")
     ask.add_argument("--out", type=Path, default=Path("build/bench"), help="[build/bench]")
+    ask.add_argument("--only", action="append", choices=METHODS, help="some of the methods")
     asked = ask.parse_args()
-    methods = [m for m in METHODS if m != METHODS[2] or shutil.which(METHODS[2])]
+    methods = [m for m in asked.only or METHODS if m != METHODS[2] or shutil.which(METHODS[2])]
     rounds = []
     for number in range(asked.rounds):
         for method in methods[number % len(methods):] + methods[: number % len(methods)]:
@@ -95,28 +99,57 @@ def measure(method: str, asked: argparse.Namespace) -> Round:
     try:
         lab = up(server=asked.server, directory=place / "lab")
         _fill(lab, asked.rows)
-        until = place / "end"
-        timeline = place / "line.csv"
+        watch = Watch(place, time.time(), time.time())
         load = subprocess.Popen(
             [*SLACKWATER, "lab", "load", "--json", "--seconds", "3600", "--rate", str(asked.rate),
-             "--pooled", "0", "--until-file", str(until), "--timeline", str(timeline),
-             "--config", str(lab.config)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True,
+             "--pooled", "0", "--until-file", str(watch.until), "--timeline", str(watch.timeline),
+             "--windows", str(watch.windows), "--config", str(lab.config)],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )
         time.sleep(QUIET_S)
         idle = _written(lab, lambda: time.sleep(2.0)) / 2.0
-        begun = time.time()
+        watch.begun = time.time()
         said: dict[str, Any] = {}
         grown = _written(lab, lambda: said.update(_method(method, lab)))
-        wall = time.time() - begun
+        watch.ended = time.time()
         time.sleep(QUIET_S)
         finish = _finish(lab) if method == "slackwater" else 0.0
-        until.touch()
+        watch.ask(said)
         report = json.loads(load.communicate(timeout=180)[0])
-        return _round(method, report, timeline, begun, wall, grown - int(idle * wall), said, finish)
+        wall = watch.ended - watch.begun
+        return _round(method, report, watch, grown - int(idle * wall), said, finish)
     finally:
         down(place / "lab")
         shutil.rmtree(place, ignore_errors=True)
+
+
+@dataclass
+class Watch:
+    """The load's files, and between which moments (unix s) a method ran."""
+
+    place: Path
+    begun: float
+    ended: float
+
+    @property
+    def until(self) -> Path:
+        return self.place / "end"
+
+    @property
+    def timeline(self) -> Path:
+        return self.place / "line.csv"
+
+    @property
+    def windows(self) -> Path:
+        return self.place / "windows"
+
+    def ask(self, said: dict[str, Any]) -> None:
+        """End the load, and have it tell of three windows: before the method, the method up to
+        its switchover, the switchover."""
+        held, sent = said.get("held", self.ended), said.get("sent", self.ended)
+        parts = ((self.begun - QUIET_S, self.begun), (self.begun, held), (held, sent))
+        self.windows.write_text("".join(f"[{a * 1000}, {b * 1000}]\n" for a, b in parts))
+        self.until.touch()
 
 
 def _sql(lab: LabFacts, server: str, statement: str) -> list[tuple[Any, ...]]:
@@ -161,7 +194,10 @@ def _method(method: str, lab: LabFacts) -> dict[str, Any]:
             [*SLACKWATER, "alter", "--sql", f"ALTER TABLE writes {CHANGE}", "--json",
              "--config", str(lab.config)], capture_output=True, text=True, check=False)
         report = json.loads(done.stdout or "{}")
-        return {"ok": report.get("outcome") == "done", "said": str(report.get("reasons", ""))}
+        events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+        at = {(e.get("event"), e.get("step")): e["at"] for e in events}
+        return {"ok": report.get("outcome") == "done", "said": str(report.get("reasons", "")),
+                "held": at["started", "HoldClients"], "sent": at["done", "SendClients"]}
     if method == "direct ALTER":
         _sql(lab, "a", f"ALTER TABLE {TABLE} {CHANGE}")
         return {"ok": True}
@@ -184,44 +220,42 @@ def _finish(lab: LabFacts) -> float:
 
 
 def _round(
-    method: str, report: dict[str, Any], timeline: Path, begun: float, wall: float, grown: int,
-    said: dict[str, Any], finish: float,
+    method: str, report: dict[str, Any], watch: Watch, grown: int, said: dict[str, Any],
+    finish: float,
 ) -> Round:
-    """Waits are known for each 10 ms: the slowest acknowledgement of each stands for it."""
+    before, during, switch = report["windows"]
     samples = []
-    for line in timeline.read_text().splitlines()[1:]:
+    for line in watch.timeline.read_text().splitlines()[1:]:
         at_ms, _, _, acked, _, slowest = line.split(",")
         if int(acked):
-            samples.append((int(at_ms) / 1000 - begun, float(slowest)))
-    during = [w for at, w in samples if 0 <= at <= wall] or [0.0]
-    before = [w for at, w in samples if -QUIET_S <= at < 0] or [0.0]
+            samples.append((round(int(at_ms) / 1000 - watch.begun, 3), round(float(slowest), 2)))
+    wall = watch.ended - watch.begun
+    longest = max((w for at, w in samples if 0 <= at <= wall), default=0.0)
+    waits = [round(of["latency_ms"][part], 1) for of, part in (
+        (during, "p50"), (during, "p99"), (before, "p99"))]
+    stall = round(switch["stall_ms"], 1) if "held" in said else 0.0
     return Round(
-        method, round(wall, 2), _part(during, 50), _part(during, 99), _part(before, 99),
-        round(max(during), 1), sum(e["count"] for e in report["errors"]), report["lost"],
-        grown, bool(said.get("ok")), round(finish, 2), str(said.get("said", "")),
-        [(round(a, 3), round(w, 2)) for a, w in samples],
+        method, round(wall, 2), *waits, round(longest, 1), stall,
+        sum(e["count"] for e in report["errors"]), report["lost"], grown, bool(said.get("ok")),
+        round(finish, 2), str(said.get("said", "")), samples,
     )
-
-
-def _part(values: list[float], percent: int) -> float:
-    if len(values) < 2:
-        return round(values[0], 1)
-    return round(statistics.quantiles(values, n=100, method="inclusive")[percent - 1], 1)
 
 
 def table(rounds: list[Round]) -> str:
     """In Markdown; of several rounds the median."""
-    lines = ["| method | wall time | p50 | p99 | p99 before | longest wait | errors | lost | "
-             "binary log |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| method | wall time | p50 | p99 | p99 before | switchover's stall | longest wait | "
+             "errors | lost | binary log |", "|---|---|---|---|---|---|---|---|---|---|"]
     for method in METHODS:
         some = [r for r in rounds if r.method == method]
         if not some:
             continue
         mid = sorted(some, key=lambda r: r.longest_ms)[(len(some) - 1) // 2]
+        stall = f"{mid.stall_ms} ms" if mid.stall_ms else ""
         wall = f"{mid.wall_s:.1f} s" + (f" + {mid.finish_s:.1f} s" if mid.finish_s else "")
         lines.append(
             f"| {method}{'' if mid.ok else ' (FAILED)'} | {wall} | {mid.p50_ms} ms | "
-            f"{mid.p99_ms} ms | {mid.p99_before_ms} ms | {mid.longest_ms:,} ms | {mid.errors} | "
+            f"{mid.p99_ms} ms | {mid.p99_before_ms} ms | "
+            f"{stall} | {mid.longest_ms:,} ms | {mid.errors} | "
             f"{mid.lost} | {mid.binlog_bytes / 2**20:+.1f} MiB |")
     return "\n".join(lines) + "\n"
 

@@ -162,6 +162,24 @@ def test_killed_behind_the_commit_point_it_is_finished(scene: Scene, step: str) 
     _comes_back(scene)
 
 
+@pytest.mark.one_flavour
+def test_it_takes_the_place_of_a_switchover_that_is_stuck_on_the_dead_server(
+    scene: Scene,
+) -> None:
+    pid = scene.lab.instance("a").pid
+    stuck, _, errors = scene.slackwater(
+        "switchover", "--to", "b", inject=f"run:FenceWrites:kill -9 {pid}")
+    assert stuck["outcome"] == "stuck", (stuck, errors)
+    again, _, _ = scene.slackwater("recover")
+    assert again["recovered"][0]["outcome"] == "stuck", again
+    report, _, errors = scene.slackwater("failover")
+    assert (report["outcome"], report["took_over"]) == ("done", [stuck["id"]]), (report, errors)
+    assert _named(scene) == "b"
+    done, _, _ = scene.slackwater("recover")
+    assert (done["outcome"], done["recovered"]) == ("done", [])
+    _comes_back(scene)
+
+
 def _killed_at(scene: Scene, step: str, outcome: str) -> None:
     report, _, errors = scene.slackwater("failover", inject=f"killed:{step}")
     assert report == {"code": -9}, (step, report, errors)

@@ -94,6 +94,15 @@ def test_timeline_puts_each_start_and_end_in_its_bucket() -> None:
     assert record.acked == 1 and set(record.samples) == set(KINDS)
 
 
+def test_a_window_has_the_waits_that_ended_in_it() -> None:
+    samples = Record(10, clock=0.0).samples["request"]
+    for end, wait in ((1.0, 0.5), (2.0, 0.25), (3.0, 2.5)):
+        samples.add(end, wait)
+    assert list(samples.ended_between(1.5, 2.5)) == [0.25]
+    assert list(samples.ended_between(0.0, 3.0)) == [0.5, 0.25, 2.5]
+    assert not samples.ended_between(4.0, 5.0)
+
+
 def test_a_plan_that_makes_no_sense_tells_every_reason() -> None:
     assert LoadPlan().rejected() == []
     assert len(LoadPlan(seconds=-1, rate=0, transactions=2, sources=0).rejected()) == 4

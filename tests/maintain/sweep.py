@@ -127,7 +127,8 @@ class Sweep:
             found.append(f"a traceback: {done.stderr[-1500:]}")
         if outcome in ("killed", "stuck", "unknown"):
             again = self._slackwater("recover")
-            ended = last_json(again.stdout).get("outcome")
+            recovered = last_json(again.stdout).get("recovered") or [{}]
+            ended = recovered[-1].get("outcome")
             if case.recovered and ended not in case.recovered:
                 found.append(f"recover: {ended}, expected {' or '.join(case.recovered)}: "
                              f"{again.stdout[-800:]}{again.stderr[-800:]}")

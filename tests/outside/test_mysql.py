@@ -111,6 +111,25 @@ def test_looks(running: Instance) -> None:
     with_sessions(running, test)
 
 
+def test_with_an_authority_there_is_no_way_back_to_plain(
+    running: Instance, tmp_path: Path
+) -> None:
+    """Whether the server has no TLS, or a certificate that the authority did not sign."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-subj", "/CN=somebody", "-keyout", str(tmp_path / "key"),
+         "-out", str(tmp_path / "ca")], check=True, capture_output=True)
+
+    async def login() -> None:
+        at = app(running, socket="", host="127.0.0.1", port=running.port, tls="preferred",
+                 ca=str(tmp_path / "ca"))
+        async with await Session.open(at):
+            pass
+
+    with pytest.raises(OutsideError):
+        asyncio.run(login())
+
+
 @pytest.mark.parametrize("tls", ["off", "preferred", "required"])
 def test_logs_in_over_tcp(running: Instance, tls: str) -> None:
     async def test() -> None:

@@ -54,7 +54,7 @@ def test_killed_at_any_step_the_same_command_ends_verified(place: Path) -> None:
         assert killed_at(made, "CopyData.b")
         undone = made.run("recover", "--json")
         said = json.loads(undone.stdout.splitlines()[-1])
-        assert undone.returncode == 0 and said["outcome"] == "undone"
+        assert undone.returncode == 0 and said["recovered"][0]["outcome"] == "undone"
         assert "what was there is thrown away" in str(said["stays"])
         assert "`slackwater pair setup` again" in said["next"]
         assert "everything is as it was" not in undone.stdout + undone.stderr

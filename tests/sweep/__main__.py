@@ -1,4 +1,4 @@
-"""`python -m tests.sweep [--server DIR] [--case PATTERN] [--quick] [--random N] [--seed N]`."""
+"""`python -m tests.sweep [--server DIR] [--balancers N] [--case PATTERN] [--quick] [--seed N]`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def main() -> int:
         print(f"seed {asked.seed}")
     failed = False
     if mine:
-        results = sweep(mine, _server(asked.server), Network() if inside else None, asked.verbose)
+        place = Path(tempfile.gettempdir(), f"sw-sweep-{os.getpid()}")
+        lab = SweepLab(place, _server(asked.server), asked.balancers)
+        results = sweep(mine, lab, Network() if inside else None, asked.verbose)
         failed = any(r.faults for r in results)
     if cut and not inside:
         failed |= _in_namespaces(cut)
@@ -49,12 +51,10 @@ def main() -> int:
 
 
 def sweep(
-    chosen: Sequence[Case], server: Path | None, network: Network | None = None,
-    verbose: bool = False,
+    chosen: Sequence[Case], lab: SweepLab, network: Network | None = None, verbose: bool = False,
 ) -> list[Result]:
     """Run the cases on one lab, printing the table as it grows."""
     began = time.monotonic()
-    lab = SweepLab(Path(tempfile.gettempdir(), f"sw-sweep-{os.getpid()}"), server)
     runner = Sweep(lab, network)
     results: list[Result] = []
     print(table.head())
@@ -100,6 +100,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--server", default="", help="a server's root, or its name in the cache")
     parser.add_argument("--case", default="*", help="a pattern of titles, such as 'kill* Promote*'")
     parser.add_argument("--group", action="append", help="inject, world, disk, recover, random …")
+    parser.add_argument("--balancers", type=int, default=1, help="faults befall the first [1]")
     parser.add_argument("--quick", action="store_true", help="each step and each kind once")
     parser.add_argument("--random", type=int, default=25, help="how many random kills")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))

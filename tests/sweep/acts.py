@@ -67,7 +67,7 @@ class Acts:
 
     def _signal(self, what: str, number: signal.Signals) -> None:
         if what == "balancer":
-            self.lab.signal_balancer(number)
+            self.lab.fronts[0].signal(number)
         else:
             self.lab.signal_server(getattr(self, what), number)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymysql
 from tests.sweep.cases import COMMIT, STEPS, Case
+from tests.sweep.front import Front, holds
 from tests.sweep.network import Network
 from tests.sweep.pair import HOLD_S, PATIENCE, SweepLab, other, settle
 
@@ -31,9 +32,9 @@ def hold_ends(lab: SweepLab, limit_s: float) -> list[str]:
     while True:
         try:
             seen = lab.look()
-            held = seen["balancer"] == "hold" or seen["hold entries"]
+            held = any(holds(there) for there in seen["balancers"].values())
         except (OSError, pymysql.Error, KeyError) as error:
-            held, seen = True, {"balancer": repr(error)}
+            held, seen = True, {"cannot look": repr(error)}
         if not held:
             return []
         if time.monotonic() > end:
@@ -92,19 +93,25 @@ def load(client: subprocess.Popen[str], result: Result, case: Case, outage_s: fl
 
 def use_tcp(lab: SweepLab, network: Network) -> None:
     """Have slackwater reach everything by TCP, as from another host."""
+    text = lab.config.read_text()
+    network.ports = {n: (int(s["port"]),) for n, s in lab.facts.servers.items()}
+    for front in lab.fronts:
+        text, ports = _over_tcp(front, text)
+        # Cases cut the first off by this name; nobody cuts the others off.
+        network.ports["balancer" if front is lab.fronts[0] else front.name] = ports
+    lines = [line for line in text.splitlines() if not line.startswith("socket =")]
+    lab.config.write_text("\n".join(lines) + "\n")
+
+
+def _over_tcp(front: Front, text: str) -> tuple[str, tuple[int, ...]]:
+    """slackwater.toml with this balancer's sockets as ports, and its ports."""
     runtime, pin = free_port(), free_port()
-    main, pair = lab.balancer().main_config, lab.balancer().config_file
+    main, pair = front.files.main_config, front.files.config_file
     main.write_text(main.read_text().replace(
         "global\n", f"global\n    stats socket ipv4@127.0.0.1:{runtime} level admin\n", 1))
     pair.write_text(pair.read_text().replace(
         "    bind unix@", f"    bind 127.0.0.1:{pin}\n    bind unix@", 1))
-    lab.restart_balancer()
-    text = lab.config.read_text()
-    about = lab.facts.balancers["lb1"]
-    text = text.replace(about["runtime"], f"tcp:127.0.0.1:{runtime}")
-    text = text.replace(about["pin"], f"tcp:127.0.0.1:{pin}")
-    lines = [line for line in text.splitlines() if not line.startswith("socket =")]
-    lab.config.write_text("\n".join(lines) + "\n")
-    front = int(about["frontend"].rpartition(":")[2])
-    network.ports = {n: (int(s["port"]),) for n, s in lab.facts.servers.items()}
-    network.ports["balancer"] = (front, runtime, pin)
+    front.restart()
+    text = text.replace(front.about["runtime"], f"tcp:127.0.0.1:{runtime}")
+    text = text.replace(front.about["pin"], f"tcp:127.0.0.1:{pin}")
+    return text, (front.port, runtime, pin)

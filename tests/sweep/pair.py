@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -15,14 +14,12 @@ from typing import Any
 
 import pymysql
 from pymysql.cursors import DictCursor
+from tests.sweep import front
+from tests.sweep.front import Front
 
-from slackwater.facts.balancer import parse_servers_state, parse_sessions
 from slackwater.lab import directory as place
-from slackwater.lab.balancer import Balancer, find_haproxy
-from slackwater.lab.balancer import start as start_balancer
 from slackwater.lab.down import down
 from slackwater.lab.facts import LabFacts
-from slackwater.lab.process import ProcessId
 from slackwater.lab.up import up
 
 PATIENCE = float(os.environ.get("SLACKWATER_TEST_PATIENCE", "1"))
@@ -32,21 +29,26 @@ NAMES = ("a", "b")
 
 
 class SweepLab:
-    """A running lab with low limits. `other(name)` is the other server of the pair."""
+    """A running lab with low limits. `other(name)` is the other server of the pair.
 
-    def __init__(self, directory: Path, server: Path | None) -> None:
+    Of several balancers, the first is the one that faults befall.
+    """
+
+    def __init__(self, directory: Path, server: Path | None, balancers: int = 1) -> None:
         self.directory, self.server = directory, server
         self.built = 0
-        self.balancer_pid: ProcessId | None = None
+        self.fronts: list[Front] = []
         self.facts: LabFacts
+        self._balancers = balancers
 
     def build(self) -> None:
         """Start anew, whatever is there."""
         self.end()
-        self.facts = up(server=self.server, directory=self.directory)
+        self.facts = up(
+            server=self.server, directory=self.directory, balancers=self._balancers)
         self.built += 1
-        pid = ProcessId.of(self.facts.balancers["lb1"]["pid"])
-        self.balancer_pid = pid
+        about = self.facts.balancers
+        self.fronts = [Front(self.directory, name, about[name]) for name in about]
         with self.config.open("a") as file:
             file.write(LIMITS)
 
@@ -93,41 +95,6 @@ class SweepLab:
         elif server.process is not None:
             server.process.signal(number)
 
-    # The balancer
-
-    def balancer(self) -> Balancer:
-        """The lab's HAProxy."""
-        about = self.facts.balancers["lb1"]
-        port = int(about["frontend"].rpartition(":")[2])
-        return Balancer("lb1", self.directory / "lb1", port, find_haproxy())
-
-    def signal_balancer(self, number: signal.Signals) -> None:
-        """To the master and its workers: workers are what serves."""
-        for process in self._balancer_processes():
-            process.signal(number)
-            if number is signal.SIGKILL:
-                process.wait_gone(5)
-
-    def _balancer_processes(self) -> list[ProcessId]:
-        marks = place.processes(self.directory)
-        return [p for p in marks if _comm(p.pid) == "haproxy"]
-
-    def restart_balancer(self) -> None:
-        """Kill HAProxy and start it from its files."""
-        self.signal_balancer(signal.SIGKILL)
-        self.balancer_pid = start_balancer(self.balancer(), mark=self.directory)
-
-    def runtime(self, *commands: str) -> str:
-        """HAProxy's reply to one line. Raises OSError."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(2.0)
-            client.connect(str(self.directory / "lb1" / "admin.sock"))
-            client.sendall((";".join(commands) + "\n").encode())
-            reply = b""
-            while data := client.recv(65536):
-                reply += data
-        return reply.decode()
-
     # Healing
 
     def heal(self) -> None:
@@ -138,8 +105,8 @@ class SweepLab:
             server = self.facts.instance(name)
             if not server.alive:
                 server.start()
-        if not self._balancer_processes():
-            self.balancer_pid = start_balancer(self.balancer(), mark=self.directory)
+        for each in self.fronts:
+            each.heal()
         for name in NAMES:
             self.sql(name, self.replica("START"))
 
@@ -154,19 +121,7 @@ class SweepLab:
             seen[f"{name} replicates"] = self._replicates(name)
             seen[f"{name} locked by"] = self.sql(
                 name, "SELECT IS_USED_LOCK('slackwater:lab') AS l")[0]["l"]
-        reply = self.runtime("show info", "show servers state pair")
-        servers = parse_servers_state(reply, "pair")
-        usable = [n for n, s in servers.items() if s.usable]
-        seen["balancer"] = "+".join(usable)
-        # A client's session there is none of ours: a pool may keep it as long as it likes.
-        sessions = parse_sessions(self.runtime("show sess"))
-        seen["pins"] = sum(1 for _, f, s in sessions if s == "hold" and f == "pair-pin")
-        seen["weight of hold"] = servers["hold"].weight
-        entries = self.runtime(f"show map {self.directory}/lb1/holds.map")
-        seen["hold entries"] = " ".join(entries.split())
-        text = (self.directory / "lb1" / "pair.cfg").read_text()
-        lines = re.findall(r"^\s*server ([ab]) \S+(.*)$", text, re.MULTILINE)
-        seen["file"] = "+".join(n for n, rest in lines if "disabled" not in rest)
+        seen["balancers"] = {each.name: each.look() for each in self.fronts}
         seen["unfinished"] = self.unfinished()
         return seen
 
@@ -205,16 +160,15 @@ def faults_of(seen: dict[str, Any], *, active: str | None = None) -> list[str]:
     role = writable[0] if len(writable) == 1 else active
     if active is not None and writable != [active]:
         found.append(f"{active} is not the writable one")
-    for key in ("balancer", "file"):
-        if seen[key] != role:
-            found.append(f"{key} says {seen[key] or 'nobody'}")
+    for name, there in seen["balancers"].items():
+        found += front.faults_of(name, there, role)
     for name in NAMES:
         if not seen[f"{name} replicates"]:
             found.append(f"{name} does not replicate")
         if seen[f"{name} locked by"] is not None:
             found.append(f"{name} is locked by session {seen[f'{name} locked by']}")
-    left = ("pins", "weight of hold", "hold entries", "unfinished")
-    found += [f"{key}: {seen[key]}" for key in left if seen[key]]
+    if seen["unfinished"]:
+        found.append(f"unfinished: {seen['unfinished']}")
     return found
 
 
@@ -244,13 +198,6 @@ def environment(**more: str) -> dict[str, str]:
     without = ("SLACKWATER_INJECT", "PYTHONDONTWRITEBYTECODE")
     clean = {k: v for k, v in os.environ.items() if k not in without}
     return {**clean, "PYTHONPATH": path, **more}
-
-
-def _comm(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _json(line: bytes) -> dict[str, Any]:

@@ -152,14 +152,16 @@ class Sweep:
             self._slackwater(["recover"], config, case.recover_inject, acts)
             judge.hold_ends(self.lab, HOLD_S + PATIENCE)
         first = self._slackwater(["recover"], config, "", acts)
-        nothing = not first.report.get("recovered")
-        result.recovered = "-" if nothing and first.code == 0 else first.outcome
-        if first.outcome not in ("done", "undone") or first.code not in (0,):
+        what = first.report.get("recovered")
+        nothing = not what
+        recovered = what[-1]["outcome"] if what else first.outcome
+        result.recovered = "-" if nothing and first.code == 0 else recovered
+        if first.outcome != "done" or first.code != 0:
             result.faults.append(f"recover: {first.outcome} (exit {first.code}) "
                                  f"{first.report.get('reasons') or first.errors[-400:]}")
         # Killed when all was done: then nothing is left to recover, and the journal says so.
         past = journal.read_all(state)  # none when the disk was full
-        end = first.outcome
+        end = recovered
         if nothing:
             end = str(past[-1].outcome) if past else "refused"
         role = other(old) if end == "done" else old

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,21 +46,22 @@ def test_titles_are_unique() -> None:
 
 
 @pytest.mark.parametrize("case", HERE, ids=lambda c: c.title.replace(" ", "-"))
-def test_case(sweep: Sweep, case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+def test_case(
+    sweep: Sweep, case: Case, record_property: Callable[[str, object], None]
+) -> None:
     result = sweep.run(case)
-    with capsys.disabled():
-        if case is HERE[0]:
-            print("\n" + table.head())
-        print(table.line(result))
+    if case is HERE[0]:
+        record_property("table", table.head())
+    record_property("table", table.line(result))
     if result.skipped:
         pytest.skip(result.skipped)
     assert not result.faults, "\n".join([*result.faults, *result.notes])
 
 
-def test_the_network_is_cut() -> None:
+def test_the_network_is_cut(record_property: Callable[[str, object], None]) -> None:
     if reason := reason_against():
         pytest.skip(reason)
     command = python("tests.sweep", "--quick", "--group", "network", "--seed", str(SEED))
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    print(done.stdout)
+    record_property("table", done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -15,6 +15,8 @@ from slackwater.operations.pair_world import PairWorld
 from slackwater.rules import failover as rules
 
 APPLY_LIMIT_S = 60.0
+# What may be stuck on the very server that is lost: nothing else could bring the pair back then.
+TAKES_OVER = ("switchover", "alter", "alter-finish", "alter-revert", "rejoin", "rejoin-close")
 
 
 def failover(
@@ -34,7 +36,8 @@ def failover(
 
     Run by a person, never by itself. Refuses when the active server is alive and serves its
     clients: that is a switchover, which loses nothing. `slackwater pair rejoin` brings the old
-    server back as the passive.
+    server back as the passive. It takes the place of an operation that is stuck for the loss of
+    that server, such as a switchover; `recover` has then no more to do with that one.
 
     Examples:
 
@@ -50,7 +53,7 @@ def failover(
 
     operate(
         "failover", file, lambda settings: PairWorld(settings, settings.pair(pair)[0]), propose,
-        plan_only=plan, as_json=as_json,
+        plan_only=plan, as_json=as_json, takes_over=TAKES_OVER,
     )
 
 

@@ -15,6 +15,8 @@ def failover_text(figures: dict[str, Any]) -> str:
     lines.append(f"{old}: {figures.get('fenced', 'not fenced')}")
     if told := figures.get("missing"):
         lines.append(f"may be missing: {told['words']}")
+    if ids := figures.get("took_over"):
+        lines.append(f"it took the place of what was unfinished: {', '.join(ids)}")
     if server := figures.get("semi_sync_off"):
         lines.append(f"{server} does not wait for a replica's word (semi-sync) until `slackwater "
                      "pair rejoin`")

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slackwater import clock, config
-from slackwater.cli.operate import opened, unfinished
+from slackwater.cli.operate import left_line, opened, under_way, unfinished
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED
@@ -44,14 +44,16 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Ask every guardrail of a switchover, without acting. Exit code 1 if one refuses."""
-    settings = config.load(config.find(file))
+    settings, begun = config.load(config.find(file)), clock.unix()
     name, _ = settings.pair(pair)
     reasons = asyncio.run(_check(settings, name, to))
-    reasons += [f"operation {p.id} is unfinished: `slackwater recover`"
-                for p in unfinished(settings, name)]
+    reasons += [left_line(settings, p) for p in unfinished(settings, name)]
     if as_json:
-        print(json.dumps({"operation": "check", "pair": name, "refusals": reasons,
-                          "outcome": "refused" if reasons else "done"}))
+        print(json.dumps({
+            "operation": "check", "pair": name, "refusals": reasons, "steps": [],
+            "outcome": "refused" if reasons else "done",
+            "started": clock.text(begun), "ended": clock.text(clock.unix()),
+        }))
     elif reasons:
         print(f"A switchover of pair {name} would be refused:")
         print("\n".join(f"  - {reason}" for reason in reasons))
@@ -87,9 +89,9 @@ def status(
         seen, lags, odd = asyncio.run(_status(settings, name))
         left, agreed = unfinished(settings, name), agreement(seen)
         if as_json:
-            print(json.dumps(status_json(seen, agreed, left, lags, odd), default=str))
+            print(json.dumps(status_json(settings, seen, agreed, left, lags, odd), default=str))
         else:
-            Console().print(status_page(seen, agreed, left, lags, odd))
+            Console().print(status_page(settings, seen, agreed, left, lags, odd))
         raise typer.Exit(0 if agreed.active and not left and not odd else 1)
     asyncio.run(_watch(settings, name, as_json=as_json))
 
@@ -113,15 +115,16 @@ async def _watch(settings: Config, pair: str, *, as_json: bool) -> None:
                 seen, lags, odd = await _seen(world)
                 left, agreed = unfinished(settings, pair), agreement(seen)
                 if as_json:
-                    print(json.dumps(status_json(seen, agreed, left, lags, odd), default=str),
-                          flush=True)
+                    found = status_json(settings, seen, agreed, left, lags, odd)
+                    print(json.dumps(found, default=str), flush=True)
                 else:
-                    live.update(status_page(seen, agreed, left, lags, odd), refresh=True)
+                    live.update(status_page(settings, seen, agreed, left, lags, odd), refresh=True)
                 await asyncio.sleep(WATCH_EVERY_S)
 
 
 def status_json(
-    seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags, odd: list[str]
+    settings: Config, seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags,
+    odd: list[str],
 ) -> dict[str, Any]:
     """One look as data."""
     return {
@@ -145,6 +148,7 @@ def status_json(
             for n, b in seen.balancers.items()
         },
         "unfinished": [p.id for p in left],
+        "under_way": [p.id for p in left if under_way(settings, p)],
         "left": odd,
         "alter": alter_json(seen),
     }
@@ -196,7 +200,8 @@ def _source_name(seen: PairSeen, channel: ReplicaStatus) -> str:
 
 
 def status_page(
-    seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags, odd: list[str]
+    settings: Config, seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags,
+    odd: list[str],
 ) -> Group:
     """One look as a page for people."""
     head = Text(f"pair {seen.name}: ", style="bold")
@@ -208,8 +213,7 @@ def status_page(
     parts += _change_lines(seen)
     parts += [Text(f"  ! {fault}", style="red") for fault in agreed.disagreements]
     parts += [Text(f"  ! {what}", style="red") for what in odd]
-    parts += [Text(f"  ! operation {p.id} is unfinished: `slackwater recover`", style="red")
-              for p in left]
+    parts += [Text(f"  ! {left_line(settings, p)}", style="red") for p in left]
     return Group(*parts)
 
 

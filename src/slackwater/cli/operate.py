@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
@@ -47,9 +47,10 @@ Make = Callable[[Config], AnyWorld]
 
 def operate(
     operation: str, file: Path | None, make: Make[AnyWorld], propose: Propose[AnyWorld], *,
-    plan_only: bool, as_json: bool,
+    plan_only: bool, as_json: bool, takes_over: Collection[str] = (),
 ) -> None:
-    """Run one operation and exit with its code. `make`: its world, from the configuration."""
+    """Run one operation and exit with its code. `make`: its world, from the configuration;
+    `takes_over`: the operations that it may begin after when they are unfinished."""
     settings = config.load(config.find(file))
     begun = clock.unix()
     world = make(settings)
@@ -57,7 +58,8 @@ def operate(
         if plan_only:
             code = asyncio.run(_only_plan(operation, world, propose, as_json=as_json))
         else:
-            report = walk(operation, settings, world, propose, as_json=as_json)
+            report = walk(
+                operation, settings, world, propose, as_json=as_json, takes_over=takes_over)
             code = finish(report, as_json=as_json)
     except Refused as error:
         if not as_json:
@@ -76,14 +78,15 @@ async def _only_plan(
     operation: str, world: AnyWorld, propose: Propose[AnyWorld], *, as_json: bool
 ) -> int:
     with interruptible() as interrupts:
+        begun = clock.unix()
         async with closing(world):
             proposal = await interrupts.look(propose(world))
-            return print_plan(operation, proposal, as_json=as_json)
+            return print_plan(operation, proposal, begun, as_json=as_json)
 
 
 def walk(
     operation: str, settings: Config, world: AnyWorld, propose: Propose[AnyWorld], *,
-    as_json: bool,
+    as_json: bool, takes_over: Collection[str] = (),
 ) -> Report:
     """Run one operation to its end. Raises Refused when it could not even be recorded."""
 
@@ -91,16 +94,17 @@ def walk(
         injected = faults(settings)
         with interruptible() as interrupts, only_one(settings, world.name):
             async with closing(world):
-                if left := unfinished(settings, world.name):
+                left = unfinished(settings, world.name)
+                if bars := [p for p in left if p.planned.get("operation") not in takes_over]:
                     raise Refused(
                         f"cannot begin a {operation}",
-                        [f"operation {p.id} is unfinished" for p in left],
+                        [f"operation {p.id} is unfinished" for p in bars],
                         hint="`slackwater recover` finishes or undoes it",
                     )
                 proposal = await interrupts.look(propose(world))
                 presenter = Presenter(as_json=as_json)
                 report = await _walk(
-                    operation, settings, world, proposal, injected, presenter, interrupts
+                    operation, settings, world, proposal, injected, presenter, interrupts, left
                 )
                 presenter.finish()
         return report
@@ -110,7 +114,7 @@ def walk(
 
 async def _walk(
     operation: str, settings: Config, world: AnyWorld, proposal: Proposal[AnyWorld],
-    injected: Faults, presenter: Presenter, interrupts: Interrupts,
+    injected: Faults, presenter: Presenter, interrupts: Interrupts, left: list[Past],
 ) -> Report:
     plan = proposal.plan
     begun = clock.unix()
@@ -130,6 +134,8 @@ async def _walk(
             record.write_if_possible("ended", **report.as_json())
             return report
         world.journal, world.tell = record, presenter.tell
+        if not proposal.reasons:
+            _take_over(left, record.id, world)
         runner = Runner(plan, world, record, tell=presenter.tell, faults=injected)
 
         async def guard() -> list[str]:
@@ -139,6 +145,18 @@ async def _walk(
         return await runner.run(guard)
     finally:
         record.close()
+
+
+def _take_over(left: list[Past], by: str, world: World) -> None:
+    """Write into unfinished journals that this operation takes their place."""
+    for past in left:
+        theirs = Journal.reopen(past.path)
+        try:
+            theirs.write("taken over", by=by)
+        finally:
+            theirs.close()
+    if left:
+        world.figures["took_over"] = [p.id for p in left]
 
 
 @contextlib.asynccontextmanager
@@ -192,9 +210,47 @@ def _called(name: str) -> str:
 
 
 def unfinished(settings: Config, pair: str | None) -> list[Past]:
-    """Operations that something may be left of."""
-    every = journal.read_all(settings.state_directory)
-    return [p for p in every if p.unfinished and pair in (None, p.planned.get("pair"))]
+    """Operations of this configuration that something may be left of."""
+    return [p for p in _left(settings, pair) if not _of_another(settings, p)]
+
+
+def elsewhere(settings: Config, pair: str | None) -> list[Past]:
+    """As `unfinished`, of other configurations that have the same state directory."""
+    return [p for p in _left(settings, pair) if _of_another(settings, p)]
+
+
+def _left(settings: Config, pair: str | None) -> list[Past]:
+    every = journal.unfinished(settings.state_directory)
+    return [p for p in every if pair in (None, p.planned.get("pair"))]
+
+
+def _of_another(settings: Config, past: Past) -> bool:
+    """Its servers may be others under the same names: only its own file tells. If that file is
+    gone, this one may be what became of it."""
+    file = past.planned.get("config", "")
+    return bool(file) and file != str(settings.path.resolve()) and Path(file).exists()
+
+
+def left_line(settings: Config, past: Past) -> str:
+    """An unfinished operation, for people: what to do about it."""
+    if under_way(settings, past):
+        return f"operation {past.id} is under way"
+    return f"operation {past.id} is unfinished: `slackwater recover`"
+
+
+def under_way(settings: Config, past: Past) -> bool:
+    """Whether a slackwater of this machine works on what the operation works on, right now.
+
+    The kernel is asked who has the lock: to try it would keep others from it for a moment.
+    """
+    path = settings.state_directory / f"pair-{past.planned.get('pair')}.lock"
+    try:
+        owner, inode = path.read_text().strip(), path.stat().st_ino
+        locks = Path("/proc/locks").read_text()
+    except OSError:
+        return False  # nobody ever locked it, or we may not look
+    held = [line.split() for line in locks.splitlines() if " FLOCK " in line and "->" not in line]
+    return any(f[4] == owner and f[5].rpartition(":")[2] == str(inode) for f in held)
 
 
 def finish(report: Report, *, as_json: bool) -> int:
@@ -206,14 +262,19 @@ def finish(report: Report, *, as_json: bool) -> int:
     return report.exit_code
 
 
-def print_plan(operation: str, proposal: Proposal[Any], *, as_json: bool) -> int:
-    """Print a plan and why it would be refused; returns the exit code."""
+def print_plan(
+    operation: str, proposal: Proposal[Any], begun: float = 0.0, *, as_json: bool
+) -> int:
+    """Print a plan and why it would be refused; returns the exit code. `begun`: unix s, for
+    JSON."""
     if as_json:
         print(json.dumps({
             "operation": operation,
             "title": proposal.plan.title if proposal.plan else "",
             "steps": proposal.plan.describe() if proposal.plan else [],
             "refusals": proposal.reasons,
+            "outcome": "refused" if proposal.reasons else "done",
+            "started": clock.text(begun), "ended": clock.text(clock.unix()),
         }))
     else:
         if proposal.plan:

@@ -12,7 +12,16 @@ from slackwater import clock, config
 from slackwater.cli.figures import figures_text
 from slackwater.cli.interrupts import interruptible
 from slackwater.cli.kinds import kind_of
-from slackwater.cli.operate import closing, faults, only_one, opened, refused, say, unfinished
+from slackwater.cli.operate import (
+    closing,
+    elsewhere,
+    faults,
+    only_one,
+    opened,
+    refused,
+    say,
+    unfinished,
+)
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter, report_text
 from slackwater.config import Config
@@ -38,13 +47,22 @@ def recover(
     Safe to run twice, or with nothing to do. Of all pairs, or of one with --pair.
     """
     settings = config.load(config.find(file))
-    left = unfinished(settings, settings.pair(pair)[0] if pair else None)
+    name = settings.pair(pair)[0] if pair else None
+    left = unfinished(settings, name)
+    others = [f"operation {p.id} was begun with another configuration: `slackwater recover "
+              f"--config {p.planned['config']}`" for p in elsewhere(settings, name)]
     if plan:
         _print_recovery(left, as_json=as_json)
         return
     begun = clock.unix()
     presenter = Presenter(as_json=as_json)
-    reports = [recovered(settings, past, presenter) for past in left]
+    reports: list[Report] = []
+    lacking: list[ConfigError] = []  # told when the others have had their turn
+    for past in left:
+        try:
+            reports.append(recovered(settings, past, presenter))
+        except ConfigError as error:
+            lacking.append(error)
     presenter.finish()
     told, failed = _odds_and_ends(settings, pair)
     code = max([*map(_code, reports), EXIT_STUCK if failed else 0])
@@ -55,15 +73,19 @@ def recover(
         }
         if failed:
             whole |= {"outcome": "stuck", "reasons": [*whole.get("reasons", []), *failed]}
-        say(json.dumps(whole | {"operation": "recover", "put_back": told,
+        if code == 0:
+            whole |= {"outcome": "done"}  # the recovery is; what it undid says so itself
+        say(json.dumps(whole | {"operation": "recover", "put_back": told, "elsewhere": others,
                                 "recovered": [r.as_json() for r in reports]}, default=str))
     else:
         for report in reports:
             say(f"{report.title}: {report_text(report)}{figures_text(report)}")
-        for line in [*told, *failed]:
+        for line in [*told, *failed, *others]:
             say(line)
-        if not reports and not told and not failed:
+        if not left and not told and not failed:
             say("Nothing to recover.")
+    if lacking:
+        raise lacking[0]
     raise typer.Exit(code)
 
 
@@ -112,12 +134,18 @@ def _print_recovery(left: list[Past], *, as_json: bool) -> None:
 def recovered(
     settings: Config, past: Past, presenter: Presenter, notes: dict[str, Any] | None = None
 ) -> Report:
-    """Recover one; a refusal is a report too, for the others may still have their turn."""
+    """Recover one; why one cannot be is a report too, for the others still have their turn.
+    Raises ConfigError where the file lacks what the journal names."""
     begun = clock.unix()
     try:
         return asyncio.run(recover_one(settings, past, presenter, notes))
+    except ConfigError:
+        raise
     except Refused as error:
-        return refused(past.planned["operation"], error, begun, title=past.planned["title"])
+        why = error
+    except SlackwaterError as error:
+        why = Refused("cannot recover", [str(error)], hint=error.hint)
+    return refused(past.planned["operation"], why, begun, title=past.planned["title"])
 
 
 def _code(report: Report) -> int:
@@ -138,6 +166,7 @@ async def recover_one(
         with interruptible() as interrupts, only_one(settings, world.name):
             record = Journal.reopen(past.path)
             try:
+                world.recovering = True
                 world.notes.update(past.notes | (notes or {}))
                 world.journal, world.tell = record, presenter.tell
                 await interrupts.look(world.connect())

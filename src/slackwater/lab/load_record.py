@@ -89,6 +89,10 @@ class Samples:
         if wait > self.longest:
             self.longest = wait
 
+    def ended_between(self, first: float, last: float) -> array[float]:
+        """Waits (s) of those acknowledged between the two moments."""
+        return self.waits[bisect_left(self.ends, first) : bisect_right(self.ends, last)]
+
     def stall_between(self, first: float, last: float) -> float:
         """Longest wait (s) of those under way at any time between the two moments."""
         begin = bisect_left(self.ends, first)

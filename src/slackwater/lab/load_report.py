@@ -75,9 +75,11 @@ class LoadReport:
         """What the clients saw between two moments (unix ms): a bench's look at a switchover."""
         first, last = self.record.moment(t0), self.record.moment(t1)
         times = self.record.error_times
+        ended = [s.ended_between(first, last) for s in self.record.samples.values()]
         return {
             "from": t0,
             "to": t1,
+            "latency_ms": spread_ms(list(chain.from_iterable(ended))),
             "stall_ms": self.stall_between(t0, t1),
             "stalls_ms": {kind: self.stall_between(t0, t1, kind) for kind in KINDS},
             "errors": {k: sum(1 for t in times[k] if first <= t <= last) for k in KINDS},

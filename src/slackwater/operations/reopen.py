@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slackwater.errors import StepFailed
+from slackwater.errors import OutsideError, StepFailed
 from slackwater.operations.pair_lock import claim_late
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside.mysql import server as mysql_server
@@ -38,8 +38,31 @@ async def reopen_old(world: PairWorld, old: str, new: str) -> None:
 async def surely_read_only(world: PairWorld, new: str) -> None:
     """Raises StepFailed if the new server may be accepting writes: then nothing leads back.
 
-    One that cannot be asked is still read-only if we never began to promote it.
+    One that cannot be asked is still read-only if we never began to promote it, and if it is not
+    after a crash: since then, others may have promoted it, above all where clients are sent to it.
     """
     writable = await world.writable(new)
-    if writable or (writable is None and PROMOTING in world.notes):
-        raise StepFailed(f"{new} may be accepting writes: nothing is sent back to the other server")
+    if writable is False:
+        return
+    if writable is None and PROMOTING not in world.notes:
+        if not world.recovering:
+            return
+        if not (sent := await _who_sends_to(world, new)):
+            return
+        raise StepFailed(
+            f"{new} cannot be asked, and {sent}: somebody may have promoted it since",
+            hint=f"start {new}, or `slackwater failover` if it is lost",
+        )
+    raise StepFailed(f"{new} may be accepting writes: nothing is sent back to the other server")
+
+
+async def _who_sends_to(world: PairWorld, new: str) -> str:
+    """A balancer that sends clients to that server, or may do so; "" when surely none does."""
+    for name, balancer in world.balancers.items():
+        try:
+            state = await balancer.look()
+        except OutsideError:
+            return f"balancer {name} cannot be asked either"
+        if new in state.servers and state.servers[new].usable:
+            return f"balancer {name} sends clients to it"
+    return ""

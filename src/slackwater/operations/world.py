@@ -17,6 +17,7 @@ class World:
         self.figures: dict[str, Any] = {}
         self.notes: dict[str, Any] = {}
         self.journal: Journal | None = None
+        self.recovering = False  # taken up from a journal: others may have been at work since
         self.tell: Callable[[dict[str, Any]], None] = lambda event: None  # to who watches
 
     async def connect(self) -> None:

@@ -134,6 +134,11 @@ class Past:
         began = any(e["event"] == "started" for e in self.events)
         return began and (self.outcome is None or self.outcome in UNFINISHED)
 
+    @property
+    def taken_over_by(self) -> str:
+        """The operation that took this one's place, if it went on; "" when none did."""
+        return next((e["by"] for e in reversed(self.events) if e["event"] == "taken over"), "")
+
     def steps(self, event: str) -> list[str]:
         """Names of the steps that have such an event, in order."""
         return [e["step"] for e in self.events if e["event"] == event]
@@ -169,6 +174,22 @@ def read_all(directory: Path) -> list[Past]:
     every = [read(path) for path in directory.glob("*.jsonl")]
     # Names tell the second only; two operations can begin within one.
     return sorted(every, key=lambda p: (p.events[0].get("at", 0.0) if p.events else 0.0, p.id))
+
+
+def unfinished(directory: Path) -> list[Past]:
+    """Those that something may be left of, oldest first. Raises JournalError.
+
+    Not one whose place another took: unless that one came to nothing itself.
+    """
+    every = read_all(directory)
+    by_id = {p.id: p for p in every}
+
+    def taken_over(past: Past) -> bool:
+        taker = by_id.get(past.taken_over_by)
+        began = taker is not None and bool(taker.steps("started"))
+        return began and taker is not None and taker.outcome not in ("refused", "undone")
+
+    return [p for p in every if p.unfinished and not taken_over(p)]
 
 
 def process() -> dict[str, Any]:

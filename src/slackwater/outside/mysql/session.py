@@ -249,7 +249,9 @@ async def _connect(at: ServerAddress, program: str) -> Any:
             code == _BAD_HANDSHAKE or code in _NO_ANSWER or "SSL" in text
             or isinstance(error, OSError)
         )
-        if tls is None or at.tls != "preferred" or not without_tls:
+        # With an authority to check it by, a server that does not prove itself is no server of
+        # ours: it must not get the password in plain, whatever it says it lacks.
+        if tls is None or at.tls != "preferred" or at.ca or not without_tls:
             raise
     return await _login(at, program, None)
 

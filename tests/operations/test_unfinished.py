@@ -1,0 +1,122 @@
+"""What is unfinished: whose it is, who works on it, and what recover believes after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.servers.command import slackwater
+from tests.servers.patience import PATIENCE, eventually
+from tests.sweep.pair import environment, python
+
+from slackwater import config
+from slackwater.cli.operate import only_one
+from slackwater.errors import StepFailed
+from slackwater.lab.facts import LabFacts
+from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reopen import reopen_old
+from slackwater.outside.haproxy.config import read_active
+from slackwater.plan import journal
+from slackwater.plan.journal import Journal
+
+pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
+
+
+def typed(*words: object) -> subprocess.CompletedProcess[str]:
+    """A command as a person types it."""
+    return subprocess.run(
+        python("slackwater", *map(str, words)), env=environment(), capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, timeout=60 * PATIENCE, check=False)
+
+
+def test_an_operation_is_its_own_configurations(lab: LabFacts) -> None:
+    """Another file with the same names and the same state directory has other servers."""
+    other = lab.config.with_name("staging.toml")
+    other.write_text(lab.config.read_text())
+    assert slackwater(lab, "switchover", inject="kill:HoldClients").code == -9
+    assert config.load(other).state_directory == config.load(lab.config).state_directory
+    done = typed("recover", "--config", other)
+    assert done.returncode == 0 and f"recover --config {lab.config}" in done.stdout, done
+    assert slackwater(lab, "recover").report["recovered"][0]["outcome"] == "undone"
+
+
+def test_what_is_under_way_is_not_called_unfinished(lab: LabFacts) -> None:
+    assert slackwater(lab, "switchover", inject="kill:HoldClients").code == -9
+    settings = config.load(lab.config)
+    with only_one(settings, "lab"):
+        said = slackwater(lab, "check").report["refusals"]
+        assert any("is under way" in reason for reason in said), said
+        assert slackwater(lab, "status").report["under_way"]
+    said = slackwater(lab, "check").report["refusals"]
+    assert any("is unfinished: `slackwater recover`" in reason for reason in said), said
+    assert slackwater(lab, "status").report["under_way"] == []
+
+
+def test_after_a_crash_a_server_that_clients_are_sent_to_may_accept_writes(lab: LabFacts) -> None:
+    """It cannot be asked, and we had not begun to promote it: but others may have."""
+    assert slackwater(lab, "switchover").report["outcome"] == "done"
+
+    cut_off = lab.config.with_name("cut-off.toml")  # we do not reach b; the balancer does
+    cut_off.write_text(lab.config.read_text().replace(str(lab.servers["b"]["socket"]), "/gone"))
+
+    async def back(recovering: bool) -> bool | None:
+        world = PairWorld(config.load(cut_off), "lab")
+        world.recovering = recovering
+        try:
+            with contextlib.suppress(Exception):
+                await world.connect()
+            await reopen_old(world, "a", "b")
+            return await world.writable("a")
+        finally:
+            await world.close()
+
+    with pytest.raises(StepFailed, match="balancer lb1 sends clients to it"):
+        asyncio.run(back(recovering=True))
+    lab.instance("b").kill()
+
+    def down() -> bool:
+        try:
+            return asyncio.run(back(recovering=True)) is True
+        except StepFailed:
+            return False
+
+    eventually(down, "the balancer has seen that b is dead, so no client writes there")
+
+
+def test_a_balancers_file_is_made_anew_for_who_is_active(lab: LabFacts) -> None:
+    """Never for the first server of the configuration: a reload would send clients there."""
+    file = Path(lab.balancers["lb1"]["config_file"])
+    assert slackwater(lab, "switchover").report["outcome"] == "done"
+
+    def install() -> tuple[int, str | None]:
+        done = typed("balancer", "install", "lb1", "--config", lab.config)
+        return done.returncode, read_active(file.read_text()) if file.exists() else None
+
+    assert install() == (0, "b")
+    file.unlink()
+    assert install() == (0, "b")  # the servers say so
+    file.unlink()
+    for name in "ab":
+        lab.instance(name).kill()
+    assert install() == (1, None)
+    typed("balancer", "install", "lb1", "--active", "b", "--config", lab.config)
+    assert read_active(file.read_text()) == "b"
+
+
+def test_an_operation_that_came_to_nothing_takes_nobodys_place(tmp_path: Path) -> None:
+    def begun(name: str, outcome: str) -> Journal:
+        made = Journal.create(tmp_path, name)
+        made.write("planned", operation=name)
+        made.write("started", step="x")
+        made.write("ended", outcome=outcome)
+        return made
+
+    stuck, came_to_nothing = begun("switchover", "stuck"), begun("failover", "undone")
+    stuck.write("taken over", by=came_to_nothing.id)
+    assert [p.id for p in journal.unfinished(tmp_path)] == [stuck.id]
+    done = begun("failover", "done")
+    stuck.write("taken over", by=done.id)
+    assert journal.unfinished(tmp_path) == []
