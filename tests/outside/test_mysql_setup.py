@@ -47,3 +47,22 @@ async def _begun_and_left(socket: Path, at: str) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await running
     await session.close()
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.5", "mariadb-11.8"])
+def test_a_server_that_was_killed_while_it_wrote_master_info(name: str, place: Path) -> None:
+    with scene(named(name), place, 1) as made:
+        it = made.servers["a"]
+        asyncio.run(_follow(it.socket))
+        it.kill()
+        (it.directory / "data/master.info").write_text("")
+        it.start()
+        with pytest.raises(pymysql.Error, match="1201"):
+            made.sql("a", "CHANGE MASTER TO MASTER_HOST='127.0.0.1'")
+        asyncio.run(_follow(it.socket))
+        assert made.sql("a", "SHOW SLAVE STATUS")[0]["Master_Port"] == 9
+
+
+async def _follow(socket: Path) -> None:
+    async with await Session.open(ServerAddress("a", "root", socket=str(socket))) as session:
+        await setup.follow(session, "127.0.0.1", 9, "repl", "x", tls=False)

@@ -21,6 +21,7 @@ _NO_FILTERS = frozenset({"replicate_annotate_row_events", "replicate_events_mark
 _GTID_LIST = re.compile(r"\[([^\]]*)\]")
 _NOT_THERE = frozenset({1046, 1049, 1142, 1143, 1146, 1193, 1227, 1286})
 MARKER = f"{OWN_SCHEMA}.copying"
+_HALF_WRITTEN = 1201  # ER_MASTER_INFO
 MAKE_MARKER = (
     f"CREATE DATABASE IF NOT EXISTS {OWN_SCHEMA}",
     f"CREATE TABLE IF NOT EXISTS {MARKER} (id INT NOT NULL PRIMARY KEY, source VARCHAR(64)"
@@ -246,9 +247,16 @@ async def follow(
     session: Session, host: str, port: int, user: str, password: str, *, tls: bool,
     limit_s: float = 10.0,
 ) -> None:
-    """Replicate from there by GTID (the replica must be stopped)."""
+    """Replicate from there by GTID (the replica must be stopped). A MariaDB that was killed while
+    it wrote master.info reads half of it, and has to forget that first."""
     sql = setup_dialect(session.flavour).change_source(tls=tls)
-    await session.run(sql, host, port, user, password, limit_s=limit_s)
+    try:
+        await session.run(sql, host, port, user, password, limit_s=limit_s)
+    except MysqlError as error:
+        if error.code != _HALF_WRITTEN:
+            raise
+        await session.run(dialect(session.flavour).reset_replica, limit_s=limit_s)
+        await session.run(sql, host, port, user, password, limit_s=limit_s)
 
 
 async def as_passive(session: Session, write: Callable[[], Awaitable[Item]]) -> Item:
