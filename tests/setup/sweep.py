@@ -212,7 +212,10 @@ def run(program: Program, place: Path, drawn: Round) -> str:
                 if cut.recover:
                     said = made.run("recover", "--json")
                     told.append(f"recover: {said.returncode}")
-            made.setup(*words)
+            try:
+                made.setup(*words)
+            except AssertionError as error:
+                raise AssertionError(f"{told}; then {error}") from None
         finally:
             if not shape.files:
                 writer.__exit__()
