@@ -199,13 +199,18 @@ def run(program: Program, place: Path, drawn: Round) -> str:
             made.write(server_lines={n: [f'config_dir = "{s.directory / "conf.d"}"']
                                      for n, s in made.servers.items()})
         fill(made)
-        told, words = [], ("--method", "clone") if shape.clone else ()
+        told: list[str] = []
+        words: tuple[str, ...] = ("--method", "clone") if shape.clone else ()
         writer = Writer(made)
         if not shape.files:  # a server that has to be restarted is not restarted under clients
             writer.__enter__()
         try:
             for cut in drawn.cuts:
                 told.append(cut_off(made, cut, *words))
+                if ": done after" in told[-1] and not shape.source:
+                    # Set up, and then a server died: it comes back open, or closed, as its files
+                    # say, and only people know that no other has become the active one since.
+                    words = (*words, "--active", "a")
                 for name in made.servers:
                     if not _now(made, name).alive:
                         made.servers[name].start(60 * PATIENCE)
