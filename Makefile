@@ -1,7 +1,7 @@
 # slackwater: `make help` lists the targets. `make demo` and `make test` need nothing but this.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test check bench sweep matrix matrixalter altersweep matrixcompare lvm matrixfailover clean
+.PHONY: help setup servers demo test check bench sweep matrix setupsweep matrixalter altersweep matrixcompare lvm matrixfailover clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ sweep: setup servers  ## the whole failure sweep (the tests run a part of it)
 
 matrix: setup servers  ## `pair setup` of each topology on every server, with TLS and without
 	@.venv/bin/python -m tests.setup.matrix
+
+setupsweep: setup servers  ## `pair setup` killed at random moments, its servers too, 30 times on two servers
+	@.venv/bin/python -m tests.setup.sweep
 
 matrixalter: setup servers  ## the linter of schema changes against real pairs: every change, server and format
 	@SLACKWATER_TEST_EVERY_SERVER=1 .venv/bin/pytest tests/alter/test_lint.py

@@ -99,8 +99,12 @@ def state(lab: LabFacts) -> dict[str, Any]:
 
 def whole(lab: LabFacts) -> str:
     """Everything that must be true in the end; the active server."""
-    said = eventually(lambda: _agreeing(lab), "a pair that agrees, with nothing unfinished",
-                      limit_s=40)
+    seen: dict[str, Any] = {}
+    try:
+        said = eventually(lambda: _agreeing(lab, seen), "a pair that agrees, nothing unfinished",
+                          limit_s=40)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; {seen}") from None
     active = str(said["active"])
     caught_up(lab, active)
     assert checksum(lab, "a") == checksum(lab, "b")
@@ -117,8 +121,9 @@ def whole(lab: LabFacts) -> str:
     return active
 
 
-def _agreeing(lab: LabFacts) -> dict[str, Any]:
+def _agreeing(lab: LabFacts, seen: dict[str, Any]) -> dict[str, Any]:
     said = slackwater(lab, "status").report
+    seen.update({k: said.get(k) for k in ("disagreements", "unfinished", "left", "alter")})
     well = said.get("agree") and not said["unfinished"] and not said["left"]
     return said if well else {}
 

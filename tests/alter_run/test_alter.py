@@ -110,6 +110,7 @@ def test_a_column_that_was_dropped_cannot_be_brought_back_by_statements(shop: La
 CUTS = [
     sweep.Case("alter", "AlterPassive", "b", "recover"),
     sweep.Case("finish", "AlterOther", "killed", "again"),
+    sweep.Case("revert", "CatchUp", "kill", "recover"),
 ]
 
 

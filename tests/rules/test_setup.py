@@ -131,6 +131,19 @@ def test_whose_data_counts() -> None:
     assert data.choose_source({"a": a, "b": half}, ("b", "a"), None) == "a"
 
 
+def test_a_copy_of_a_set_up_that_was_cut_off_is_known() -> None:
+    """Its source had no GTIDs when it was copied, so that the data itself does not tell."""
+    a, b = server("a", 1, schemas=SHOP), server("b", 2, schemas=SHOP)
+    assert data.choose_source({"a": a, "b": b}, ("a", "b"), None, {"b": "a"}) == "a"
+    found = data.decide(b, a, DUMP, (), copy=True)
+    assert isinstance(found, Target) and found.means is Means.COPY and not found.overwrite
+    # Somebody may have written to one that is open, and nothing would tell.
+    open_ = server("b", 2, schemas=SHOP, variables={"read_only": "OFF"})
+    assert "name it with --overwrite b" in str(data.decide(open_, a, DUMP, (), copy=True))
+    own = mariadb("b", 2, own="0-2-9", schemas=SHOP)
+    assert "--overwrite b" in str(data.decide(own, a, DUMP, (), copy=True))
+
+
 def test_an_empty_target_is_copied_to_whatever_gtids_it_has() -> None:
     found = decide(mariadb("b", 2, own="0-2-9"), mariadb("a", 1, own="0-1-50", schemas=SHOP))
     assert isinstance(found, Target) and (found.means, found.method) == (Means.COPY, "dump")

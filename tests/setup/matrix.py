@@ -1,5 +1,5 @@
 """`make matrix`: each topology on every server of this machine, from empty and from full servers,
-with TLS required where the server has it; and killed at every step.
+with TLS required and with TLS off; and what the tests tell of one server or two.
 
     python -m tests.setup.matrix [NAME …] [-k WORDS]     `-k`: only the cases with it in their title
 """
@@ -16,39 +16,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.setup import full, stories
-from tests.setup.scene import Scene, scene
+from tests.setup import full, stories, topologies
+from tests.setup.scene import scene
 from tests.setup.stories import STEPS, killed_at, verified
 
 from slackwater.lab.instance import Program, installed
-
-
-def topology(program: Program, place: Path, *, count: int, source: bool, data: bool) -> str:
-    """One set-up from nothing; "" or why it was not tried."""
-    with scene(program, place, count, source=source) as made:
-        if data:
-            full.fill(made, "a")
-        made.setup()
-        _same(made, data)
-        verified(made)
-    return ""
-
-
-def tls(program: Program, place: Path) -> str:
-    """The same with `require_tls`; a server without TLS has to be refused by name."""
-    with scene(program, place, require_tls=True) as made:
-        able = made.sql("a", "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('have_ssl','ssl_cert')")
-        has = {r["Variable_name"]: r["Value"] for r in able}
-        if has.get("have_ssl", "YES") != "YES" or not ("have_ssl" in has or has.get("ssl_cert")):
-            assert "this server has no TLS" in made.refusals()
-            return "has no TLS: refused"
-        made.setup()
-        status = made.sql("b", "SHOW SLAVE STATUS" if program.is_mariadb
-                          or program.version < (8, 4, 0) else "SHOW REPLICA STATUS")[0]
-        used = status.get("Master_SSL_Allowed") or status.get("Source_SSL_Allowed")
-        assert used == "Yes", status
-        verified(made)
-    return ""
 
 
 def killed(program: Program, place: Path) -> str:
@@ -57,7 +29,7 @@ def killed(program: Program, place: Path) -> str:
         full.fill(made, "a")
         reached = [s for s in STEPS if killed_at(made, s)]
         made.setup()
-        _same(made, True)
+        topologies.same(made, True)
         verified(made)
     return f"killed at {', '.join(reached)}"
 
@@ -70,19 +42,11 @@ def told(story: Callable[[Program, Path], str | None], program: Program, place: 
         return str(why)
 
 
-def _same(made: Scene, data: bool) -> None:
-    want = full.contents(made, "a") if data else None
-    for name in list(made.servers)[1:]:
-        assert not data or full.contents(made, name) == want, f"{name} differs"
-
-
 CASES: dict[str, Callable[[Program, Path], str]] = {
-    "pair, empty": partial(topology, count=2, source=False, data=False),
-    "pair, full": partial(topology, count=2, source=False, data=True),
-    "pair and a replica, full": partial(topology, count=3, source=False, data=True),
-    "source and a replica, empty": partial(topology, count=2, source=True, data=False),
-    "source and two replicas, full": partial(topology, count=3, source=True, data=True),
-    "TLS required": tls,
+    **{f"{shape.title}, {'TLS' if tls else 'no TLS'}":
+       partial(told, partial(topologies.from_nothing, shape=shape, tls=tls))
+       for shape in topologies.ALL for tls in (True, False)},
+    "TLS required, and none there": partial(told, topologies.no_tls_refused),
     "killed at every step": killed,
     "full and written to": partial(told, stories.full_source),
     "settings and restarts": partial(told, stories.settings_in_one_file),
@@ -117,7 +81,7 @@ def main(names: list[str]) -> int:
                 said = "FAILED\n" + traceback.format_exc()[-3000:]
             finally:
                 shutil.rmtree(place, ignore_errors=True)
-            print(f"{program.name:14} {title:30} {time.monotonic() - begun:5.1f} s  {said}",
+            print(f"{program.name:14} {title:37} {time.monotonic() - begun:5.1f} s  {said}",
                   flush=True)
     return min(failed, 100)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.outside.real_sshd import sshd
-from tests.setup import stories
+from tests.setup import stories, sweep, topologies
 from tests.setup.scene import scene
 from tests.setup.stories import equal, killed_at, many, named, verified
 
@@ -85,6 +85,16 @@ def test_servers_killed_in_the_middle_of_the_copy(place: Path) -> None:
     stories.servers_killed(named("mariadb-10.11"), place)
 
 
+@pytest.mark.parametrize(("name", "tls"), [("mariadb-10.11", True), ("mysql-9.7", False)])
+def test_with_tls_required_and_with_none(name: str, tls: bool, place: Path) -> None:
+    topologies.from_nothing(named(name), place, topologies.ALL[0], tls)
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+def test_tls_that_is_not_there_is_not_required(name: str, place: Path) -> None:
+    topologies.no_tls_refused(named(name), place)
+
+
 def test_semi_synchronous_replication(place: Path) -> None:
     stories.semi_sync(named("mariadb-10.11"), place)
 
@@ -107,3 +117,11 @@ def test_killed_at_any_step_the_same_command_ends_verified(place: Path) -> None:
         assert made.setup()["outcome"] == "done"
         verified(made)
         equal(made)
+
+
+@pytest.mark.parametrize("name", sweep.SERVERS)
+def test_killed_at_random_moments_the_same_command_ends_verified(name: str, place: Path) -> None:
+    """slackwater or a server, under writes; `make setupsweep` has thirty rounds."""
+    program, seed = named(name), random.randrange(10_000)
+    print(f"python -m tests.setup.sweep --rounds 1 --seed {seed} {name}")
+    print(sweep.run(program, place, sweep.draw(seed, 1, program.is_mariadb)))

@@ -30,9 +30,11 @@ from slackwater.config import Config, Group
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.operations.setup import prepare as pair_setup_prepare
 from slackwater.operations.setup import setup as pair_setup
+from slackwater.operations.setup.copy_data import copied
 from slackwater.operations.setup.decide import SLOW_MS, Choice, Wish, decide
 from slackwater.operations.setup.grants import statements
 from slackwater.operations.setup.look import SetupWorld
+from slackwater.plan import journal
 from slackwater.plan.report import Report
 from slackwater.plan.step import Outcome
 
@@ -104,7 +106,9 @@ def setup(
 
 
 async def _only_plan(settings: Config, pair: str | None, wish: Wish, *, as_json: bool) -> int:
-    async with closing(SetupWorld(settings, settings.group(pair))) as world:
+    group = settings.group(pair)
+    wish = dataclasses.replace(wish, copies=cut_off_copies(settings, group))
+    async with closing(SetupWorld(settings, group)) as world:
         choice = await decide(world, wish)
     if as_json:
         parts = [p for p in (choice.prepare, choice.main) if p is not None]
@@ -169,6 +173,7 @@ def all_parts(
         return report.outcome is Outcome.DONE
 
     recover_parts(settings, group.name, OPERATIONS, as_json=as_json)
+    wish = dataclasses.replace(wish, copies=cut_off_copies(settings, group))
 
     async def look() -> Choice:
         async with closing(SetupWorld(settings, group)) as world:
@@ -240,6 +245,22 @@ def recover_parts(
             asyncio.run(recover_one(settings, past, presenter))
         finally:
             presenter.finish()
+
+
+def cut_off_copies(settings: Config, group: Group) -> dict[str, str]:
+    """What was copied since a set-up last came to its end, and from whom. What those that were cut
+    off did afterwards is undone, so the servers themselves need not tell it any more."""
+    found: dict[str, str] = {}
+    for past in reversed(journal.read_all(settings.state_directory)):
+        planned = past.planned
+        if (planned.get("operation"), planned.get("pair")) != (pair_setup.OPERATION, group.name):
+            continue
+        if past.outcome == Outcome.DONE:
+            break
+        for name in group.servers:
+            if copied(name) in past.notes:
+                found.setdefault(name, str(planned["arguments"]["source"]))
+    return found
 
 
 def grants(

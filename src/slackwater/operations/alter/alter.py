@@ -174,7 +174,7 @@ def plan_revert(
             first,
             NothingIsLost(change.first, active, change.id, accept_loss, False),
             SetConversions(change.first, change.id, servers, tuple(
-                sorted({*change.modes_first, *change.modes_other}))),
+                sorted({*change.modes_first, *change.modes_other})), stay=True),
             CatchUp(change.first, (active, *change.replicas), asked.lag_s),
             *_keeping(rest, active, servers, change.id),
             MarkReverted(active, change.id),

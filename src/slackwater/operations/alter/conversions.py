@@ -23,6 +23,7 @@ class SetConversions(Step[PairWorld]):
     change: str
     servers: tuple[str, ...]
     modes: tuple[str, ...]
+    stay: bool = False  # the change is half done, and needs them whatever becomes of this
     limit_s: ClassVar[float] = 60.0
 
     async def do(self, world: PairWorld) -> Seen:
@@ -42,7 +43,7 @@ class SetConversions(Step[PairWorld]):
         return await _converted(world, self.active, self.change, self.servers)
 
     async def undo(self, world: PairWorld) -> None:
-        if await keeping(world):
+        if self.stay or await keeping(world):
             return
         change = await untouched(world, self.active, self.change)
         if change is not None:

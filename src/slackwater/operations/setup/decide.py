@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,8 @@ SLOW_MS = 25.0
 @dataclass(frozen=True)
 class Wish:
     """What was asked for on the command line. `again`: whose data is copied anew in any case; they
-    are in `overwrite` too. `snapshot`: its name or path, for those that need the data."""
+    are in `overwrite` too. `snapshot`: its name or path, for those that need the data. `copies`:
+    whom a set-up that was cut off had copied, and from whom."""
 
     active: str | None = None
     overwrite: tuple[str, ...] = ()
@@ -33,6 +35,7 @@ class Wish:
     slow_ms: float = SLOW_MS
     again: tuple[str, ...] = ()
     snapshot: str = ""
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -60,7 +63,7 @@ async def decide(world: SetupWorld, wish: Wish) -> Choice:
     choice.reasons += [f"--overwrite {n}: {world.name} has no such server" for n in unknown]
     if choice.reasons:
         return choice
-    source = data.choose_source(seen, world.group.heads, wish.active)
+    source = data.choose_source(seen, world.group.heads, wish.active, wish.copies)
     if isinstance(source, list):
         choice.reasons += source
         return choice
@@ -125,7 +128,8 @@ async def _data(
         ways = (await _ways(world, first, name) if seed is None else
                 Ways({SNAPSHOT: await place_snapshot.why_not(world, seed, first, seen[name])}))
         found = data.decide(seen[name], first, ways, wish.overwrite,
-                            SNAPSHOT if seed else wish.method, again=name in wish.again)
+                            SNAPSHOT if seed else wish.method, again=name in wish.again,
+                            copy=wish.copies.get(name) == source)
         if isinstance(found, Target):
             choice.targets.append(found)
         else:

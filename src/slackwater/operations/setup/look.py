@@ -75,7 +75,7 @@ async def one(world: SetupWorld, name: str) -> ServerSetup:
         purged=await mysql_setup.purged(session, variables),
         logged=variables.get("gtid_binlog_state", ""),
         marker=await mysql_setup.marker(session),
-        clients=tuple(clients), tls=mysql_setup.has_tls(variables),
+        clients=tuple(clients), tls=await mysql_setup.has_tls(session, variables),
         login=login, lacks=tuple(lacks),
         own_file=await _own_file(world, name),
         disk_free=await _disk_free(world, name, variables.get("datadir", "")),

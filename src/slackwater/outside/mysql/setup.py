@@ -21,6 +21,7 @@ _NO_FILTERS = frozenset({"replicate_annotate_row_events", "replicate_events_mark
 _GTID_LIST = re.compile(r"\[([^\]]*)\]")
 _NOT_THERE = frozenset({1046, 1049, 1142, 1143, 1146, 1193, 1227, 1286})
 MARKER = f"{OWN_SCHEMA}.copying"
+_HALF_WRITTEN = 1201  # ER_MASTER_INFO
 MAKE_MARKER = (
     f"CREATE DATABASE IF NOT EXISTS {OWN_SCHEMA}",
     f"CREATE TABLE IF NOT EXISTS {MARKER} (id INT NOT NULL PRIMARY KEY, source VARCHAR(64)"
@@ -139,11 +140,14 @@ async def marker(session: Session, *, limit_s: float = 5.0) -> Marker | None:
     return Marker(str(rows[0]["source"]), str(rows[0]["began"])) if rows else None
 
 
-def has_tls(found: dict[str, str]) -> bool:
-    """Whether a client can use TLS; MySQL has no `have_ssl` any more since 8.4."""
+async def has_tls(session: Session, found: dict[str, str], *, limit_s: float = 5.0) -> bool:
+    """Whether a client can use TLS. MySQL has no `have_ssl` any more since 8.4, and names a
+    certificate there although `tls_version` is empty or the file could not be read: what counts is
+    the one that it has loaded."""
     if "have_ssl" in found:
         return found["have_ssl"] == "YES"
-    return bool(found.get("ssl_cert"))
+    rows = await session.rows("SHOW GLOBAL STATUS LIKE 'Ssl_server_not_after'", limit_s=limit_s)
+    return any(r["Value"] for r in rows)
 
 
 # --- accounts ------------------------------------------------------------------------------
@@ -230,6 +234,18 @@ async def events_stay_off(session: Session, *, before: bool, limit_s: float = 60
                           + speaks.disabled_event, limit_s=limit_s)
 
 
+# The server writes meanwhile, so its own log is ahead of this: an error, for strict mode.
+# One statement, which the server ends also when its client dies: the mode must not stay off.
+_BEGIN_BEHIND = """BEGIN NOT ATOMIC
+  DECLARE strict_mode INT DEFAULT @@GLOBAL.gtid_strict_mode;
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN
+    SET GLOBAL gtid_strict_mode = strict_mode; RESIGNAL; END;
+  SET GLOBAL gtid_strict_mode = 0;
+  SET GLOBAL gtid_slave_pos = %s;
+  SET GLOBAL gtid_strict_mode = strict_mode;
+END"""
+
+
 async def begin_behind(session: Session, other: str, *, limit_s: float = 10.0) -> None:
     """Of a MariaDB in a ring, whose replication is stopped: it will ask the other only for what
     comes after what it has itself."""
@@ -239,15 +255,7 @@ async def begin_behind(session: Session, other: str, *, limit_s: float = 10.0) -
     known = MariadbGtids.of(p for p in theirs.positions if has.contains(MariadbGtids.of([p])))
     rest = MariadbGtids.of(p for p in asks.positions
                            if p[0] not in {d for d, _, _ in known.positions})
-    strict = int(await session.value("SELECT @@GLOBAL.gtid_strict_mode"))
-    # It writes meanwhile, so its own log is ahead of this, which strict mode takes for an error.
-    await session.run("SET GLOBAL gtid_strict_mode = 0", limit_s=limit_s)
-    try:
-        await session.run(
-            "SET GLOBAL gtid_slave_pos = %s", str(known.union(rest)), limit_s=limit_s)
-    finally:
-        if session.broken is None:
-            await session.run(f"SET GLOBAL gtid_strict_mode = {strict}", limit_s=limit_s)
+    await session.run(_BEGIN_BEHIND, str(known.union(rest)), limit_s=limit_s)
 
 
 async def executed(session: Session) -> str:
@@ -261,9 +269,16 @@ async def follow(
     session: Session, host: str, port: int, user: str, password: str, *, tls: bool,
     limit_s: float = 10.0,
 ) -> None:
-    """Replicate from there by GTID (the replica must be stopped)."""
+    """Replicate from there by GTID (the replica must be stopped). A MariaDB that was killed while
+    it wrote master.info reads half of it, and has to forget that first."""
     sql = setup_dialect(session.flavour).change_source(tls=tls)
-    await session.run(sql, host, port, user, password, limit_s=limit_s)
+    try:
+        await session.run(sql, host, port, user, password, limit_s=limit_s)
+    except MysqlError as error:
+        if error.code != _HALF_WRITTEN:
+            raise
+        await session.run(dialect(session.flavour).reset_replica, limit_s=limit_s)
+        await session.run(sql, host, port, user, password, limit_s=limit_s)
 
 
 async def as_passive(session: Session, write: Callable[[], Awaitable[Item]]) -> Item:

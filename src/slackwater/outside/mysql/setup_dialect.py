@@ -12,6 +12,9 @@ from slackwater.facts.backup import LockKind
 from slackwater.facts.flavour import Flavour
 from slackwater.outside.mysql.dialect import dialect
 
+CONNECT_RETRY_S = 5
+RETRIES = 86400  # five days: what MySQL itself has before 8.4
+
 
 @dataclass(frozen=True)
 class SetupDialect:
@@ -47,14 +50,18 @@ class SetupDialect:
         )
 
     def change_source(self, *, tls: bool) -> str:
-        """Arguments: host, port, user, password. Replicate by GTID, over TLS or without."""
+        """Arguments: host, port, user, password. Replicate by GTID, over TLS or without.
+
+        By default a replica whose source was restarted asks again after a minute, and MySQL 8.4
+        gives up for good after ten times.
+        """
         base = dialect(self.flavour).change_source()
+        word = "SOURCE" if self.flavour.min_mysql(8, 0, 23) else "MASTER"
+        base += f", {word}_CONNECT_RETRY={CONNECT_RETRY_S}, {word}_SSL={int(tls)}"
         if self.flavour.mariadb:
             # 11.4 and newer check certificates by default, and servers make their own ones.
-            return f"{base}, MASTER_SSL={int(tls)}, MASTER_SSL_VERIFY_SERVER_CERT=0"
-        if self.flavour.min_mysql(8, 0, 23):
-            return f"{base}, SOURCE_SSL={int(tls)}"
-        return f"{base}, MASTER_SSL={int(tls)}"
+            return f"{base}, MASTER_SSL_VERIFY_SERVER_CERT=0"
+        return f"{base}, {word}_RETRY_COUNT={RETRIES}"
 
     def create_user(self, account: str, *, tls: bool) -> tuple[str, ...]:
         """Statements that make the account and give it its password (the only argument of each

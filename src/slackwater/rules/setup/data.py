@@ -64,16 +64,19 @@ class Ways:
 
 
 def choose_source(
-    servers: Mapping[str, ServerSetup], heads: tuple[str, ...], active: str | None
+    servers: Mapping[str, ServerSetup], heads: tuple[str, ...], active: str | None,
+    copies: Collection[str] = (),
 ) -> str | list[str]:
-    """The head whose data counts and that takes writes; or the reasons why nobody can tell."""
+    """The head whose data counts and that takes writes; or the reasons why nobody can tell.
+    `copies`: the last set-up had copied them, and was cut off."""
     if active is not None:
         if active not in heads:
             return [f"--active {active}: it must be one of {', '.join(heads)}"]
         return active
     if len(heads) == 1:
         return heads[0]
-    full = [h for h in heads if servers[h].data and servers[h].marker is None]
+    full = [h for h in heads
+            if servers[h].data and servers[h].marker is None and h not in copies]
     if len(full) == 1:
         return full[0]
     writable = [h for h in heads if servers[h].facts.writable]
@@ -172,10 +175,11 @@ def follows(target: ServerSetup, source: ServerSetup) -> bool:
 
 def decide(
     target: ServerSetup, source: ServerSetup, ways: Ways, overwrite: Collection[str],
-    method: str = "", again: bool = False,
+    method: str = "", again: bool = False, copy: bool = False,
 ) -> Target | str:
     """What to do with one target, or the reason why nothing is done. `again`: copy in any case
-    (its name is in `overwrite`, and what it has of its own was shown and saved)."""
+    (its name is in `overwrite`, and what it has of its own was shown and saved). `copy`: the last
+    set-up had copied it from this source, and was cut off."""
     name = target.name
     if target.marker is not None:
         return _copy(target, source, ways, False, method, "a copy of it was cut off: anew")
@@ -202,6 +206,9 @@ def decide(
         if name not in overwrite:
             return (f"{name} needs what {source.name}'s binary log no longer has ({gone}, purged): "
                     f"its data has to be copied anew; allow it with --overwrite {name}")
+    elif copy and not ahead and not target.facts.writable:
+        # Of a source that had no binary log before: nothing in the data says where it came from.
+        return _copy(target, source, ways, False, method, "its set-up was cut off: anew")
     elif name not in overwrite:
         what = ", ".join(s.name for s in target.data[:5])
         return (f"{name} has data ({what}) that did not come from {source.name}: name it with "
