@@ -18,6 +18,7 @@ from slackwater.operations.setup.place_snapshot import SNAPSHOT, ForgetOld, Plac
 from slackwater.operations.setup.prove import ProveReplication
 from slackwater.operations.setup.semi import Semi
 from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.plan.journal import Past
 from slackwater.plan.step import Outcome, Plan, Seen, Step
 from slackwater.rules.setup.data import Means, Target
@@ -185,7 +186,7 @@ class SetRoles(Step[SetupWorld]):
 
     async def do(self, world: SetupWorld) -> None:
         for name in self.targets:
-            await mysql_server.set_read_only(await world.session(name), True, limit_s=30)
+            await mysql_setup.close(await world.session(name))
         for name in self.targets:
             if await world.writable(name) is not False:
                 raise StepFailed(f"{name} is not surely read-only, so {self.source} is not opened")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,6 +13,7 @@ from slackwater.facts.gtid import MariadbGtids, MysqlGtids
 from slackwater.facts.server import is_on
 from slackwater.facts.setup import OWN_SCHEMA, SYSTEM_SCHEMAS, Marker, Schema
 from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.server import set_read_only
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.mysql.setup_dialect import setup_dialect
 
@@ -20,6 +22,8 @@ _FILTERS = re.compile(r"replicate_(do|ignore|wild|rewrite|annotate)_?\w*|binlog_
 _NO_FILTERS = frozenset({"replicate_annotate_row_events", "replicate_events_marked_for_skip"})
 _GTID_LIST = re.compile(r"\[([^\]]*)\]")
 _NOT_THERE = frozenset({1046, 1049, 1142, 1143, 1146, 1193, 1227, 1286})
+LOCK_WAIT_TIMEOUT = 1205
+CLOSE_TRIES, CLOSE_REST_S = 20, 0.5
 MARKER = f"{OWN_SCHEMA}.copying"
 _HALF_WRITTEN = 1201  # ER_MASTER_INFO
 MAKE_MARKER = (
@@ -300,4 +304,26 @@ async def as_passive(session: Session, write: Callable[[], Awaitable[Item]]) -> 
         return await write()
     finally:
         if session.broken is None:
-            await session.run("SET GLOBAL super_read_only = 1", limit_s=30)
+            await close(session)
+
+
+async def close(session: Session) -> None:
+    """Close a server that replicates, to administrators too.
+
+    On MySQL 5.7 workers that commit in their source's order and this statement can wait for each
+    other (one has the commit lock's place in the queue, one that comes before it waits behind us):
+    then nothing goes on until it is given up. So it is, after a second, and tried again.
+    """
+    await session.run("SET SESSION lock_wait_timeout = 1")
+    try:
+        for left in reversed(range(CLOSE_TRIES)):
+            try:
+                await set_read_only(session, True, limit_s=30)
+                return
+            except MysqlError as error:
+                if error.code != LOCK_WAIT_TIMEOUT or not left:
+                    raise
+            await asyncio.sleep(CLOSE_REST_S)
+    finally:
+        if session.broken is None:
+            await session.run("SET SESSION lock_wait_timeout = DEFAULT")
