@@ -99,16 +99,14 @@ def take(
         raise UsageError("give either a COMMAND behind -- or --method")
     if method is not None and target is None:
         raise UsageError("--method needs --to PATH")
-    settings = config.load(config.find(file))
-    names = servers_asked(settings, [server] if server else None)
+    names = servers_asked(config.load(config.find(file)), [server] if server else None)
     limits = duration(within), duration(limit), duration(grace)
 
     async def propose(world: SnapshotWorld) -> Proposal[SnapshotWorld]:
         seen = await world.look()
         is_atomic = atomic if method is None else _is_atomic(method, seen, target)
-        left = left_out(method.value, seen.source) if method and seen.source else {}
-        needed = backup.for_snapshot(
-            seen.data, atomic=is_atomic, exact=exact, no_binlog=LOG_BIN in left)
+        no_log = _no_binlog(method, seen)
+        needed = backup.for_snapshot(seen.data, atomic=is_atomic, exact=exact, no_binlog=no_log)
         kind = lock or needed.kind
         reasons = backup.refused(kind, needed, seen.data.offered) if lock else []
         if not kind.exact and not seen.crash_safe:
@@ -130,6 +128,11 @@ def take(
 
     operate("snapshot", file, lambda c: SnapshotWorld(c, names[0]), propose,
             plan_only=plan, as_json=as_json)
+
+
+def _no_binlog(method: Method | None, seen: Look) -> bool:
+    left = left_out(method.value, seen.source) if method and seen.source else {}
+    return LOG_BIN in left
 
 
 def _is_atomic(method: Method, seen: Look, target: Path | None) -> bool:

@@ -34,6 +34,7 @@ from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.mysql.setup import MARKER
+from slackwater.outside.places import LOG_BIN
 from slackwater.outside.volumes import free_bytes, volume_of
 from slackwater.plan.step import Seen, Step
 from slackwater.rules.setup import seed as rules
@@ -66,6 +67,10 @@ def find(config: Config, text: str) -> Seed:
         reasons = [f"it was booted, and is not good: {fault}" for fault in faults]
     elif Path(record.verified["path"]) != path.resolve():
         reasons = [f"what was verified of it is at {record.verified['path']}", *verify]
+    elif places := [n for n in told.get("places", {}) if n != LOG_BIN]:
+        reasons = [f"{n} was outside of the data directory, which alone is copied" for n in places]
+    elif record.verified.get("position") == "unknown":
+        reasons = ["the binary log is not in it: nobody knows where replication has to begin"]
     elif not record.verified.get("gtids"):
         reasons = ["the server had no GTIDs then: nobody knows where replication has to begin"]
     else:

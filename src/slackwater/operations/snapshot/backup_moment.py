@@ -80,15 +80,14 @@ async def _granted(
     at: ServerAddress, wanted: Wanted, attempts: Attempts, until: float,
     stack: contextlib.AsyncExitStack,
 ) -> BackupLock | None:
-    control = None
+    control, picky_until = None, clock.mono() + YOUNG_SHARE * wanted.within_s
     while True:
         if control is None or control.broken:
             control = await login(at, attempts, until)
             stack.push_async_callback(control.close)
         heed_cancelling()
         pause_s = LOOK_EVERY_S
-        picky = clock.mono() < until - (1 - YOUNG_SHARE) * wanted.within_s
-        older_than_s = YOUNG_S if picky else OLDER_THAN_S
+        older_than_s = YOUNG_S if clock.mono() < picky_until else OLDER_THAN_S
         if await _nobody_in_the_way(control, wanted.kind, attempts, older_than_s):
             lock = await _try(at, wanted, control, attempts, until)
             if lock is not None:

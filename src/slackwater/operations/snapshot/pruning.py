@@ -27,10 +27,12 @@ def why_left(record: Record) -> str:
     """Why what is at the record's place stays when the record goes, or ""."""
     if record.method not in METHODS:
         return f"it was taken by others ({record.method})"
-    if record.method not in _DIRECTORIES or not Path(record.target).exists():
+    if not Path(record.target).exists():
         return ""
     told = state_file.read(Path(record.path) / COORDINATES_NAME)
     if told is None:
+        if record.method not in _DIRECTORIES:
+            return ""  # of LVM, and not mounted
         return f"{record.target} has no {COORDINATES_NAME} that says which snapshot it is"
     return "" if told.get("id") == record.id else f"{record.target} is {told.get('id')} by now"
 
