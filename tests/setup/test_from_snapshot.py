@@ -89,7 +89,8 @@ def test_killed_in_the_middle(place: Path) -> None:
         words = ("--active", "a", "--overwrite", "b", "--from-snapshot", str(copy))
         assert killed_at(made, "PlaceSnapshot.b", *words)
         undone = made.run("recover", "--json")
-        assert json.loads(undone.stdout.splitlines()[-1])["recovered"][0]["outcome"] == "undone", undone.stderr
+        said = json.loads(undone.stdout.splitlines()[-1])
+        assert said["recovered"][0]["outcome"] == "undone", undone.stderr
         own_data(made)
         assert made.setup(*words)["outcome"] == "done"
         verified(made)
