@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
 
 @contextlib.contextmanager
 def requests(lab: LabFacts, address: str) -> Iterator[None]:
-    """A connection for each of 50 requests a second or less, until the end of `with`."""
+    """Three clients with a connection for each request, 50 a second or less, until the end."""
     stop = threading.Event()
 
     def run() -> None:
@@ -26,13 +26,15 @@ def requests(lab: LabFacts, address: str) -> Iterator[None]:
             with contextlib.suppress(pymysql.Error, OSError):
                 as_app(lab, address, "SELECT 1")
 
-    thread = threading.Thread(target=run)
-    thread.start()
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
 def test_short_connections_past_the_balancer_are_a_refusal(lab: LabFacts) -> None:

@@ -19,8 +19,8 @@ from slackwater.operations.through import through
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.rules.passing import Count, passing
 
-BYPASS_LOOKS = 4
-BYPASS_PAUSE_S = 0.15
+BYPASS_LOOKS = 6
+BYPASS_PAUSE_S = 0.1
 
 
 async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
