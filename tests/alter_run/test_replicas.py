@@ -81,7 +81,7 @@ def test_replicas_are_altered_out_of_rotation_killed_undone_and_finished(shop: L
         _kill_while_a_replica_is_altered(shop, rotation.replicas["d"])
         assert rotation.said() == ["out c", "in c", "out d"]
         said = slackwater(shop, "recover", limit_s=120)
-        assert said.report["outcome"] == "undone", said.report["reasons"]
+        assert said.report["recovered"][0]["outcome"] == "undone", said.report["reasons"]
         # What is taken back is taken back out of rotation too, and nobody stays out.
         assert rotation.said() == BOTH
         assert all(t["id"] == "int" and "extra" not in t for t in rotation.types())
