@@ -25,7 +25,25 @@ class Source:
     places: Mapping[str, Path] = field(default_factory=dict)  # outside of the data directory
 
 
-class Btrfs:
+class _Directory:
+    """A snapshot whose files are in a directory as soon as it was taken."""
+
+    @staticmethod
+    async def expose(target: Path) -> None:
+        """Its files are there already."""
+
+    @staticmethod
+    async def why_bad(target: Path) -> str:
+        """Why it is no longer what it was when it was taken, or ""."""
+        return ""
+
+    @staticmethod
+    async def in_use(target: Path) -> str:
+        """What is there already and would be taken for ours, or ""."""
+        return f"{target} is there already" if target.exists() else ""
+
+
+class Btrfs(_Directory):
     """A read-only snapshot of the subvolume that the data is in: one moment of all of it."""
 
     atomic = True
@@ -45,20 +63,6 @@ class Btrfs:
         await _run("btrfs", "subvolume", "snapshot", "-r", source.volume.root, str(target))
 
     @staticmethod
-    async def expose(target: Path) -> None:
-        """Its files are there already."""
-
-    @staticmethod
-    async def why_bad(target: Path) -> str:
-        """Why it is no longer what it was when it was taken, or ""."""
-        return ""
-
-    @staticmethod
-    async def in_use(target: Path) -> str:
-        """What is there already and would be taken for ours, or ""."""
-        return f"{target} is there already" if target.exists() else ""
-
-    @staticmethod
     def data_in(source: Source, target: Path) -> Path:
         """The data directory in the snapshot."""
         return target / source.datadir.relative_to(source.volume.root)
@@ -70,7 +74,7 @@ class Btrfs:
             await _run("btrfs", "subvolume", "delete", str(target))
 
 
-class Reflink:
+class Reflink(_Directory):
     """A copy that shares its blocks (XFS, btrfs), file by file, while the server's process stands.
 
     A frozen XFS cannot be written to, so not be copied within; a stopped process writes nothing,
@@ -103,20 +107,6 @@ class Reflink:
         if code:
             why = f"it took longer than {PAUSE_CAP_S} s" if code == TIMED_OUT else said.strip()
             raise StepFailed(f"the reflink copy failed: {why[-300:]}")
-
-    @staticmethod
-    async def expose(target: Path) -> None:
-        """Its files are there already."""
-
-    @staticmethod
-    async def why_bad(target: Path) -> str:
-        """Why it is no longer what it was when it was taken, or ""."""
-        return ""
-
-    @staticmethod
-    async def in_use(target: Path) -> str:
-        """What is there already and would be taken for ours, or ""."""
-        return f"{target} is there already" if target.exists() else ""
 
     @staticmethod
     def data_in(source: Source, target: Path) -> Path:
