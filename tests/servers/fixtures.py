@@ -7,6 +7,7 @@ from a template: 0.1 s). A test that asks for one of them runs once for each ins
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -61,6 +62,18 @@ def nothing_left_running() -> Iterator[None]:
             named.append(f"{process.pid}: {command[:160].decode(errors='replace')}")
     kill_all(slow)
     assert not named, "processes were left running:\n" + "\n".join(named)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def enterable(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Servers run as somebody else: they may pass through what is above a test's own directory."""
+    base = tmp_path_factory.getbasetemp()
+    for folder in (base, *base.parents):
+        if folder.stat().st_uid == os.geteuid() and folder != Path(tempfile.gettempdir()):
+            with contextlib.suppress(OSError):
+                folder.chmod(folder.stat().st_mode | 0o111)
+        if folder.parent == Path(tempfile.gettempdir()):
+            break
 
 
 @pytest.fixture

@@ -394,7 +394,10 @@ def test_a_good_copy_without_a_binary_log_is_good(name: str, where: str) -> None
             assert bool(said["coordinates"]["binlog_file"]) == (where == "elsewhere")
             code, found = cli.ask("snapshot", "verify", said["path"], *settings(server))
             assert code == 0, found
-            assert (found["position"], found["can_seed"]) == ("unknown", False)
+            # MySQL keeps the GTIDs of its commits in InnoDB too.
+            knows = name.startswith("mysql") and where == "elsewhere"
+            assert (found["position"], found["can_seed"]) == (
+                ("equal", True) if knows else ("unknown", False))
 
 
 @pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])

@@ -192,6 +192,8 @@ class TakeSnapshot(Step[SnapshotWorld]):
         else:
             source = (await world.look()).source
             assert source is not None  # the precheck saw it
+            if LOG_BIN in left_out(self.method, source):
+                await backup_lock.flush_commits(await world.session(self.server))
             await METHODS[self.method].take(source, Path(self.target))
         world.taken = True
         world.figures["snapshot_ms"] = round((clock.mono() - begun) * 1000, 1)

@@ -106,6 +106,13 @@ async def _take(
     raise AssertionError("a lock has at least one stage")
 
 
+async def flush_commits(session: Session, *, limit_s: float = 10.0) -> None:
+    """While commits are locked out: have the engines' logs say of every transaction that it is
+    committed. Till then the binary log alone may say so, and a copy without that log would find
+    a transaction in it that is prepared, and no more: MariaDB does not start then."""
+    await session.run("FLUSH LOCAL ENGINE LOGS", limit_s=limit_s)
+
+
 async def read_coordinates(session: Session, *, exact: bool, limit_s: float = 5.0) -> Coordinates:
     """Where the server is now, in one round trip."""
     results = await session.many(dialect(session.flavour).coordinates, limit_s=limit_s)
