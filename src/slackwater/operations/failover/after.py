@@ -134,7 +134,7 @@ class FenceLate(Step[PairWorld]):
     limit_s: ClassVar[float] = 12.0
 
     async def do(self, world: PairWorld) -> Seen:
-        await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.old))
+        await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.old, wait=False))
         try:
             closed = await fenced_now(world, self.old, limit_s=LATE_LOOK_S)
         except OutsideError as error:

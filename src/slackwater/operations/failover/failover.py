@@ -120,7 +120,7 @@ class CutOff(Step[PairWorld]):
         while len(counts) < ROUNDS or (counts[-1] and counts[-1] != counts[-ROUNDS]):
             await asyncio.sleep(ROUND_S)
             closed = await world.each_balancer(
-                self.balancers, lambda b: b.close_sessions(self.old))
+                self.balancers, lambda b: b.close_sessions(self.old, wait=False))
             counts.append(sum(closed.values()))
             if not counts[-1]:
                 break

@@ -252,8 +252,11 @@ class HAProxy:
         target = self._address(active)
         await self._change(f"set server {self.at.backend}/{HOLD} {_addr(target)}")
 
-    async def close_sessions(self, server: str) -> int:
+    async def close_sessions(self, server: str, *, wait: bool = True) -> int:
         """End every client session on `server` at once; returns how many there were.
+
+        `wait` until they have ended: not for a server that hangs, where sessions whose clients
+        have gone stay until it answers.
 
         Sessions that went through the hold server's alias (after a lost pin) are ended too when
         it is another name of this server, unless a hold is being made. Raises OutsideError.
@@ -270,11 +273,12 @@ class HAProxy:
             await self._change(
                 *(f"shutdown sessions server {self.at.backend}/{name}" for name in names)
             )
-            await self._end_left(names)
+            await self._end_left(names, wait=wait)
         return count
 
     async def cut_off(self, server: str) -> None:
         """No client reaches `server` from here on: no new one, and none that was connected.
+        It may hang: sessions are told to end, and not waited for.
 
         One line, so that nothing comes in between. Nobody else is made to serve. Idempotent.
         """
@@ -292,7 +296,7 @@ class HAProxy:
         )
         if any(servers[n].usable for n in (server, HOLD)):
             self._fail(f"{server} can still be used", sent=True)
-        await self._end_left((server, HOLD))
+        await self._end_left((server, HOLD), wait=False)
 
     async def obeys(self) -> list[str]:
         """Reasons why it would not do what it is told."""
@@ -319,7 +323,7 @@ class HAProxy:
             self._fail("; ".join(bad) or "no such backend", sent=True)
         return servers
 
-    async def _end_left(self, servers: Collection[str]) -> None:
+    async def _end_left(self, servers: Collection[str], *, wait: bool) -> None:
         """End, one by one, the sessions that `shutdown sessions server` does not know of: on
         HAProxy 2.6.12 those are all that had waited in the queue, so all who had been held.
 
@@ -334,6 +338,8 @@ class HAProxy:
                 self._fail(f"{len(left)} sessions on {', '.join(servers)} do not end", sent=True)
             if again := sorted(before & left)[:END_AT_ONCE]:
                 await self._change(*(f"shutdown session {pointer}" for pointer in again))
+                if not wait and len(again) == len(before & left):
+                    return
             before = left
             await asyncio.sleep(END_PAUSE_S)
 
