@@ -19,31 +19,26 @@ from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError, StepFailed
 from slackwater.facts.gtid import MariadbGtids
 from slackwater.operations import pair_lock
-from slackwater.operations.hold import restart
 from slackwater.operations.servers_world import admin_address
 from slackwater.operations.setup import backup_look
 from slackwater.operations.setup.backup_look import login, place
+from slackwater.operations.setup.come_back import BACK_LIMIT_S, back, start
 from slackwater.operations.setup.copy_watch import Watch, awake
 from slackwater.operations.setup.look import SetupWorld
-from slackwater.outside import command
 from slackwater.outside.mysql import physical_copy
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.outside.mysql.logical_copy import Progress
 from slackwater.outside.mysql.pace import paced
 from slackwater.outside.mysql.physical_copy import Place
-from slackwater.outside.mysql.session import MysqlError, Session
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.stream import Stream
 from slackwater.plan.step import Seen, Step
 
 HOLD_S = 2.0  # the longest that it may block commits; then it is ended, and the source lets go
 STALL_S = 900.0  # without a byte
 STOP_S = 120
-BACK_LIMIT_S = 300.0
 LONGEST_S = 7 * 86_400.0
-_LOOK_EVERY_S = 0.1
-_EVENTS = ("SELECT EVENT_SCHEMA AS S, EVENT_NAME AS N FROM information_schema.EVENTS"
-           " WHERE STATUS = 'ENABLED'")
 
 
 def _key(target: str) -> str:
@@ -239,8 +234,8 @@ class UseBackup(Step[SetupWorld]):
         world.note(f"replacing {self.target}", True)
         await physical_copy.replace(host, noted["real"], noted["new"], noted["old"],
                                     limit_s=STOP_S)
-        await _start(world, self.target)
-        async with await _back(world, self.target) as session:
+        await start(world, self.target)
+        async with await back(world, self.target) as session:
             there = await _runs_with(world, session, self.target)
             if noted["real"] != there.real or not there.pids:
                 raise StepFailed(f"{self.target} is up, but not with {noted['real']}")
@@ -264,8 +259,8 @@ class UseBackup(Step[SetupWorld]):
             return
         noted, host = world.notes[_key(self.target)], world.hosts[self.target]
         if await physical_copy.put_back(host, noted["real"], noted["old"], limit_s=STOP_S):
-            await _start(world, self.target)
-        session = await _back(world, self.target)
+            await start(world, self.target)
+        session = await back(world, self.target)
         await session.close()
         await world.servers[self.target].renew()
         await pair_lock.take(world, self.target)
@@ -279,37 +274,10 @@ async def _runs_with(world: SetupWorld, session: Session, target: str) -> Place:
 async def _settle(session: Session, gtids: str) -> None:
     """What differs between a copy and a replica: events, and where replication begins."""
     await session.run("SET SESSION sql_log_bin = 0")
-    for row in await session.rows(_EVENTS):
-        name = ".".join(f"`{str(row[k]).replace('`', '``')}`" for k in "SN")
-        await session.run(f"ALTER EVENT {name} DISABLE ON SLAVE")
+    await mysql_setup.events_stay_off(session, before=False)
     await mysql_server.stop_replica(session)
     await mysql_server.reset_replica(session)
     await mysql_setup.begin_at(session, gtids, "")
-
-
-async def _start(world: SetupWorld, target: str) -> None:
-    words = restart.command(world.config, target)
-    code, said = await command.run(words, limit_s=BACK_LIMIT_S)
-    if code:
-        raise StepFailed(f"`{' '.join(words)}` ended with exit code {code}: "
-                         + said.strip()[-400:])
-
-
-async def _back(world: SetupWorld, target: str) -> Session:
-    """Wait until it is there, and close it to writers first of all."""
-    until, at, last = clock.mono() + BACK_LIMIT_S, admin_address(world.config, target), ""
-    while clock.mono() < until:
-        try:
-            session = await Session.open(at, limit_s=3.0)
-            await session.run("SET GLOBAL read_only = 1", limit_s=30)
-            return session
-        except MysqlError as error:
-            raise StepFailed(f"{target} is up with its source's data, whose accounts it has, and "
-                             f"does not let the administrator in: {error}") from error
-        except OutsideError as error:
-            last = str(error)
-        await asyncio.sleep(_LOOK_EVERY_S)
-    raise StepFailed(f"{target} did not come back within {BACK_LIMIT_S:g} s: {last}")
 
 
 @dataclass(frozen=True)

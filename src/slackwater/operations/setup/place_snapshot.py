@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from slackwater import clock
 from slackwater.config import Config
-from slackwater.errors import OutsideError, Refused, StepFailed
+from slackwater.errors import Refused, StepFailed
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.seed import Seed
 from slackwater.facts.setup import ServerSetup
@@ -20,6 +20,7 @@ from slackwater.operations import pair_lock
 from slackwater.operations.hold import restart
 from slackwater.operations.servers_world import admin_address
 from slackwater.operations.setup.accounts import make_accounts
+from slackwater.operations.setup.come_back import BACK_LIMIT_S, back, start
 from slackwater.operations.setup.copy_data import copied
 from slackwater.operations.setup.copy_watch import awake
 from slackwater.operations.setup.look import SetupWorld
@@ -32,7 +33,7 @@ from slackwater.outside.datadir import Place, process_of, size_of, strip
 from slackwater.outside.mysql import backup_lock, private_server
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
-from slackwater.outside.mysql.session import MysqlError, Session
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.mysql.setup import MARKER
 from slackwater.outside.places import LOG_BIN
 from slackwater.outside.volumes import free_bytes, volume_of
@@ -41,7 +42,6 @@ from slackwater.rules.setup import seed as rules
 
 SNAPSHOT = "snapshot"
 STOP_LIMIT_S = 300.0
-BACK_LIMIT_S = 300.0
 LONGEST_S = 2 * 86_400.0
 _SHARES = ("btrfs", "xfs")
 
@@ -163,8 +163,8 @@ class PlaceSnapshot(Step[SetupWorld]):
             await self._copy(world, place, Path(has["basedir"]))
             await _stop(world, self.target)
             place.swap()
-            session = await _start(world, self.target)
-            async with session:
+            await start(world, self.target)
+            async with await back(world, self.target) as session:
                 await session.run("SET SESSION sql_log_bin = 0")
                 await mysql_setup.events_stay_off(session, before=False)
                 await mysql_setup.begin_at(session, self.gtids, "")
@@ -230,7 +230,8 @@ class PlaceSnapshot(Step[SetupWorld]):
             await _stop(world, self.target)
             place.put_back()
         if process_of(place.datadir, noted["pid_file"]) is None:
-            await (await _start(world, self.target)).close()
+            await start(world, self.target)
+            await (await back(world, self.target)).close()
             await world.servers[self.target].renew()
             await pair_lock.take(world, self.target)
         await place.clear()
@@ -248,30 +249,6 @@ async def _stop(world: SetupWorld, target: str) -> None:
     if process_of(datadir, noted["pid_file"]) is not None:
         raise StepFailed(f"{target} was stopped, and something has started it again: have that"
                          " (systemd's Restart=always?) not do so meanwhile")
-
-
-async def _start(world: SetupWorld, target: str) -> Session:
-    """By the configured command, closed to writers; a session of the administrator's."""
-    words = restart.command(world.config, target)
-    code, said = await command.run(words, limit_s=BACK_LIMIT_S)
-    if code:
-        raise StepFailed(f"`{' '.join(words)}` ended with exit code {code}: {said.strip()[-300:]}")
-    until, last = clock.mono() + BACK_LIMIT_S, ""
-    while clock.mono() < until:
-        try:
-            session = await Session.open(admin_address(world.config, target), limit_s=3.0)
-            # Closed, but not by super_read_only: that would keep us out too.
-            await session.run("SET GLOBAL read_only = 0")
-            await session.run("SET GLOBAL read_only = 1", limit_s=30)
-            return session
-        except MysqlError as error:
-            raise StepFailed(f"{target} runs, and its accounts are those of the snapshot: {error}",
-                             hint="the administrator's password has to be that of the source"
-                             ) from error
-        except OutsideError as error:
-            last = str(error)
-        await asyncio.sleep(0.2)
-    raise StepFailed(f"{target} did not come back within {BACK_LIMIT_S:g} s: {last}")
 
 
 @dataclass(frozen=True)
