@@ -38,8 +38,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[LabF
     if program is None:
         pytest.skip(f"{request.param} is not installed (scripts/servers/get {request.param})")
     home: Path = tmp_path_factory.mktemp(request.param)
-    for folder in (home, *home.parents[:2]):
-        folder.chmod(0o755)
+    home.chmod(0o755)
     try:
         yield up(server=root_of(program), directory=home / "lab")
     finally:

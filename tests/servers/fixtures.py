@@ -7,7 +7,6 @@ from a template: 0.1 s). A test that asks for one of them runs once for each ins
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
@@ -67,13 +66,11 @@ def nothing_left_running() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def enterable(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Servers run as somebody else: they may pass through what is above a test's own directory."""
-    base = tmp_path_factory.getbasetemp()
+    base = tmp_path_factory.getbasetemp().resolve()
     for folder in (base, *base.parents):
-        if folder.stat().st_uid == os.geteuid() and folder != Path(tempfile.gettempdir()):
-            with contextlib.suppress(OSError):
-                folder.chmod(folder.stat().st_mode | 0o111)
-        if folder.parent == Path(tempfile.gettempdir()):
+        if Path(tempfile.gettempdir()).resolve() not in folder.parents:
             break
+        folder.chmod(folder.stat().st_mode | 0o111)
 
 
 @pytest.fixture
