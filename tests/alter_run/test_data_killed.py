@@ -1,0 +1,107 @@
+"""A backfill whose servers die in its middle goes on, and changes each row once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pymysql
+import pytest
+from tests.alter_run.scene import DATABASE, alter, load, on, state, whole
+from tests.alter_run.test_data import FILL, ONCE, WORDS, mark
+from tests.servers.command import slackwater
+from tests.servers.patience import PATIENCE, eventually
+from tests.sweep.pair import environment, python
+
+from slackwater.lab.facts import LabFacts
+
+pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
+HELD = 2500  # the row that a client holds: chunks come up to it, and no farther
+
+
+@contextlib.contextmanager
+def row_held(lab: LabFacts, active: str) -> Iterator[None]:
+    """A client has changed a row there and does not commit."""
+    link = pymysql.connect(unix_socket=str(lab.servers[active]["socket"]), user="root")
+    try:
+        with link.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(f"SELECT id FROM {DATABASE}.items WHERE id = {HELD} FOR UPDATE")
+        yield
+    finally:
+        link.close()
+
+
+def finish_while(lab: LabFacts, dies: str) -> dict[str, Any]:
+    """Kill a server in the middle of the data; the report of `alter finish`."""
+    with row_held(lab, "b"):
+        running = subprocess.Popen(
+            python("slackwater", "alter", "finish", "--json", "--config", str(lab.config)),
+            env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )
+        try:
+            eventually(lambda: int((mark(lab, 0).get("last") or [0])[0]) > HELD - 500,
+                       "chunks up to the row that is held", limit_s=60)
+            _kill(lab, dies)
+        except BaseException:
+            running.kill()
+            running.wait()
+            raise
+    said, _ = running.communicate(timeout=90 * PATIENCE)
+    return json.loads(said)
+
+
+def _kill(lab: LabFacts, name: str) -> None:
+    pid = lab.instance(name).pid
+    assert pid is not None
+    os.kill(pid, 9)
+
+
+def _start(lab: LabFacts, name: str) -> None:
+    server = lab.instance(name)
+    eventually(lambda: not server.alive, f"{name} dead", limit_s=20)
+    server.start()
+
+
+def each_once(lab: LabFacts) -> None:
+    found = on(lab, "a", ONCE)[0]
+    assert found == {"rows_": 4000, "wrong": 0, "drawn": 4000, "moments": 1}
+    assert on(lab, "b", ONCE)[0] == found
+
+
+@pytest.mark.parametrize("dies", ["a", "b"])
+def test_a_server_that_dies_in_a_backfill(shop: LabFacts, dies: str) -> None:
+    with load(shop) as report:
+        assert alter(shop, FILL, *WORDS).report["outcome"] == "done"
+        said = finish_while(shop, dies)
+        assert said["outcome"] == "stuck", said
+        assert f"{dies}" in " ".join(said["reasons"]), said["reasons"]
+        _start(shop, dies)
+        said = slackwater(shop, "alter", "finish").report
+        assert said["outcome"] == "done", said["reasons"]
+        whole(shop)
+        each_once(shop)
+    assert (report["lost"], report["duplicated"]) == (0, 0)
+    assert state(shop) == {}
+
+
+def test_a_backfill_goes_on_after_a_failover(shop: LabFacts) -> None:
+    with load(shop) as report:
+        assert alter(shop, FILL, *WORDS).report["outcome"] == "done"
+        assert finish_while(shop, "b")["outcome"] == "stuck"
+        assert slackwater(shop, "failover").report["outcome"] == "done"
+        slackwater(shop, "alter", "finish")  # stops at the latest at the server that is away
+        _start(shop, "b")
+        back = slackwater(shop, "pair", "rejoin")
+        assert back.report["outcome"] == "done", back
+        finished = slackwater(shop, "alter", "finish").report
+        assert finished["outcome"] == "done", finished["reasons"]
+        assert whole(shop) == "a"
+        each_once(shop)
+    assert report["duplicated"] == 0
+    assert state(shop) == {}
