@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers.command import slackwater
+from tests.servers.fixtures import sql
 from tests.servers.patience import PATIENCE, eventually
 from tests.sweep.pair import environment, python
 
@@ -53,6 +54,34 @@ def test_what_is_under_way_is_not_called_unfinished(lab: LabFacts) -> None:
     said = slackwater(lab, "check").report["refusals"]
     assert any("is unfinished: `slackwater recover`" in reason for reason in said), said
     assert slackwater(lab, "status").report["under_way"] == []
+
+
+def test_journals_that_cannot_be_read_are_not_none(lab: LabFacts) -> None:
+    """Nor does an empty state directory say that all is well where nobody can write."""
+    other = lab.config.with_name("other-user.toml")
+    state = other.with_name("other-state")
+    own = f'directory = "{config.load(lab.config).state_directory}"'
+    assert own in lab.config.read_text()
+    other.write_text(lab.config.read_text().replace(own, f'directory = "{state}"'))
+    assert "Nothing to recover." in typed("recover", "--config", other).stdout
+    sql(lab.servers["a"]["socket"], "SET GLOBAL read_only = 1")
+    said = typed("recover", "--config", other)
+    assert said.returncode == 3 and "Nothing to recover" not in said.stdout, said
+    assert "no server of it accepts writes" in said.stdout and str(state) in said.stdout
+    sql(lab.servers["a"]["socket"], "SET GLOBAL read_only = 0")
+
+    assert not state.exists()
+    state.write_text("a directory that nobody can read, root included")
+    said = typed("recover", "--config", other)
+    assert (said.returncode, said.stdout) == (3, ""), said
+    assert "cannot read the journals in" in said.stderr
+    for command in ("status", "check"):
+        said = typed(command, "--config", other)
+        assert said.returncode == 1, said
+        assert "unfinished operations cannot be told" in " ".join(said.stdout.split()), said
+    assert typed("history", "--config", other).returncode == 3
+    said = typed("switchover", "--config", other)
+    assert said.returncode == 1, said
 
 
 def test_after_a_crash_a_server_that_clients_are_sent_to_may_accept_writes(lab: LabFacts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -103,6 +104,30 @@ def test_all_operations_oldest_first(tmp_path):
         record.path.write_text(json.dumps({"at": at, "event": "planned", "operation": "x"}) + "\n")
     assert [p.id for p in journal.read_all(tmp_path)] == [r.id for r in records]
     assert journal.read_all(tmp_path / "nowhere") == []
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Root may read everything; for a moment we are not root."""
+    mine = os.geteuid()
+    if mine == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(mine)
+
+
+def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path):
+    Journal.create(tmp_path / "state", "switchover").close()
+    (tmp_path / "state").chmod(0)
+    with as_nobody(), pytest.raises(JournalError, match="cannot read the journals") as caught:
+        journal.read_all(tmp_path / "state")
+    assert "Permission denied" in str(caught.value) and "as the user" in caught.value.hint
+    (tmp_path / "state").chmod(0o700)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="cannot read the journals"):
+        journal.read_all(tmp_path / "file")
 
 
 def test_a_directory_that_cannot_be_written(tmp_path):

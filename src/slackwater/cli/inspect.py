@@ -16,7 +16,7 @@ from rich.text import Text
 from slackwater import clock, config
 from slackwater.cli.operate import opened
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
-from slackwater.cli.unfinished import left_line, under_way, unfinished
+from slackwater.cli.unfinished import Left, left, under_way
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED
 from slackwater.facts.heartbeat import Lag
@@ -48,7 +48,7 @@ def check(
     settings, begun = config.load(config.find(file)), clock.unix()
     name, _ = settings.pair(pair)
     reasons = asyncio.run(_check(settings, name, to))
-    reasons += [left_line(settings, p) for p in unfinished(settings, name)]
+    reasons += left(settings, name).lines(settings)
     if as_json:
         print(json.dumps({
             "operation": "check", "pair": name, "refusals": reasons, "steps": [],
@@ -88,12 +88,13 @@ def status(
     name, _ = settings.pair(pair)
     if not watch:
         seen, lags, odd = asyncio.run(_status(settings, name))
-        left, agreed = unfinished(settings, name), agreement(seen)
+        begun, agreed = left(settings, name), agreement(seen)
         if as_json:
-            print(json.dumps(status_json(settings, seen, agreed, left, lags, odd), default=str))
+            print(json.dumps(status_json(settings, seen, agreed, begun, lags, odd), default=str))
         else:
-            Console().print(status_page(settings, seen, agreed, left, lags, odd))
-        raise typer.Exit(0 if agreed.active and not left and not odd else 1)
+            Console().print(status_page(settings, seen, agreed, begun, lags, odd))
+        good = agreed.active and not begun.lines(settings) and not odd
+        raise typer.Exit(0 if good else 1)
     asyncio.run(_watch(settings, name, as_json=as_json))
 
 
@@ -114,17 +115,17 @@ async def _watch(settings: Config, pair: str, *, as_json: bool) -> None:
         with Live(console=Console(stderr=as_json), auto_refresh=False) as live:
             while True:
                 seen, lags, odd = await _seen(world)
-                left, agreed = unfinished(settings, pair), agreement(seen)
+                begun, agreed = left(settings, pair), agreement(seen)
                 if as_json:
-                    found = status_json(settings, seen, agreed, left, lags, odd)
+                    found = status_json(settings, seen, agreed, begun, lags, odd)
                     print(json.dumps(found, default=str), flush=True)
                 else:
-                    live.update(status_page(settings, seen, agreed, left, lags, odd), refresh=True)
+                    live.update(status_page(settings, seen, agreed, begun, lags, odd), refresh=True)
                 await asyncio.sleep(WATCH_EVERY_S)
 
 
 def status_json(
-    settings: Config, seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags,
+    settings: Config, seen: PairSeen, agreed: Agreement, begun: Left, lags: Lags,
     odd: list[str],
 ) -> dict[str, Any]:
     """One look as data."""
@@ -148,8 +149,9 @@ def status_json(
             }
             for n, b in seen.balancers.items()
         },
-        "unfinished": [p.id for p in left],
-        "under_way": [p.id for p in left if under_way(settings, p)],
+        "unfinished": None if begun.unread else [p.id for p in begun.here],
+        "under_way": [p.id for p in begun.here if under_way(settings, p)],
+        "unread": begun.unread or None,
         "left": odd,
         "alter": alter_json(seen),
     }
@@ -202,7 +204,7 @@ def _source_name(seen: PairSeen, channel: ReplicaStatus) -> str:
 
 
 def status_page(
-    settings: Config, seen: PairSeen, agreed: Agreement, left: list[Past], lags: Lags,
+    settings: Config, seen: PairSeen, agreed: Agreement, begun: Left, lags: Lags,
     odd: list[str],
 ) -> Group:
     """One look as a page for people."""
@@ -215,7 +217,7 @@ def status_page(
     parts += _change_lines(seen)
     parts += [Text(f"  ! {fault}", style="red") for fault in agreed.disagreements]
     parts += [Text(f"  ! {what}", style="red") for what in odd]
-    parts += [Text(f"  ! {left_line(settings, p)}", style="red") for p in left]
+    parts += [Text(f"  ! {line}", style="red") for line in begun.lines(settings)]
     return Group(*parts)
 
 

@@ -95,7 +95,7 @@ def walk(
         injected = faults(settings)
         with interruptible() as interrupts, only_one(settings, world.name):
             async with closing(world):
-                left = unfinished(settings, world.name)
+                left = _unfinished(settings, world.name)
                 if bars := [p for p in left if p.planned.get("operation") not in takes_over]:
                     raise Refused(
                         f"cannot begin a {operation}",
@@ -111,6 +111,14 @@ def walk(
         return report
 
     return asyncio.run(whole())
+
+
+def _unfinished(settings: Config, name: str) -> list[Past]:
+    """As `unfinished`; raises Refused where it cannot be told."""
+    try:
+        return unfinished(settings, name)
+    except JournalError as error:
+        raise Refused("cannot begin", [str(error)], hint=error.hint) from error
 
 
 async def _walk(

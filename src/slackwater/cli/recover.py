@@ -22,10 +22,11 @@ from slackwater.cli.operate import (
 )
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter, report_text
-from slackwater.cli.unfinished import elsewhere, unfinished
+from slackwater.cli.unfinished import elsewhere, looked_in, unfinished
 from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, ConfigError, Refused, SlackwaterError
 from slackwater.operations import put_back
+from slackwater.operations.look import look
 from slackwater.plan.journal import Journal, Past
 from slackwater.plan.recovery import recovery
 from slackwater.plan.report import Report
@@ -63,7 +64,7 @@ def recover(
         except ConfigError as error:
             lacking.append(error)
     presenter.finish()
-    told, failed = _odds_and_ends(settings, pair)
+    told, failed = _odds_and_ends(settings, pair, {str(p.planned.get("pair")) for p in left})
     code = max([*map(_code, reports), EXIT_STUCK if failed else 0])
     if as_json:
         whole = max(reports, key=_code).as_json() if reports else {
@@ -88,25 +89,46 @@ def recover(
     raise typer.Exit(code)
 
 
-def _odds_and_ends(settings: Config, pair: str | None) -> tuple[list[str], list[str]]:
-    """Put back what no journal knows of; what was done, and what failed."""
+def _odds_and_ends(
+    settings: Config, pair: str | None, had: set[str]
+) -> tuple[list[str], list[str]]:
+    """Put back what no journal knows of; what was done, and what failed.
+
+    `had`: those that a journal knew something of. Of the others, one whose clients can write
+    nowhere has something left that we do not see: its journal is another user's, or on another
+    host.
+    """
     told: list[str] = []
     failed: list[str] = []
     for name in [pair] if pair else settings.pairs:
         if unfinished(settings, name):
             continue  # stuck: it is not the time for more
         try:
-            told += asyncio.run(_put_back(settings, name))
+            done, why = asyncio.run(_put_back(settings, name))
         except ConfigError:
             continue  # a host that has not what it takes to ask the servers holds other things
         except SlackwaterError as error:
             failed.append(f"pair {name}: cannot put back what was left: {error}")
+            continue
+        told += done
+        failed += why if name not in had else []
     return told, failed
 
 
-async def _put_back(settings: Config, name: str) -> list[str]:
+async def _put_back(settings: Config, name: str) -> tuple[list[str], list[str]]:
+    """What was put back, and why nobody can write, where that is so."""
     async with opened(settings, name) as world:
-        return await put_back.put_back(world)
+        told = await put_back.put_back(world)
+        seen = await look(world, knock=False)
+    if seen.writable():
+        return told, []
+    away = [f"cannot reach {n}: {why}" for n, why in seen.unreachable.items() if n in seen.pair]
+    return told, [
+        f"pair {name}: no server of it {'that answers ' if away else ''}accepts writes"
+        + "".join(f"; {what}" for what in away)
+        + f"; and no operation is recorded as unfinished in {looked_in(settings)}: if it was begun "
+        "by another user or on another host, `slackwater recover` there"
+    ]
 
 
 def _print_recovery(left: list[Past], *, as_json: bool) -> None:

@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+import getpass
+from dataclasses import dataclass
 from pathlib import Path
 
 from slackwater.config import Config
 from slackwater.plan import journal
-from slackwater.plan.journal import Past
+from slackwater.plan.journal import JournalError, Past
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is unfinished, for those that only look. `unread`: why the journals tell nothing."""
+
+    here: list[Past]
+    unread: str = ""
+
+    def lines(self, settings: Config) -> list[str]:
+        """For people, one a line."""
+        unread = [f"unfinished operations cannot be told: {self.unread}"] if self.unread else []
+        return [left_line(settings, p) for p in self.here] + unread
+
+
+def left(settings: Config, pair: str | None) -> Left:
+    """What is unfinished; that the journals cannot be read is told too. Never raises."""
+    try:
+        return Left(unfinished(settings, pair))
+    except JournalError as error:
+        return Left([], f"{error} ({error.hint})")
 
 
 def unfinished(settings: Config, pair: str | None) -> list[Past]:
-    """Operations of this configuration that something may be left of."""
+    """Operations of this configuration that something may be left of. Raises JournalError."""
     return [p for p in _left(settings, pair) if not _of_another(settings, p)]
 
 
 def elsewhere(settings: Config, pair: str | None) -> list[Past]:
     """As `unfinished`, of other configurations that have the same state directory."""
     return [p for p in _left(settings, pair) if _of_another(settings, p)]
+
+
+def looked_in(settings: Config) -> str:
+    """Where unfinished operations were looked for, and as whom: others may have theirs."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "a user without a name"
+    return f"{settings.state_directory} ({user} on {journal.process()['host']})"
 
 
 def _left(settings: Config, pair: str | None) -> list[Past]:

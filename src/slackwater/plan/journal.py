@@ -170,8 +170,22 @@ def read(path: Path) -> Past:
 
 
 def read_all(directory: Path) -> list[Past]:
-    """All operations recorded there, oldest first. Raises JournalError."""
-    every = [read(path) for path in directory.glob("*.jsonl")]
+    """All operations recorded there, oldest first. Raises JournalError.
+
+    A directory that may not be read is no empty one: what is unfinished may be in it.
+    """
+    try:
+        with os.scandir(directory) as found:
+            names = [entry.name for entry in found if entry.name.endswith(".jsonl")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise JournalError(
+            f"cannot read the journals in {directory}: {error.strerror}",
+            hint="run this as the user that runs slackwater's operations here (`sudo slackwater "
+                 "…`), or set [state] directory in slackwater.toml",
+        ) from error
+    every = [read(directory / name) for name in names]
     # Names tell the second only; two operations can begin within one.
     return sorted(every, key=lambda p: (p.events[0].get("at", 0.0) if p.events else 0.0, p.id))
 
