@@ -15,6 +15,7 @@ from tests.sweep.pair import environment, python
 
 from slackwater import config
 from slackwater.cli.operate import only_one
+from slackwater.cli.unfinished import left
 from slackwater.errors import StepFailed
 from slackwater.lab.facts import LabFacts
 from slackwater.operations.pair_world import PairWorld
@@ -34,14 +35,34 @@ def typed(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_operation_is_its_own_configurations(lab: LabFacts) -> None:
-    """Another file with the same names and the same state directory has other servers."""
-    other = lab.config.with_name("staging.toml")
+    """A copy of the file takes up nothing, but says what is left; another file with the same names
+    and the same state directory, of other servers, has nothing to do with it."""
+    other, staging = lab.config.with_name("copy.toml"), lab.config.with_name("staging.toml")
     other.write_text(lab.config.read_text())
     assert slackwater(lab, "switchover", inject="kill:HoldClients").code == -9
     assert config.load(other).state_directory == config.load(lab.config).state_directory
-    done = typed("recover", "--config", other)
-    assert done.returncode == 0 and f"recover --config {lab.config}" in done.stdout, done
+    named = f"is unfinished: `slackwater recover --config {lab.config}`"
+    for command, code in (("recover", 3), ("recover --plan", 3), ("status", 1), ("check", 1)):
+        done = typed(*command.split(), "--config", other)
+        assert done.returncode == code and named in " ".join(done.stdout.split()), done
+        assert "Nothing to recover" not in done.stdout
+    done = typed("switchover", "--config", other)
+    assert done.returncode == 1 and named in done.stderr, done
+    staging.write_text(elsewhere_of(lab))
+    assert not left(config.load(staging), "lab").lines(config.load(staging))
+    done = typed("recover", "--plan", "--config", staging)
+    assert (done.returncode, "Nothing to recover." in done.stdout) == (0, True), done
+    assert f"recover --config {lab.config}` (other servers)" in done.stdout
     assert slackwater(lab, "recover").report["recovered"][0]["outcome"] == "undone"
+
+
+def elsewhere_of(lab: LabFacts) -> str:
+    """The lab's configuration for servers and balancers that are none of its own."""
+    text = lab.config.read_text()
+    for server in lab.servers.values():
+        text = text.replace(str(server["address"]), f"192.0.2.1{server['port'] % 10}:3306")
+        text = text.replace(str(server["socket"]), f"/nowhere/{server['port']}")
+    return text.replace(str(lab.balancers["lb1"]["runtime"]), "unix:/nowhere/lb1")
 
 
 def test_what_is_under_way_is_not_called_unfinished(lab: LabFacts) -> None:

@@ -151,6 +151,7 @@ def status_json(
         },
         "unfinished": None if begun.unread else [p.id for p in begun.here],
         "under_way": [p.id for p in begun.here if under_way(settings, p)],
+        "elsewhere": [{"id": p.id, "config": p.planned["config"]} for p in begun.away],
         "unread": begun.unread or None,
         "left": odd,
         "alter": alter_json(seen),

@@ -19,7 +19,7 @@ from slackwater.cli.figures import figures_text
 from slackwater.cli.interrupts import Interrupts, interruptible
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.cli.say import say as say
-from slackwater.cli.unfinished import unfinished
+from slackwater.cli.unfinished import away_line, concerns, elsewhere, unfinished
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.operations.pair_world import PairWorld
@@ -95,13 +95,7 @@ def walk(
         injected = faults(settings)
         with interruptible() as interrupts, only_one(settings, world.name):
             async with closing(world):
-                left = _unfinished(settings, world.name)
-                if bars := [p for p in left if p.planned.get("operation") not in takes_over]:
-                    raise Refused(
-                        f"cannot begin a {operation}",
-                        [f"operation {p.id} is unfinished" for p in bars],
-                        hint="`slackwater recover` finishes or undoes it",
-                    )
+                left = _left(operation, settings, world.name, takes_over)
                 proposal = await interrupts.look(propose(world))
                 presenter = Presenter(as_json=as_json)
                 report = await _walk(
@@ -113,12 +107,24 @@ def walk(
     return asyncio.run(whole())
 
 
-def _unfinished(settings: Config, name: str) -> list[Past]:
-    """As `unfinished`; raises Refused where it cannot be told."""
+def _left(
+    operation: str, settings: Config, name: str, takes_over: Collection[str]
+) -> list[Past]:
+    """The unfinished operations that this one takes the place of. Raises Refused for others."""
     try:
-        return unfinished(settings, name)
+        left = unfinished(settings, name)
+        away = [p for p in elsewhere(settings, name) if concerns(settings, p)]
     except JournalError as error:
         raise Refused("cannot begin", [str(error)], hint=error.hint) from error
+    bars = [p for p in left if p.planned.get("operation") not in takes_over]
+    if bars or away:
+        raise Refused(
+            f"cannot begin a {operation}",
+            [*(f"operation {p.id} is unfinished" for p in bars), *map(away_line, away)],
+            hint="`slackwater recover` finishes or undoes it" if bars else
+            "or do it with that configuration",
+        )
+    return left
 
 
 async def _walk(

@@ -22,7 +22,7 @@ from slackwater.cli.operate import (
 )
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter, report_text
-from slackwater.cli.unfinished import elsewhere, looked_in, unfinished
+from slackwater.cli.unfinished import away_line, concerns, elsewhere, looked_in, unfinished
 from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, ConfigError, Refused, SlackwaterError
 from slackwater.operations import put_back
@@ -49,11 +49,13 @@ def recover(
     settings = config.load(config.find(file))
     name = settings.pair(pair)[0] if pair else None
     left = unfinished(settings, name)
-    others = [f"operation {p.id} was begun with another configuration: `slackwater recover "
-              f"--config {p.planned['config']}`" for p in elsewhere(settings, name)]
+    away = elsewhere(settings, name)
+    # Not ours to finish, but where it is about our servers, all is not well without that.
+    ours = [away_line(p) for p in away if concerns(settings, p)]
+    others = [f"{away_line(p)} (other servers)" for p in away if not concerns(settings, p)]
     if plan:
-        _print_recovery(left, as_json=as_json)
-        return
+        _print_recovery(left, ours, others, as_json=as_json)
+        raise typer.Exit(EXIT_STUCK if ours else 0)
     begun = clock.unix()
     presenter = Presenter(as_json=as_json)
     reports: list[Report] = []
@@ -65,6 +67,7 @@ def recover(
             lacking.append(error)
     presenter.finish()
     told, failed = _odds_and_ends(settings, pair, {str(p.planned.get("pair")) for p in left})
+    failed += ours
     code = max([*map(_code, reports), EXIT_STUCK if failed else 0])
     if as_json:
         whole = max(reports, key=_code).as_json() if reports else {
@@ -75,8 +78,10 @@ def recover(
             whole |= {"outcome": "stuck", "reasons": [*whole.get("reasons", []), *failed]}
         if code == 0:
             whole |= {"outcome": "done"}  # the recovery is; what it undid says so itself
-        say(json.dumps(whole | {"operation": "recover", "put_back": told, "elsewhere": others,
-                                "recovered": [r.as_json() for r in reports]}, default=str))
+        say(json.dumps(whole | {
+            "operation": "recover", "put_back": told, "elsewhere": ours + others,
+            "recovered": [r.as_json() for r in reports],
+        }, default=str))
     else:
         for report in reports:
             say(f"{report.title}: {report_text(report)}{figures_text(report)}")
@@ -101,8 +106,9 @@ def _odds_and_ends(
     told: list[str] = []
     failed: list[str] = []
     for name in [pair] if pair else settings.pairs:
-        if unfinished(settings, name):
-            continue  # stuck: it is not the time for more
+        away = any(concerns(settings, p) for p in elsewhere(settings, name))
+        if away or unfinished(settings, name):
+            continue  # stuck, or not done: it is not the time for more
         try:
             done, why = asyncio.run(_put_back(settings, name))
         except ConfigError:
@@ -131,7 +137,9 @@ async def _put_back(settings: Config, name: str) -> tuple[list[str], list[str]]:
     ]
 
 
-def _print_recovery(left: list[Past], *, as_json: bool) -> None:
+def _print_recovery(
+    left: list[Past], ours: list[str], others: list[str], *, as_json: bool
+) -> None:
     """What the journals say; the world is looked at when it is done."""
     plans = []
     for past in left:
@@ -147,8 +155,11 @@ def _print_recovery(left: list[Past], *, as_json: bool) -> None:
             if plan.onward:
                 say(f"  next: {plan.onward}")
     if as_json:
-        say(json.dumps({"operation": "recover", "plans": plans}))
-    elif not plans:
+        say(json.dumps({"operation": "recover", "plans": plans, "elsewhere": ours + others}))
+        return
+    for line in ours + others:
+        say(line)
+    if not plans and not ours:
         say("Nothing to recover.")
 
 
