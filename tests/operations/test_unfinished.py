@@ -20,7 +20,7 @@ from slackwater.errors import StepFailed
 from slackwater.lab.facts import LabFacts
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
-from slackwater.outside.haproxy.config import read_active
+from slackwater.outside.haproxy.config import read_active, with_active
 from slackwater.plan import journal
 from slackwater.plan.journal import Journal
 
@@ -137,7 +137,8 @@ def test_after_a_crash_a_server_that_clients_are_sent_to_may_accept_writes(lab: 
 
 
 def test_a_balancers_file_is_made_anew_for_who_is_active(lab: LabFacts) -> None:
-    """Never for the first server of the configuration: a reload would send clients there."""
+    """Never for the first server of the configuration, nor as a stale file says: a reload would
+    send clients there."""
     file = Path(lab.balancers["lb1"]["config_file"])
     assert slackwater(lab, "switchover").report["outcome"] == "done"
 
@@ -146,6 +147,8 @@ def test_a_balancers_file_is_made_anew_for_who_is_active(lab: LabFacts) -> None:
         return done.returncode, read_active(file.read_text()) if file.exists() else None
 
     assert install() == (0, "b")
+    file.write_text(with_active(file.read_text(), "a"))
+    assert install() == (1, "a")
     file.unlink()
     assert install() == (0, "b")  # the servers say so
     file.unlink()
