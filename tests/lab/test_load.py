@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from slackwater.lab import wire
 from slackwater.lab.instance import Instance, at, choose
 from slackwater.lab.load import Load, LoadPlan, LoadReport, Target, run
 from slackwater.lab.load_plan import TABLE
+from slackwater.lab.load_record import SENT
 from slackwater.lab.load_verify import verify
 from slackwater.lab.wire_session import Row, Session
 
@@ -124,6 +126,39 @@ def test_a_deleted_row_is_lost_and_a_doubled_one_duplicated(server: Instance) ->
     assert (seen.lost, seen.lost_numbers) == (1, (base + 3,))
     assert (seen.duplicated, seen.duplicated_numbers) == (1, (base + 5,))
     assert not seen.clean
+
+
+def test_a_refused_write_that_is_there_is_no_clean_end(server: Instance) -> None:
+    """A client that trusts the error writes it again; after some errors, nobody can know."""
+    report = run(target(server), LoadPlan(seconds=0.2, rate=100))
+    assert report.outcome == "done"
+    record = report.record
+    for n, code in ((record.base + 3, 1290), (record.base + 5, 1317)):
+        record.fate(n, SENT)
+        record.refused(n, code)
+    seen = verify(target(server), record.base, bytes(record.fates), catch_up_s=1)
+    assert (seen.refused_present, seen.refused_numbers) == (1, (record.base + 3,))
+    assert seen.unacknowledged_present == 2 and not seen.clean
+    assert dataclasses.replace(report, verification=seen).outcome == "stuck"
+
+
+def test_a_server_that_does_not_answer_is_a_problem_not_the_end(server: Instance) -> None:
+    """Neither a dead passive nor two that are writable are a good end of `lab load`."""
+    report = run(target(server), LoadPlan(seconds=0.2, rate=100))
+    base, fates = report.record.base, bytes(report.record.fates)
+    here, gone = str(server.socket), "/nowhere/b.sock"
+
+    def seen(*servers: tuple[str, str]) -> LoadReport:
+        there = dataclasses.replace(target(server), servers=servers)
+        found = verify(there, base, fates, catch_up_s=1)
+        assert found.problems and not found.clean
+        return dataclasses.replace(report, verification=found)
+
+    assert seen(("a", here), ("b", gone)).outcome == "stuck"
+    assert seen(("a", here), ("b", here)).outcome == "stuck"
+    assert seen(("b", gone)).outcome == "unknown"
+    sql(server, f"RENAME TABLE {TABLE} TO {TABLE}_away")  # the active one cannot be counted on
+    assert seen(("a", here)).outcome == "unknown"
 
 
 def test_a_killed_server_gives_errors_by_code_and_no_false_loss(server: Instance) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from slackwater.lab import wire
 from slackwater.lab.load_connection import CANNOT_CONNECT, SERVER_LOST, Connection, clock
 from slackwater.lab.load_plan import KINDS, POOLED, REQUEST, TABLE, TESTED
-from slackwater.lab.load_record import ACKED, REFUSED
+from slackwater.lab.load_record import ACKED
 
 if TYPE_CHECKING:
     from slackwater.lab.load_engine import Engine
@@ -57,7 +57,7 @@ class Request:
             record.fate(self._n, ACKED)
             record.samples[REQUEST].add(now, now - self.start)
         else:
-            record.fate(self._n, REFUSED)
+            record.refused(self._n, error.code)
             record.fail(REQUEST, "write", error.code, error.text, start=self.start, now=now)
         assert self._connection is not None
         self._connection.quit()
@@ -223,7 +223,7 @@ class PooledWriter:
 
     def _refused(self, error: wire.ServerError) -> None:
         for n in self._numbers:
-            self._engine.record.fate(n, REFUSED)
+            self._engine.record.refused(n, error.code)
         self._fail(self._phase, error.code, error.text)
         assert self._connection is not None
         if error.code in _FATAL:

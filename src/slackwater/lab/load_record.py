@@ -18,7 +18,11 @@ from dataclasses import dataclass
 
 from slackwater.lab.load_plan import KINDS
 
-SENT, ACKED, REFUSED = 0, 1, 2  # a number's fate: unknown so far, committed, answered with an error
+# A number's fate: unknown (so far, or for good), committed, or refused: answered with an error that
+# says that it is not.
+SENT, ACKED, REFUSED = 0, 1, 2
+# Errors after which it may have been committed: the statement or its session was ended meanwhile.
+IN_DOUBT_CODES = frozenset({1053, 1180, 1317, 1927, 1969, 4031})
 
 # read_only / super_read_only, InnoDB read only mode, read only transaction
 READ_ONLY_CODES = frozenset({1290, 1836, 1792})
@@ -129,6 +133,11 @@ class Record:
 
     def fate(self, n: int, fate: int) -> None:
         self.fates[n - self.base] = fate
+
+    def refused(self, n: int, code: int) -> None:
+        """The answer was this error: a client that trusts it writes again."""
+        if code not in IN_DOUBT_CODES:
+            self.fate(n, REFUSED)
 
     def fail(
         self, kind: str, phase: str, code: int, text: str, *, start: float, now: float

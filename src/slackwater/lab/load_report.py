@@ -30,6 +30,13 @@ class LoadReport:
     cpu_s: float  # user and system time of the load itself, without verification
 
     @property
+    def outcome(self) -> str:
+        """In a word: stuck, unless everything was looked at and is right."""
+        if self.verification is None or self.verification.lost is None:
+            return "unknown"
+        return "done" if self.verification.clean else "stuck"
+
+    @property
     def acked(self) -> int:
         """Numbers acknowledged: two in each transaction."""
         return self.record.acked
@@ -93,7 +100,7 @@ class LoadReport:
         begun = sum(record.begun.values())
         found: dict[str, Any] = {
             "operation": "lab load",
-            "outcome": "done",
+            "outcome": self.outcome,
             "steps": [],
             "started": _iso(self.started_ms),
             "ended": _iso(self.ended_ms),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from slackwater.errors import OutsideError
 from slackwater.lab import wire
 from slackwater.lab.load_plan import CREATE_TABLE, TABLE, Target
-from slackwater.lab.load_record import ACKED
+from slackwater.lab.load_record import ACKED, REFUSED
 from slackwater.lab.wire_session import Session, SqlError
 
 _CHUNK = 200_000  # rows read at once
@@ -36,6 +36,8 @@ class Verification:
     duplicated: int | None = None
     duplicated_numbers: tuple[int, ...] = ()
     unacknowledged_present: int | None = None
+    refused_present: int | None = None  # of those: answered with an error, yet committed
+    refused_numbers: tuple[int, ...] = ()
     missing_on_passive: int | None = None
     extra_on_passive: int | None = None
     catch_up_ms: float | None = None
@@ -43,9 +45,11 @@ class Verification:
 
     @property
     def clean(self) -> bool:
-        """Looked at, nothing lost, nothing doubled, nothing missing on the passive."""
+        """Looked at, nothing lost, doubled, or there though refused, nothing missing on the
+        passive, and one server writable."""
         passive = self.missing_on_passive in (0, None) and self.extra_on_passive in (0, None)
-        return self.lost == 0 and self.duplicated == 0 and passive and not self.problems
+        here = self.lost == 0 and self.duplicated == 0 and self.refused_present == 0
+        return here and passive and not self.problems
 
 
 def create_table(target: Target, *, limit_s: float) -> None:
@@ -84,7 +88,7 @@ def verify(target: Target, base: int, fates: bytes, *, catch_up_s: float) -> Ver
     problems: list[str] = []
     sessions = _open(target, problems)
     try:
-        writable = tuple(name for name, session in sessions.items() if _is_writable(session))
+        writable = _writable(sessions, problems)
         if len(writable) > 1:
             problems.append(f"more than one server is writable: {', '.join(writable)}")
         # None is writable: then nothing is known to be the active one; the first says more
@@ -94,7 +98,11 @@ def verify(target: Target, base: int, fates: bytes, *, catch_up_s: float) -> Ver
             return Verification(None, (), problems=tuple(problems))
         if not writable:
             problems.append(f"no server is writable: counted on {active}")
-        return _compare(sessions, active, writable, base, fates, catch_up_s, problems)
+        try:
+            return _compare(sessions, active, writable, base, fates, catch_up_s, problems)
+        except OutsideError as error:
+            problems.append(f"cannot count on {active}: {error}")
+            return Verification(active, writable, problems=tuple(problems))
     finally:
         for session in sessions.values():
             session.close()
@@ -113,6 +121,7 @@ def _compare(
     lost = [base + i for i, fate in enumerate(fates) if fate == ACKED and not here[i]]
     double = [base + i for i, count in enumerate(here) if count > 1]
     unacked = sum(1 for i, count in enumerate(here) if count and fates[i] != ACKED)
+    refused = [base + i for i, count in enumerate(here) if count and fates[i] == REFUSED]
     missing: int | None = None
     extra: int | None = None
     begin = time.monotonic()
@@ -136,6 +145,8 @@ def _compare(
         duplicated=len(double),
         duplicated_numbers=tuple(double[:_TOLD]),
         unacknowledged_present=unacked,
+        refused_present=len(refused),
+        refused_numbers=tuple(refused[:_TOLD]),
         missing_on_passive=missing,
         extra_on_passive=extra,
         catch_up_ms=took,
@@ -156,6 +167,19 @@ def _open(target: Target, problems: list[str]) -> dict[str, Session]:
 def _credentials(target: Target, database: str | None = None) -> wire.Credentials:
     name = target.database if database is None else database
     return wire.Credentials(target.user, target.password, name, "slackwater lab load (verify)")
+
+
+def _writable(sessions: dict[str, Session], problems: list[str]) -> tuple[str, ...]:
+    """Which servers accept writes. One that does not answer is a problem, and left out."""
+    found = []
+    for name, session in list(sessions.items()):
+        try:
+            if _is_writable(session):
+                found.append(name)
+        except OutsideError as error:
+            problems.append(f"server {name}: {error}")
+            sessions.pop(name).close()
+    return tuple(found)
 
 
 def _is_writable(session: Session) -> bool:
