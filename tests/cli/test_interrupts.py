@@ -37,6 +37,26 @@ def test_a_look_is_given_up() -> None:
             asyncio.run(interrupted(number))
 
 
+def test_what_was_ignored_stays_so() -> None:
+    """`nohup` means a closed terminal."""
+
+    async def interrupted(number: signal.Signals) -> str:
+        with interruptible() as interrupts:
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+            return await interrupts.look(asyncio.sleep(0.05, "went on"))
+
+    for number in (signal.SIGHUP, signal.SIGINT):
+        before = signal.signal(number, signal.SIG_IGN)
+        try:
+            assert asyncio.run(interrupted(number)) == "went on"
+            assert signal.getsignal(number) is signal.SIG_IGN
+        finally:
+            signal.signal(number, before)
+        with pytest.raises(Refused):
+            asyncio.run(interrupted(number))
+        assert signal.getsignal(number) is before
+
+
 def test_between_the_look_and_the_runner_no_signal_is_lost() -> None:
     async def interrupted() -> tuple[int, int]:
         runner = Runner()

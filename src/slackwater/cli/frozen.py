@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from slackwater import clock
+from slackwater.cli.interrupts import heeded
 from slackwater.config import Config
 from slackwater.errors import ConfigError
 
@@ -51,7 +52,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 @contextlib.contextmanager
 def _signals(task: asyncio.Future[Any]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    numbers = heeded((signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
     for number in numbers:
         loop.add_signal_handler(number, task.cancel)
     try:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from slackwater import clock, config
+from slackwater.cli.interrupts import heeded
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.config import Config
 from slackwater.service.heartbeat import Heartbeat
@@ -51,7 +52,7 @@ async def _run(
         settings, pair, interval_s=interval_s,
         say=lambda line: print(f"slackwater heartbeat: {line}", file=sys.stderr, flush=True))
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in heeded((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
         loop.add_signal_handler(number, service.stop.set)
     if seconds is not None:
         loop.call_later(seconds, service.stop.set)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from slackwater.errors import Refused
@@ -57,14 +57,22 @@ class Interrupts:
             self._looking.cancel()
 
 
+def heeded(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Those of the signals that whoever started us had not ignored (`nohup` does)."""
+    return [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interrupts]:
     """Take the signals of this event loop."""
     loop, interrupts = asyncio.get_running_loop(), Interrupts()
-    for number in SIGNALS:
+    before = {number: signal.getsignal(number) for number in heeded(SIGNALS)}
+    for number in before:
         loop.add_signal_handler(number, interrupts.interrupt)
     try:
         yield interrupts
     finally:
-        for number in SIGNALS:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            if handler is not None:  # None: not set by Python, so nothing it can set again
+                signal.signal(number, handler)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from slackwater import clock, config
+from slackwater.cli.interrupts import heeded
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, UsageError
@@ -105,7 +106,7 @@ def _place(
 async def _run(settings: Config, asked: Asked, *, as_json: bool) -> Comparison:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in heeded((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
         loop.add_signal_handler(number, stop.set)
     teller = _Teller(as_json=as_json)
     try:
