@@ -261,11 +261,20 @@ def test_a_password_from_the_environment(load, password, monkeypatch):
         (f'[client]\nuser=x\npassword = "{SECRET}"\n', SECRET),
         (f"[client]\npassword=no\n[slackwater]\npassword={SECRET}\n", SECRET),
         (f"!includedir /etc/x\n[mysqld]\nskip-networking\n[client]\npassword={SECRET}\n", SECRET),
+        (f"[client]\n  user = x\n  password = {SECRET}\n", SECRET),
+        (f'[client]\npassword = "{SECRET}#1 "  # "note"\n', SECRET + "#1 "),
+        (f"[client] # note\npassword = {SECRET} # note\n", SECRET),
+        (f"[client]\npassword={SECRET};'\\s\\q\\\\\n", SECRET + ";' \\q\\"),
+        (f"[client]\npassword='{SECRET}\"'\n", SECRET + '"'),
+        (f'[client]\npassword="{SECRET}\\""\n', SECRET + '"'),
+        (f"[client]\npassword=no\n[mysql]\npassword=no\n[client]\npassword={SECRET}\n", SECRET),
+        (f"[client\npassword={SECRET}\n", None),
         ("[client]\nuser=x\n", None),
         (f"password={SECRET}\n", None),
     ],
 )
 def test_a_password_from_an_option_file(text, found, load, password):
+    """As my_print_defaults of MySQL and MariaDB reads it."""
     password.write_text(text)
     settings = load(("password_file", "option_file"))
     if found:

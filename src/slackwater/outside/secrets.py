@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import configparser
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -68,17 +68,51 @@ def _private_text(path: Path) -> str:
 
 
 def _from_option_file(path: Path) -> str:
-    text = _private_text(path)
-    parser = configparser.ConfigParser(
-        allow_no_value=True, strict=False, interpolation=None, comment_prefixes=("#", ";", "!")
-    )
-    try:
-        parser.read_string(text)
-    except configparser.Error as error:
-        # The error's own text quotes lines of the file, and one of them holds the password.
-        raise ConfigError(f"{path} is not a MySQL option file ({type(error).__name__})") from None
-    for section in ("slackwater", "client"):
-        value = parser.get(section, "password", fallback=None)
-        if value is not None:
-            return value.strip().strip("\"'")
+    """The password as MySQL's own programs read it: of the last line that gives one.
+
+    The errors quote no line: one of them holds the password.
+    """
+    found: dict[str, str] = {}
+    section = ""
+    for number, whole in enumerate(_private_text(path).splitlines(), 1):
+        line = whole.strip(" \t\r\n\f\v")
+        if not line or line[0] in "#;!":  # `!include` too: what it names is not read
+            continue
+        if line.startswith("["):
+            section, closed, _ = line[1:].partition("]")
+            if not closed:
+                raise ConfigError(f"{path} is not a MySQL option file (line {number})")
+            section = section.strip()
+            continue
+        if not section:
+            raise ConfigError(f"{path} is not a MySQL option file (line {number} is before any "
+                              "[section])")
+        key, equals, value = _without_comment(line).partition("=")
+        if equals and key.strip() == "password":
+            found[section] = _unquoted(value.strip())
+    for name in ("slackwater", "client"):
+        if name in found:
+            return found[name]
     raise ConfigError(f"{path} has no password in [slackwater] or [client]")
+
+
+def _without_comment(line: str) -> str:
+    """A line up to its comment: a # that is in no quotes."""
+    quote, escaped = "", False
+    for at, sign in enumerate(line):
+        if sign in "'\"" and not escaped and quote in ("", sign):
+            quote = "" if quote else sign
+        elif sign == "#" and not quote:
+            return line[:at]
+        escaped = sign == "\\" and not escaped and bool(quote)
+    return line
+
+
+def _unquoted(value: str) -> str:
+    """A value without its quotes, and with what its escapes stand for."""
+    if len(value) > 1 and value[0] in "'\"" and value[0] == value[-1]:
+        value = value[1:-1]
+    return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[0]), value)
+
+
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}
