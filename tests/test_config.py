@@ -291,6 +291,11 @@ def test_home_is_expanded(load, password, monkeypatch):
     assert load((str(password), "~/password")).password() == SECRET
 
 
+def test_a_home_of_nobody(load, password):
+    said = fault(load, (str(password), "~nosuchuser/password"))
+    assert "accounts.slackwater.password_file: there is no user ~nosuchuser here" in said
+
+
 def test_state_directory(load, monkeypatch, tmp_path):
     assert str(load(more='[state]\ndirectory = "/x/y"').state_directory) == "/x/y"
     settings = load()

@@ -78,7 +78,10 @@ def _destination(text: str) -> str:
 
 
 def _file(path: Path) -> Path:
-    path = path.expanduser()
+    try:
+        path = path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no user {path.parts[0]} here; write an absolute path") from None
     if not path.is_absolute():
         raise ValueError("write an absolute path, such as /etc/slackwater/password, or ~/file")
     return path
