@@ -291,6 +291,16 @@ def test_home_is_expanded(load, password, monkeypatch):
     assert load((str(password), "~/password")).password() == SECRET
 
 
+def test_an_authority_that_cannot_be_used(load, password, tmp_path):
+    """Told at once, by its key, and not as a login that fails."""
+    table = "[accounts.slackwater]"
+    named = f"accounts.slackwater.ca = '{tmp_path}/ca.pem': "
+    given = (table, f'{table}\nca = "{tmp_path}/ca.pem"')
+    assert fault(load, given).startswith(named + "cannot read it: No such file")
+    (tmp_path / "ca.pem").write_text("junk")
+    assert fault(load, given).startswith(named + "there is no certificate of an authority")
+
+
 def test_a_home_of_nobody(load, password):
     said = fault(load, (str(password), "~nosuchuser/password"))
     assert "accounts.slackwater.password_file: there is no user ~nosuchuser here" in said

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from slackwater.errors import ConfigError
 from slackwater.facts.destination import Destination
+from slackwater.outside import authority
 from slackwater.outside.config_files import DEFAULT_FILES
 from slackwater.outside.secrets import read_password
 
@@ -87,6 +88,12 @@ def _file(path: Path) -> Path:
     return path
 
 
+def _authority(path: Path) -> Path:
+    if why_not := authority.unusable(path):
+        raise ValueError(why_not)
+    return path
+
+
 def _host_pattern(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9:._%/-]+", text):
         raise ValueError("write a host as in CREATE USER: 10.0.0.5, 10.0.0.% or db1.example.com")
@@ -109,6 +116,7 @@ Name = Annotated[str, AfterValidator(_name)]
 SshDestination = Annotated[str, AfterValidator(_destination)]
 Variable = Annotated[str, AfterValidator(_variable)]
 File = Annotated[Path, AfterValidator(_file)]
+Authority = Annotated[Path, AfterValidator(_file), AfterValidator(_authority)]
 Words = Annotated[str, AfterValidator(_words)]
 HostPattern = Annotated[str, AfterValidator(_host_pattern)]
 # TOML has types: true is not a number, and "5" is not 5.
@@ -152,7 +160,7 @@ class AccountTable(_Table):
     password_env: Variable | None = None
     option_file: File | None = None
     tls: Literal["off", "preferred", "required"] = "preferred"
-    ca: File | None = None
+    ca: Authority | None = None
     hosts: tuple[HostPattern, ...] = ()  # where it may come from; `pair setup` makes it for these
 
     @pydantic.model_validator(mode="after")
