@@ -290,7 +290,7 @@ def _balancers_table(seen: PairSeen) -> Table:
 
 
 def history(
-    count: Annotated[int, typer.Option("--last", help="How many.")] = 20,
+    count: Annotated[int, typer.Option("--last", min=1, help="How many.")] = 20,
     file: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
