@@ -17,7 +17,8 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from slackwater.errors import ConfigError
-from slackwater.facts.destination import Destination
+from slackwater.facts import config_values
+from slackwater.facts.config_values import host_port as host_port
 from slackwater.outside import authority
 from slackwater.outside.config_files import DEFAULT_FILES
 from slackwater.outside.secrets import read_password
@@ -37,47 +38,6 @@ EXAMPLES = {
 }
 
 
-def host_port(text: str) -> tuple[str, int]:
-    """Split `host:port` or `[v6]:port`; raises ValueError saying what to write."""
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", text)
-    if not found or not 0 < int(found[2]) < 65536:
-        raise ValueError("write HOST:PORT, for example 10.0.0.5:3306 or [2001:db8::5]:3306")
-    return found[1].strip("[]"), int(found[2])
-
-
-def _address(text: str) -> str:
-    host_port(text)
-    return text
-
-
-def _endpoint(text: str) -> str:
-    kind, _, rest = text.partition(":")
-    if kind == "unix" and rest.startswith("/"):
-        return text
-    if kind == "tcp":
-        host_port(rest)
-        return text
-    raise ValueError("write unix:/path/to/socket or tcp:HOST:PORT")
-
-
-def _name(text: str) -> str:
-    # HAProxy's sections and servers bear these names, and `hold` is a server of ours.
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", text) or text == "hold":
-        raise ValueError("use letters, digits, _ and - (and not the name `hold`)")
-    return text
-
-
-def _variable(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
-        raise ValueError("write the NAME of an environment variable, not the password")
-    return text
-
-
-def _destination(text: str) -> str:
-    Destination.parse(text)
-    return text
-
-
 def _file(path: Path) -> Path:
     try:
         path = path.expanduser()
@@ -94,12 +54,6 @@ def _authority(path: Path) -> Path:
     return path
 
 
-def _host_pattern(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9:._%/-]+", text):
-        raise ValueError("write a host as in CREATE USER: 10.0.0.5, 10.0.0.% or db1.example.com")
-    return text
-
-
 def _words(text: str) -> str:
     try:
         words = shlex.split(text)
@@ -110,15 +64,15 @@ def _words(text: str) -> str:
     return text
 
 
-Address = Annotated[str, AfterValidator(_address)]
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
-Name = Annotated[str, AfterValidator(_name)]
-SshDestination = Annotated[str, AfterValidator(_destination)]
-Variable = Annotated[str, AfterValidator(_variable)]
+Address = Annotated[str, AfterValidator(config_values.address)]
+Endpoint = Annotated[str, AfterValidator(config_values.endpoint)]
+Name = Annotated[str, AfterValidator(config_values.name)]
+SshDestination = Annotated[str, AfterValidator(config_values.destination)]
+Variable = Annotated[str, AfterValidator(config_values.variable)]
 File = Annotated[Path, AfterValidator(_file)]
 Authority = Annotated[Path, AfterValidator(_file), AfterValidator(_authority)]
 Words = Annotated[str, AfterValidator(_words)]
-HostPattern = Annotated[str, AfterValidator(_host_pattern)]
+HostPattern = Annotated[str, AfterValidator(config_values.host_pattern)]
 # TOML has types: true is not a number, and "5" is not 5.
 Seconds = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 
@@ -471,6 +425,10 @@ def _fault(path: Path, error: dict[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
     if not where:
         return "\n".join(f"{path}: {line}" for line in message.splitlines())
+    if kind == "extra_forbidden" and where[0] == "accounts" and re.fullmatch(
+            "pass(word|wd|phrase)?|pwd?|secret", where[-1].lower()):
+        return (f"{path}: {key}: unknown key; did you mean 'password_file'? It names a file with "
+                "the password (mode 0600); this file itself never has it")
     if kind == "extra_forbidden":
         return f"{path}: {key}: unknown key{_nearest(where[-1], _keys_beside(where))}"
     if kind == "missing":
