@@ -14,6 +14,13 @@ Answer = TypeVar("Answer")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class Interrupted(Refused):
+    """Nothing was begun, since somebody asked us to end."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot begin", ["interrupted before anything was touched"])
+
+
 class Interruptible(Protocol):
     """A runner: it knows what to stop, and what must not be."""
 
@@ -28,6 +35,11 @@ class Interrupts:
         self._looking: asyncio.Task[Any] | None = None
         self._runner: Interruptible | None = None
 
+    @property
+    def asked(self) -> bool:
+        """Whether anybody has."""
+        return self._asked
+
     async def look(self, what: Coroutine[Any, Any, Answer]) -> Answer:
         """Do what touches nothing. Raises Refused when it was interrupted."""
         self._looking = looking = asyncio.ensure_future(what)
@@ -38,7 +50,7 @@ class Interrupts:
         except asyncio.CancelledError:
             if not self._asked:
                 raise
-            raise Refused("cannot begin", ["interrupted before anything was touched"]) from None
+            raise Interrupted from None
         finally:
             self._looking = None
 

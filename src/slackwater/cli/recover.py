@@ -10,7 +10,7 @@ import typer
 
 from slackwater import clock, config
 from slackwater.cli.figures import figures_text
-from slackwater.cli.interrupts import interruptible
+from slackwater.cli.interrupts import Interrupted, interruptible
 from slackwater.cli.kinds import kind_of
 from slackwater.cli.operate import (
     closing,
@@ -22,7 +22,14 @@ from slackwater.cli.operate import (
 )
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter, report_text
-from slackwater.cli.unfinished import away_line, concerns, elsewhere, looked_in, unfinished
+from slackwater.cli.unfinished import (
+    away_line,
+    concerns,
+    elsewhere,
+    left_line,
+    looked_in,
+    unfinished,
+)
 from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, ConfigError, Refused, SlackwaterError
 from slackwater.operations import put_back
@@ -60,13 +67,22 @@ def recover(
     presenter = Presenter(as_json=as_json)
     reports: list[Report] = []
     lacking: list[ConfigError] = []  # told when the others have had their turn
-    for past in left:
+    told: list[str] = []
+    failed: list[str] = []
+    for number, past in enumerate(left, 1):
         try:
             reports.append(recovered(settings, past, presenter))
         except ConfigError as error:
             lacking.append(error)
+            continue
+        if reports[-1].figures.get("interrupted"):
+            # Whoever asked us to end did not mean the first of them only.
+            failed = [f"interrupted: {left_line(settings, p)}" for p in left[number:]]
+            break
+    else:
+        had = {str(p.planned.get("pair")) for p in left}
+        told, failed = _odds_and_ends(settings, pair, had)
     presenter.finish()
-    told, failed = _odds_and_ends(settings, pair, {str(p.planned.get("pair")) for p in left})
     failed += ours
     code = max([*map(_code, reports), EXIT_STUCK if failed else 0])
     if as_json:
@@ -177,7 +193,10 @@ def recovered(
         why = error
     except SlackwaterError as error:
         why = Refused("cannot recover", [str(error)], hint=error.hint)
-    return refused(past.planned["operation"], why, begun, title=past.planned["title"])
+    report = refused(past.planned["operation"], why, begun, title=past.planned["title"])
+    if isinstance(why, Interrupted):
+        report.figures["interrupted"] = True
+    return report
 
 
 def _code(report: Report) -> int:
@@ -206,6 +225,8 @@ async def recover_one(
                 runner = Runner(plan, world, record, tell=presenter.tell, faults=faults(settings))
                 interrupts.hand_over(runner)
                 report = await runner.recover(past)
+                if interrupts.asked:
+                    report.figures["interrupted"] = True
                 stuck = report.outcome is Outcome.STUCK
                 # It may need neither: somebody may have seen to it since.
                 if stuck and (ended := await kind.settled(world, plan)):
