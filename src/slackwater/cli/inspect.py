@@ -295,11 +295,14 @@ def history(
     as_json: JsonOption = False,
 ) -> None:
     """Past operations with their outcome, newest last."""
-    settings = config.load(config.find(file))
+    settings, begun = config.load(config.find(file)), clock.unix()
     every = [p for p in journal.read_all(settings.state_directory) if p.planned][-count:]
     rows = [_history_row(p) for p in every]
     if as_json:
-        print(json.dumps({"operation": "history", "operations": rows}))
+        print(json.dumps({
+            "operation": "history", "outcome": "done", "steps": [], "operations": rows,
+            "started": clock.text(begun), "ended": clock.text(clock.unix()),
+        }))
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("started", "operation", "outcome", "held", "why"):

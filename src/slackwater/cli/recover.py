@@ -61,7 +61,7 @@ def recover(
     ours = [away_line(p) for p in away if concerns(settings, p)]
     others = [f"{away_line(p)} (other servers)" for p in away if not concerns(settings, p)]
     if plan:
-        _print_recovery(left, ours, others, as_json=as_json)
+        _print_recovery(left, ours, others, clock.unix(), as_json=as_json)
         raise typer.Exit(EXIT_STUCK if ours else 0)
     begun = clock.unix()
     presenter = Presenter(as_json=as_json)
@@ -90,6 +90,7 @@ def recover(
             "outcome": "done", "steps": [], "started": clock.text(begun),
             "ended": clock.text(clock.unix()),
         }
+        failed += map(str, lacking)
         if failed:
             whole |= {"outcome": "stuck", "reasons": [*whole.get("reasons", []), *failed]}
         if code == 0:
@@ -105,9 +106,9 @@ def recover(
             say(line)
         if not left and not told and not failed:
             say("Nothing to recover.")
-    if lacking:
+    if lacking and not as_json:
         raise lacking[0]
-    raise typer.Exit(code)
+    raise typer.Exit(lacking[0].exit_code if lacking else code)
 
 
 def _odds_and_ends(
@@ -154,15 +155,16 @@ async def _put_back(settings: Config, name: str) -> tuple[list[str], list[str]]:
 
 
 def _print_recovery(
-    left: list[Past], ours: list[str], others: list[str], *, as_json: bool
+    left: list[Past], ours: list[str], others: list[str], begun: float, *, as_json: bool
 ) -> None:
     """What the journals say; the world is looked at when it is done."""
-    plans = []
+    plans: list[dict[str, Any]] = []
     for past in left:
         plan = kind_of(past).plan_again(past.planned["arguments"])
         found = recovery(plan, past)
         steps = [{"act": act, "name": s.name, "summary": s.summary} for act, s in found.steps(plan)]
-        plans.append({"id": past.id, "title": plan.title, "way": found.way.value, "steps": steps})
+        plans.append(
+            {"id": past.id, "title": plan.title, "way": found.way.value, "steps": steps})
         if not as_json:
             say(f"{plan.title} ({past.id}): {found.way.value}")
             for act, step in found.steps(plan):
@@ -171,7 +173,12 @@ def _print_recovery(
             if plan.onward:
                 say(f"  next: {plan.onward}")
     if as_json:
-        say(json.dumps({"operation": "recover", "plans": plans, "elsewhere": ours + others}))
+        say(json.dumps({
+            "operation": "recover", "outcome": "stuck" if ours else "done", "reasons": ours,
+            "steps": [s for p in plans for s in p["steps"]], "plans": plans,
+            "elsewhere": ours + others,
+            "started": clock.text(begun), "ended": clock.text(clock.unix()),
+        }))
         return
     for line in ours + others:
         say(line)
