@@ -38,7 +38,7 @@ def server(name: str, number: int, *, mysql: bool = False, **more: Any) -> Serve
             "server_uuid": (U1, U2)[number % 2]} if mysql else {"gtid_strict_mode": "ON"}),
         **more.pop("variables", {}),
     }
-    facts = server_facts(name, variables, {}, None, more.pop("replication", ()))
+    facts = server_facts(name, variables, {}, more.pop("replication", ()))
     made = ServerSetup(
         name=name, facts=facts, variables=variables, clock_s=0.01, schemas=(), untransactional=(),
         versioned=(), accounts=frozenset(), filters=(), purged=type(facts.executed)(),

@@ -192,6 +192,9 @@ class Follow(Step[PairWorld]):
     async def do(self, world: PairWorld) -> None:
         session, new = await world.session(self.old), await world.session(self.new)
         channels = await mysql_server.replica_status(session)
+        if len(channels) != 1:
+            raise StepFailed(f"{self.old} has {len(channels)} replication channels, not one",
+                             hint="set replication up with `slackwater pair setup`")
         await mysql_server.stop_replica(session)
         # What it wrote itself, when it was active, it has as well: it need not be sent again, and
         # the new server may not even have those logs any more.
