@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 from tests.outside.real_sshd import sshd
-from tests.servers.patience import eventually
+from tests.servers.patience import PATIENCE, eventually
 from tests.setup.scene import Scene, scene
 from tests.setup.stories import named, verified
 
@@ -130,6 +138,54 @@ def test_an_account_that_is_not_let_in(place: Path) -> None:
         said = made.setup()
         assert "MakeAccounts.a" in str(said["parts"][0]["steps"])
         verified(made)
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+def test_cut_off_while_the_row_of_the_proof_is_on_its_way(name: str, place: Path) -> None:
+    """Ctrl-C, or kill -9 and the same command again: the row on the passive alone is no reason to
+    take the passive for a server that might be ahead."""
+    with scene(named(name), place) as made:
+        made.sql("a", "CREATE DATABASE shop")
+        made.sql("a", "CREATE TABLE shop.t (id INT PRIMARY KEY)")
+        made.setup()
+        for how in (signal.SIGINT, signal.SIGKILL):
+            _forget_replication(made)
+            with _held_in_the_proof(made) as process:
+                process.send_signal(how)
+                said, _ = process.communicate(timeout=60 * PATIENCE)
+                if how == signal.SIGINT:
+                    assert json.loads(said.splitlines()[-1])["outcome"] == "undone", said
+            assert made.setup()["outcome"] == "done"
+            verified(made)
+
+
+def _forget_replication(made: Scene) -> None:
+    word = "SLAVE" if made.servers["a"].program.is_mariadb else "REPLICA"
+    for server in "ab":
+        made.sql(server, f"STOP {word}")
+        made.sql(server, f"RESET {word} ALL")
+
+
+@contextlib.contextmanager
+def _held_in_the_proof(made: Scene) -> Iterator[subprocess.Popen[str]]:
+    """A set-up whose row has been written on b, and does not arrive on a."""
+    number = "SELECT number FROM slackwater.canary WHERE road = 'setup of b'"
+    before, it = made.sql("b", number), made.servers["a"]
+    word = "SLAVE" if it.program.is_mariadb else "REPLICA"
+    script = made.place / "stop.py"
+    script.write_text(f"import pymysql\nlink = pymysql.connect(unix_socket={str(it.socket)!r},"
+                      f" user='root')\nlink.cursor().execute('STOP {word} SQL_THREAD')\n")
+    stop = f"{sys.executable} {script}"
+    process = subprocess.Popen(
+        made.words("pair", "setup", "--json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True, env={**os.environ, "SLACKWATER_INJECT": f"run:ProveReplication:{stop}"})
+    try:
+        eventually(lambda: made.sql("b", number) != before, "the row on b")
+        assert made.sql("a", number) == before
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_host_key_that_is_another_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

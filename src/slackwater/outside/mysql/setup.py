@@ -285,6 +285,25 @@ async def follow(
         await session.run(sql, host, port, user, password, limit_s=limit_s)
 
 
+async def identity(session: Session) -> tuple[int, str]:
+    """Its server id and, of a MySQL, its uuid."""
+    uuid = "''" if session.flavour.mariadb else "@@GLOBAL.server_uuid"
+    row = (await session.rows(f"SELECT @@GLOBAL.server_id AS i, {uuid} AS u"))[0]
+    return int(row["i"]), str(row["u"])
+
+
+async def write_as(session: Session, one: str) -> None:
+    """The next transaction of this session, which is for nothing else, gets the GTID of another
+    server's."""
+    if not session.flavour.mariadb:
+        await session.run("SET SESSION gtid_next = %s", one)
+        return
+    domain, server, sequence = MariadbGtids.read(one).positions[0]
+    # The number in a statement of its own: strict mode looks at it by the domain that holds then.
+    await session.run(f"SET SESSION gtid_domain_id = {domain}, SESSION server_id = {server}")
+    await session.run(f"SET SESSION gtid_seq_no = {sequence}")
+
+
 async def as_passive(session: Session, write: Callable[[], Awaitable[Item]]) -> Item:
     """Write something on a read-only server in a way that cannot collide with the active's writes.
 
