@@ -188,6 +188,41 @@ def _held_in_the_proof(made: Scene) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+def test_accounts_of_a_passive_that_keeps_administrators_out(place: Path) -> None:
+    """Missing ones are made, and a password that is another one is set anew; it stays closed."""
+    with scene(named("mysql-9.7"), place) as made:
+        made.setup()
+        closed = "SELECT @@GLOBAL.read_only + @@GLOBAL.super_read_only AS n"
+        assert made.sql("b", closed) == [{"n": 2}]
+        users = "SELECT User, Host, Grant_priv FROM mysql.user ORDER BY 1, 2"
+        before = made.sql("b", users)
+        _apart(made, "DROP USER repl@'127.0.0.1'",
+               "ALTER USER slackwater@'localhost' IDENTIFIED BY 'other'")
+        assert made.setup()["outcome"] == "done"
+        assert made.sql("b", users) == before
+        assert made.sql("b", closed) == [{"n": 2}]
+        verified(made)
+        _denied(made)
+
+
+def _apart(made: Scene, *statements: str) -> None:
+    """On b alone, as a person does it who knows how."""
+    at = str(made.servers["b"].socket)
+    with pymysql.connect(unix_socket=at, user="root") as link, link.cursor() as cursor:
+        for each in ("SET GLOBAL super_read_only = 0", "SET SESSION sql_log_bin = 0", *statements,
+                     "SET GLOBAL super_read_only = 1"):
+            cursor.execute(each)
+
+
+def _denied(made: Scene) -> None:
+    """It is found when the source begins to replicate from it."""
+    _apart(made, "ALTER USER repl@'127.0.0.1' IDENTIFIED BY 'other'")
+    made.sql("a", "STOP REPLICA")
+    made.sql("a", "RESET REPLICA ALL")
+    assert made.setup()["outcome"] == "done"
+    verified(made)
+
+
 def test_a_host_key_that_is_another_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine of a server answers SSH with a key that is not the known one."""
     home = place / "home"

@@ -304,6 +304,16 @@ async def write_as(session: Session, one: str) -> None:
     await session.run(f"SET SESSION gtid_seq_no = {sequence}")
 
 
+async def past_super_read_only(
+    session: Session, write: Callable[[], Awaitable[Item]]
+) -> Item:
+    """Write what is this server's own (not in its binary log), also where it keeps administrators
+    out, as a MySQL that replicates does: super_read_only is off meanwhile, read_only is not."""
+    if session.flavour.mariadb or not await session.value("SELECT @@GLOBAL.super_read_only"):
+        return await write()
+    return await as_passive(session, write)
+
+
 async def as_passive(session: Session, write: Callable[[], Awaitable[Item]]) -> Item:
     """Write something on a read-only server in a way that cannot collide with the active's writes.
 
