@@ -16,7 +16,9 @@ import pytest
 from tests.outside.real_sshd import sshd
 from tests.servers.patience import PATIENCE, eventually
 from tests.setup.scene import Scene, scene
-from tests.setup.stories import named, verified
+from tests.setup.stories import named, plugins, verified
+
+from slackwater.lab import restart
 
 pytestmark = pytest.mark.servers
 
@@ -203,6 +205,38 @@ def test_accounts_of_a_passive_that_keeps_administrators_out(place: Path) -> Non
         assert made.sql("b", closed) == [{"n": 2}]
         verified(made)
         _denied(made)
+
+
+def test_cut_off_between_a_clone_and_what_follows_it(place: Path) -> None:
+    """kill -9 as the target starts with the clone: the same command again has its events be off,
+    and unloads the plugin that was loaded for it."""
+    program = named("mysql-9.7")
+    with scene(program, place, extra=plugins(program, place, "mysql_clone")) as made:
+        made.sql("a", "CREATE DATABASE shop")
+        made.sql("a", "CREATE TABLE shop.t (id INT PRIMARY KEY)")
+        made.sql("a", "CREATE EVENT shop.e ON SCHEDULE EVERY 1 DAY DO DELETE FROM shop.t")
+        text, b = made.config.read_text(), made.servers["b"].directory
+        real, begun = restart.command(b), place / "begun"
+        once = place / "restart"  # the server shuts down to be started with the clone
+        once.write_text(f"#!/bin/sh\n{real} || exit\n[ -e {begun} ] && exit\n>{begun}\n"
+                        "kill -KILL $(cat $0.pid)\n")
+        once.chmod(0o755)
+        made.config.write_text(text.replace(f'restart = "{real}"', f'restart = "{once}"'))
+        words = made.words("pair", "setup", "--json", "--method", "clone")
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        Path(f"{once}.pid").write_text(str(process.pid))
+        assert process.wait(90 * PATIENCE) == -signal.SIGKILL
+        on = "SELECT STATUS AS s FROM information_schema.EVENTS"
+        eventually(lambda: made.sql("b", on) == [{"s": "ENABLED"}], "the clone on b")
+        said = made.setup()
+        assert "SettleClone.b" in str(said["parts"][-1]["steps"])
+        assert made.sql("a", on) == [{"s": "ENABLED"}]
+        assert "DISABLED" in made.sql("b", on)[0]["s"]
+        for name in "ab":
+            assert not made.sql(name, "SELECT 1 FROM information_schema.PLUGINS"
+                                      " WHERE PLUGIN_NAME = 'clone'"), f"left loaded on {name}"
+        verified(made)
+        assert "SettleClone" not in str(made.setup())
 
 
 def _apart(made: Scene, *statements: str) -> None:

@@ -216,6 +216,12 @@ async def begin_at(session: Session, executed: str, logged: str, *, limit_s: flo
         await session.run(statement, limit_s=limit_s)
 
 
+async def events_on(session: Session, *, limit_s: float = 30.0) -> int:
+    """How many events would run here."""
+    return int(await session.value("SELECT COUNT(*) FROM information_schema.EVENTS"
+                                   " WHERE STATUS = 'ENABLED'", limit_s=limit_s))
+
+
 async def events_stay_off(session: Session, *, before: bool, limit_s: float = 60.0) -> None:
     """Of a copy of another server's files: have no event run that runs there. `before`: on a
     private start, where only those in a table can be changed; else those that are left.
