@@ -116,7 +116,7 @@ def _only_one(asked: Asked) -> int:
     write over what the other left for --resume."""
     path = asked.state.with_name(f"compare-{asked.name}.lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = state_file.only_one(path)
     except OSError as error:
         raise CannotTell(f"{path}: {error.strerror}",
