@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -160,18 +161,21 @@ async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch)
         stack.callback(heard.cancel)
         stack.callback(complaints.cancel)
         try:
-            await _relay(out, into, watch)
+            await _relay(step, out, into, watch)
         except OutsideError as error:
             into.end()
             said = " | ".join(await asyncio.wait_for(complaints, 10))
             raise StepFailed(f"the stream to {step.target} broke: {said or error}") from error
-        code, end = await out.wait(), await heard
+        async with _stalling(f"mariadb-backup on {step.source}'s host"):
+            code, end = await out.wait(), await heard
         if code or end.get("code") or end.get("why"):
             why = end.get("why") or " | ".join(end.get("said", [])[-4:]) or f"exit code {code}"
             raise StepFailed(f"mariadb-backup on {step.source}'s host failed: {why}",
                              hint="see above; --method dump copies by SQL")
         into.end()
-        if code := await into.wait():
+        async with _stalling(f"mbstream on {step.target}'s host"):
+            code = await into.wait()
+        if code:
             raise StepFailed(f"mbstream on {step.target}'s host failed: "
                              + (" | ".join(await complaints) or f"exit code {code}"))
     watch.figures |= {"bytes": end.get("bytes", watch.progress.bytes),
@@ -184,13 +188,23 @@ async def _size(world: SetupWorld, source: str) -> int:
     return sum(s.size for s in await mysql_setup.schemas(session))
 
 
-async def _relay(out: Stream, into: Stream, watch: Watch) -> None:
-    while True:
+@contextlib.asynccontextmanager
+async def _stalling(who: str) -> AsyncIterator[None]:
+    """Wait for it, but not for ever; it is ended by who began it."""
+    try:
         async with asyncio.timeout(STALL_S):
+            yield
+    except TimeoutError:
+        raise StepFailed(f"{who} did nothing for {STALL_S:g} s") from None
+
+
+async def _relay(step: StreamBackup, out: Stream, into: Stream, watch: Watch) -> None:
+    while True:
+        async with _stalling(f"mariadb-backup on {step.source}'s host"):
             data = await out.read()
         if not data:
             return
-        async with asyncio.timeout(STALL_S):
+        async with _stalling(f"mbstream on {step.target}'s host"):
             await into.write(data)
         await watch.progress.moved(len(data), 0)
         watch.show()
