@@ -1,21 +1,21 @@
-"""A program of a copy by files that hangs is not waited for, and what was begun is undone."""
+"""A copy by files: a program that hangs is not waited for, and nothing is left of one cut off."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.servers.patience import eventually
 
-from slackwater.errors import StepFailed
+from slackwater.errors import OutsideError, StepFailed
 from slackwater.operations.setup import copy_backup
 from slackwater.operations.setup.copy_backup import StreamBackup
 from slackwater.outside import stream
 from slackwater.outside.host import Host
 from slackwater.outside.mysql import physical_copy
+from slackwater.outside.mysql.logical_copy import Progress
 from slackwater.outside.mysql.physical_copy import Place
 
 
@@ -32,21 +32,14 @@ def test_prepare_that_hangs_is_ended(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="did not end within 1 s: began"):
         asyncio.run(run())
     pid = (tmp_path / "pid").read_text().strip()
-    eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the program")
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), "the end of the program")
 
 
 class Watch:
     """Nobody looks."""
 
-    class progress:
-        bytes = 0
-
-        @staticmethod
-        async def moved(_bytes: int, _rows: int) -> None:
-            pass
-
     def __init__(self) -> None:
-        self.pace, self.figures = None, dict[str, Any]()
+        self.pace, self.figures, self.progress = None, dict[str, Any](), Progress(0, 0)
 
     def show(self) -> None:
         pass
@@ -92,3 +85,68 @@ def test_the_end_of_a_stream_that_does_not_come(
 
     with pytest.raises(StepFailed, match=f"{who} did nothing for 0.5 s"):
         asyncio.run(run())
+
+
+class Server:
+    """Has databases; a session that is `cut` ends right after it has made one."""
+
+    def __init__(self) -> None:
+        self.databases, self.broken, self.cut = set[str](), None, True
+
+    async def run(self, sql: str, *_: object, **__: object) -> None:
+        words = sql.split()
+        if words[:2] == ["CREATE", "DATABASE"]:
+            self.databases.add(words[2])
+            if self.cut:
+                self.broken = "cut off"
+                raise OutsideError("a", "connection lost", sent=True)
+        elif words[:2] == ["DROP", "DATABASE"]:
+            self.databases.discard(words[-1])
+
+
+@pytest.mark.parametrize("cut", ["a", "b", ""])
+def test_the_database_of_a_moment_does_not_stay(cut: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made to see that files are a server's own. Cut off there, the undo takes it away, also that
+    of `recover`, which knows what was noted."""
+    servers = {"a": Server(), "b": Server()}
+
+    class World:
+        hosts = dict.fromkeys(servers)
+
+        def __init__(self, notes: dict[str, Any]) -> None:
+            self.notes = notes
+
+        def note(self, key: str, value: Any) -> None:
+            self.notes[key] = value
+
+        async def session(self, name: str) -> Server:
+            return servers[name]
+
+    async def place(*_: object) -> Place:
+        return Place(real="/data")
+
+    async def none(*_: object, **__: object) -> bool:
+        return True
+
+    monkeypatch.setattr(copy_backup, "place", place)
+    monkeypatch.setattr(physical_copy, "exists", none)
+    monkeypatch.setattr(physical_copy, "remove", none)
+    step, world = StreamBackup("a", "b"), World({})
+    for name, server in servers.items():
+        server.cut = name == cut
+
+    async def begin() -> None:
+        for name in servers:
+            await copy_backup._is_its_own(world, name)  # type: ignore[arg-type]
+
+    if cut:
+        with pytest.raises(OutsideError):
+            asyncio.run(begin())
+        assert servers[cut].databases
+    else:
+        asyncio.run(begin())
+        assert not any(s.databases for s in servers.values())
+    for server in servers.values():
+        server.broken = None
+    asyncio.run(step.undo(World(dict(world.notes))))  # type: ignore[arg-type]
+    assert not any(s.databases for s in servers.values())

@@ -47,6 +47,11 @@ def _key(target: str) -> str:
     return f"backup {target}"
 
 
+def _probe(server: str) -> str:
+    """Where they have the database that is made there for a moment; "" once it is gone."""
+    return f"backup probe {server}"
+
+
 @dataclass(frozen=True)
 class StreamBackup(Step[SetupWorld]):
     """Copy the data of {source} to the host of {target} by mariadb-backup, beside what is there"""
@@ -110,6 +115,9 @@ class StreamBackup(Step[SetupWorld]):
 
     async def undo(self, world: SetupWorld) -> None:
         """Take the copy away, and one that was put back out of its place."""
+        for name in (self.source, self.target):
+            if probe := world.notes.get(_probe(name)):
+                await _drop(world, name, probe)
         if noted := world.notes.get(_key(self.target)):
             await physical_copy.remove(
                 world.hosts[self.target], noted["new"],
@@ -121,17 +129,29 @@ async def _is_its_own(world: SetupWorld, name: str) -> None:
     server in a container: a database that is made for a moment is to be seen there."""
     session, there = await world.session(name), await place(world, name)
     probe = f"slackwater_{secrets.token_hex(6)}"
+    world.note(_probe(name), probe)  # who is killed meanwhile leaves it there
     await session.run("SET SESSION sql_log_bin = 0")
     try:
         await session.run(f"CREATE DATABASE {probe}")
         seen = await physical_copy.exists(world.hosts[name], f"{there.real}/{probe}")
     finally:
         if session.broken is None:
-            await session.run(f"DROP DATABASE IF EXISTS {probe}")
             await session.run("SET SESSION sql_log_bin = 1")
+            await _drop(world, name, probe)
     if not seen:
         raise StepFailed(f"{there.real} on {name}'s host is not the data directory of {name}, but "
                          "another server's: is it in a container?", hint="use --method dump")
+
+
+async def _drop(world: SetupWorld, name: str, probe: str) -> None:
+    session = await world.session(name)
+    await session.run("SET SESSION sql_log_bin = 0")
+    try:
+        await session.run(f"DROP DATABASE IF EXISTS {probe}")
+        world.note(_probe(name), "")
+    finally:
+        if session.broken is None:
+            await session.run("SET SESSION sql_log_bin = 1")
 
 
 async def _gtids(world: SetupWorld, source: str, file: str, at: int, said: str) -> str:
