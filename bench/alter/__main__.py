@@ -24,6 +24,7 @@ from typing import Any
 
 import pymysql
 
+from bench.apart import in_memory
 from slackwater.lab.down import down
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.up import up
@@ -66,6 +67,8 @@ def main() -> int:
     ask.add_argument("--server", type=Path, help="root of another MariaDB or MySQL")
     ask.add_argument("--out", type=Path, default=Path("build/bench"), help="[build/bench]")
     ask.add_argument("--only", action="append", choices=METHODS, help="some of the methods")
+    ask.add_argument("--passive-in-memory", action="store_true",
+                     help="as if its disk were another machine's (root)")
     asked = ask.parse_args()
     methods = [m for m in asked.only or METHODS if m != METHODS[2] or shutil.which(METHODS[2])]
     rounds = []
@@ -75,7 +78,8 @@ def main() -> int:
             told = {k: v for k, v in asdict(rounds[-1]).items() if k != "samples"}
             print(json.dumps(told), file=sys.stderr)
     asked.out.mkdir(parents=True, exist_ok=True)
-    about = f"{asked.rows:,} rows, {asked.rate} writes a second"
+    about = f"{asked.rows:,} rows, {asked.rate} writes a second" + (
+        ", the passive's data in memory" if asked.passive_in_memory else "")
     (asked.out / "alter.json").write_text(json.dumps({
         "about": about, "change": CHANGE, "at": time.strftime("%Y-%m-%d", time.gmtime()),
         "rounds": [asdict(r) for r in rounds],
@@ -98,29 +102,34 @@ def measure(method: str, asked: argparse.Namespace) -> Round:
     place.chmod(0o711)
     try:
         lab = up(server=asked.server, directory=place / "lab")
-        _fill(lab, asked.rows)
-        watch = Watch(place, time.time(), time.time())
-        load = subprocess.Popen(
-            [*SLACKWATER, "lab", "load", "--json", "--seconds", "3600", "--rate", str(asked.rate),
-             "--pooled", "0", "--until-file", str(watch.until), "--timeline", str(watch.timeline),
-             "--windows", str(watch.windows), "--config", str(lab.config)],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )
-        time.sleep(QUIET_S)
-        idle = _written(lab, lambda: time.sleep(2.0)) / 2.0
-        watch.begun = time.time()
-        said: dict[str, Any] = {}
-        grown = _written(lab, lambda: said.update(_method(method, lab)))
-        watch.ended = time.time()
-        time.sleep(QUIET_S)
-        finish = _finish(lab) if method == "slackwater" else 0.0
-        watch.ask(said)
-        report = json.loads(load.communicate(timeout=180)[0])
-        wall = watch.ended - watch.begun
-        return _round(method, report, watch, grown - int(idle * wall), said, finish)
+        with in_memory(lab.instance("b"), wanted=asked.passive_in_memory):
+            return _measure(method, asked, lab, place)
     finally:
         down(place / "lab")
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _measure(method: str, asked: argparse.Namespace, lab: LabFacts, place: Path) -> Round:
+    _fill(lab, asked.rows)
+    watch = Watch(place, time.time(), time.time())
+    load = subprocess.Popen(
+        [*SLACKWATER, "lab", "load", "--json", "--seconds", "3600", "--rate", str(asked.rate),
+         "--pooled", "0", "--until-file", str(watch.until), "--timeline", str(watch.timeline),
+         "--windows", str(watch.windows), "--config", str(lab.config)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )
+    time.sleep(QUIET_S)
+    idle = _written(lab, lambda: time.sleep(2.0)) / 2.0
+    watch.begun = time.time()
+    said: dict[str, Any] = {}
+    grown = _written(lab, lambda: said.update(_method(method, lab)))
+    watch.ended = time.time()
+    time.sleep(QUIET_S)
+    finish = _finish(lab) if method == "slackwater" else 0.0
+    watch.ask(said)
+    report = json.loads(load.communicate(timeout=180)[0])
+    wall = watch.ended - watch.begun
+    return _round(method, report, watch, grown - int(idle * wall), said, finish)
 
 
 @dataclass

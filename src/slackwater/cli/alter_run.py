@@ -12,11 +12,12 @@ from typer.core import TyperGroup
 
 from slackwater import clock, config
 from slackwater.cli.alter_lint import beginning
-from slackwater.cli.operate import Proposal, finish, operate, unfinished
+from slackwater.cli.operate import Proposal, finish, operate
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter
 from slackwater.cli.recover import recovered
 from slackwater.cli.switch import limits_with, pair_world
+from slackwater.cli.unfinished import unfinished
 from slackwater.config import Config
 from slackwater.errors import UsageError
 from slackwater.operations.alter import alter

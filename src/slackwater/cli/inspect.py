@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from slackwater import clock, config
-from slackwater.cli.operate import left_line, opened, under_way, unfinished
+from slackwater.cli.operate import opened
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
+from slackwater.cli.unfinished import left_line, under_way, unfinished
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED
 from slackwater.facts.heartbeat import Lag

@@ -19,13 +19,13 @@ from slackwater.cli.operate import (
     print_plan,
     refused,
     say,
-    unfinished,
     walk,
 )
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.pair_setup_restart import restart_one
 from slackwater.cli.present import Presenter, report_text
 from slackwater.cli.recover import recover_one
+from slackwater.cli.unfinished import unfinished
 from slackwater.config import Config, Group
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.operations.setup import prepare as pair_setup_prepare

@@ -14,16 +14,15 @@ from slackwater.cli.interrupts import interruptible
 from slackwater.cli.kinds import kind_of
 from slackwater.cli.operate import (
     closing,
-    elsewhere,
     faults,
     only_one,
     opened,
     refused,
     say,
-    unfinished,
 )
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter, report_text
+from slackwater.cli.unfinished import elsewhere, unfinished
 from slackwater.config import Config
 from slackwater.errors import EXIT_STUCK, ConfigError, Refused, SlackwaterError
 from slackwater.operations import put_back
