@@ -11,16 +11,21 @@ from typing import Any
 import pytest
 from asyncmy import errors as driver_errors
 
+from slackwater.cli import alter_page
 from slackwater.errors import OutsideError
-from slackwater.facts import statement_text
+from slackwater.facts import alter_script, statement_text
+from slackwater.facts.alter_script import What
 from slackwater.facts.doctor import error_log
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.server import ServerAddress
+from slackwater.operations.alter import rehearse
+from slackwater.operations.alter.lint import Linted
 from slackwater.outside.mysql import backup_lock, clients, clone, setup
 from slackwater.outside.mysql.abilities import Abilities
 from slackwater.outside.mysql.dialect import dialect
-from slackwater.outside.mysql.session import Session
+from slackwater.outside.mysql.session import MysqlError, Session
+from slackwater.rules.alter import statements
 
 SECRET = "oYd8mE4hDUdPk2mbb3"
 FLAVOURS = {n: Flavour.parse(n) for n in ("9.7.0", "5.7.44", "10.11.9-MariaDB")}
@@ -49,6 +54,11 @@ class Wire:
 
     def close(self) -> None:
         pass
+
+
+class Fails(Wire):
+    async def query(self, sql: str, **_: Any) -> None:
+        raise self._fails
 
 
 @contextmanager
@@ -116,6 +126,10 @@ def test_wherever_a_server_quotes_a_statement(text: str) -> None:
     line = f"2026-11-21 10:00:00 a[a] @ h [] ERROR 1156: Got packets out of order : {text}"
     said += [each.text for each in error_log.parse(" ".join(line.split()))]
     assert len(said) == 6
+    (refused,) = alter_script.split(text, longest=1000, most=1)
+    said.append(statements.head(refused))
+    said.append(json.dumps(alter_page._statement_json(
+        Linted(refused, What.REFUSED))))
     assert SECRET[:5] not in json.dumps(said)
 
     class Answers:
@@ -149,3 +163,17 @@ def test_a_statement_without_a_password() -> None:
     assert statement_text.head("SELECT  1\n FROM t") == "SELECT 1 FROM t"
     assert statement_text.head(b"INSERT INTO t (a) VALUES (1)") == "INSERT INTO t (a)"
     assert len(statement_text.head("x" * 200)) == statement_text.LONGEST
+
+
+def test_columns_that_are_called_so_do_not_hide_a_schema_change() -> None:
+    text = "ALTER TABLE users ADD password_hash VARCHAR(90), DROP password"
+    (change,) = alter_script.split(text, longest=1000, most=1)
+    assert statements.head(change) == text
+
+
+@pytest.mark.parametrize("text", ["SET PASSWORD = 'x'", "SELECT 1 FROM nothing"])
+def test_the_words_of_a_rehearsal_are_the_server_s_alone(text: str) -> None:
+    fails = driver_errors.OperationalError(1146, "there is none")
+    with pytest.raises(MysqlError) as raised:
+        asyncio.run(Session(ServerAddress("s", "root", ""), Fails("9.7.0", fails)).run(text))
+    assert rehearse._error(raised.value, text).text == "there is none"

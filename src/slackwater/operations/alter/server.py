@@ -66,7 +66,7 @@ async def _next(world: PairWorld, active: str, server: str, change: Change) -> C
     change = await store.update(world, active, change.id, begun=begun)
     world.tell({"at": clock.unix(), "event": "told",
                 "text": f"{server}: statement {number + 1} of {len(change.statements)}: "
-                        f"{statement_text.head(statement)}"})
+                        f"{statement_text.words(' '.join(statement.split()))[:100]}"})
     try:
         await execute(world, server, change, statement)
     except MysqlError as error:
