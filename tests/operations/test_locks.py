@@ -108,6 +108,7 @@ def test_recover_says_what_it_would_do_and_what_the_configuration_lacks(lab: Lab
     said = slackwater(lab, "recover")
     assert said.code == 78
     assert "began with balancers.lb1, which pair lab does not have (any more)" in said.errors
+    assert said.report["outcome"] == "stuck"
     lab.config.write_text(whole)
     said = slackwater(lab, "recover", "--pair", "lab")
     assert (said.code, said.report["outcome"]) == (0, "done")

@@ -93,7 +93,7 @@ def recover(
         failed += map(str, lacking)
         if failed:
             whole |= {"outcome": "stuck", "reasons": [*whole.get("reasons", []), *failed]}
-        if code == 0:
+        if code == 0 and not lacking:
             whole |= {"outcome": "done"}  # the recovery is; what it undid says so itself
         say(json.dumps(whole | {
             "operation": "recover", "put_back": told, "elsewhere": ours + others,
@@ -106,9 +106,9 @@ def recover(
             say(line)
         if not left and not told and not failed:
             say("Nothing to recover.")
-    if lacking and not as_json:
+    if lacking:
         raise lacking[0]
-    raise typer.Exit(lacking[0].exit_code if lacking else code)
+    raise typer.Exit(code)
 
 
 def _odds_and_ends(
