@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.rules.builder import balancer, channel, pair, server
 
+from slackwater.facts.pair import Road
 from slackwater.rules.agreement import agreement
 
 
@@ -60,6 +61,8 @@ def test_replication_says_who_is_followed_where_only_one_is():
         (pair(b=server("b", channel("r"))), "b does not follow a, but 10.0.0.3:3306 (server_id 3)"),
         (pair(b=server("b", channel("r"))), "replication says b, read_only says a"),
         (with_replica(running=False), "replication says nobody, read_only says a"),
+        (pair(balancers={"lb1": balancer(roads={"b": Road("10.0.0.2:3306", None, None)})}),
+         "balancer lb1 has no server b: `slackwater balancer install lb1`, then reload HAProxy"),
         (pair(unreachable={"balancer lb2": "refused"}), "cannot reach balancer lb2: refused"),
     ],
 )

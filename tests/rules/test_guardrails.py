@@ -9,7 +9,7 @@ import pytest
 from tests.rules.builder import WISH, balancer, channel, pair, server, session
 
 from slackwater.facts.alter_state import Change
-from slackwater.facts.pair import Passing
+from slackwater.facts.pair import Passing, Road
 from slackwater.rules import guardrails
 from slackwater.rules.guardrails import RULES, refusals, roles
 
@@ -31,6 +31,11 @@ def variables(**values):
 
 
 BUSY = session(command="Query", idle_ms=None, running_s=60.0, info="SELECT SLEEP(100)")
+
+
+NO_SUCH = Road("10.0.0.2:3306", None, None)
+OLD_ADDRESS = Road("10.0.0.2:3306", "10.0.0.9:3306", "10.0.0.9:3306")
+OLD_IN_FILE = Road("10.0.0.2:3306", "10.0.0.2:3306", "10.0.0.9:3306")
 
 
 def with_replica(*channels):
@@ -127,6 +132,12 @@ CASES = [
      "balancer lb1 sends clients to nobody, but a is"),
     ("balancers_agree", pair(balancers={"lb1": balancer(answers="b")}),
      "balancer lb1: behind its frontend answers b"),
+    ("balancers_know_the_servers", pair(balancers={"lb1": balancer(roads={"b": OLD_ADDRESS})}),
+     "balancer lb1 has server b at 10.0.0.9:3306, but slackwater.toml at 10.0.0.2:3306: clients"),
+    ("balancers_know_the_servers", pair(balancers={"lb1": balancer(roads={"b": NO_SUCH})}),
+     "balancer lb1 has no server b: `slackwater balancer install lb1`"),
+    ("balancers_know_the_servers", pair(balancers={"lb1": balancer(roads={"b": OLD_IN_FILE})}),
+     "the file of balancer lb1 has server b at 10.0.0.9:3306, but slackwater.toml at 10.0.0.2:330"),
     ("nobody_bypasses", pair(bypassing=(session(program="mysqldump"),)),
      "a: app@10.0.0.7:53412 (mysqldump) [session 7] is connected past the balancers"),
     ("nobody_bypasses", pair(passing=Passing(40.2, ("app@10.0.0.9",))),

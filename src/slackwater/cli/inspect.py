@@ -30,6 +30,7 @@ from slackwater.plan.journal import Past
 from slackwater.rules import guardrails
 from slackwater.rules.agreement import Agreement, agreement
 from slackwater.rules.alter_run import not_reversible, says
+from slackwater.rules.roads import waiting
 
 WATCH_EVERY_S = 1.0
 Lags = Mapping[str, Lag]
@@ -93,7 +94,8 @@ def status(
             print(json.dumps(status_json(settings, seen, agreed, left, lags, odd), default=str))
         else:
             Console().print(status_page(settings, seen, agreed, left, lags, odd))
-        raise typer.Exit(0 if agreed.active and not left and not odd else 1)
+        well = agreed.active and not left and not odd and not any(waiting(seen))
+        raise typer.Exit(0 if well else 1)
     asyncio.run(_watch(settings, name, as_json=as_json))
 
 
@@ -151,6 +153,7 @@ def status_json(
         "unfinished": [p.id for p in left],
         "under_way": [p.id for p in left if under_way(settings, p)],
         "left": odd,
+        "waiting": list(waiting(seen)),
         "alter": alter_json(seen),
     }
 
@@ -214,7 +217,7 @@ def status_page(
     parts: list[Any] = [head, _servers_table(seen, lags), _balancers_table(seen)]
     parts += _change_lines(seen)
     parts += [Text(f"  ! {fault}", style="red") for fault in agreed.disagreements]
-    parts += [Text(f"  ! {what}", style="red") for what in odd]
+    parts += [Text(f"  ! {what}", style="red") for what in (*waiting(seen), *odd)]
     parts += [Text(f"  ! {left_line(settings, p)}", style="red") for p in left]
     return Group(*parts)
 

@@ -25,6 +25,19 @@ class ServerSeen:
 
 
 @dataclass(frozen=True)
+class Road:
+    """How one balancer leads to one server: addresses are `host:port`."""
+
+    meant: str  # in slackwater.toml
+    now: str | None  # as the balancer has it; None: it has no such server
+    in_file: str | None  # as its file has it; None: no such server, or the file was not read
+    far: bool = False  # the balancer is on another machine, where loopback is another thing
+    # A host name: all that it stands for, here and on the balancer's machine; without it: not told.
+    names: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    proven: frozenset[str] = frozenset()  # other addresses at which this very server answered
+
+
+@dataclass(frozen=True)
 class BalancerSeen:
     """One balancer, why it cannot serve (if so), and which server answers behind it."""
 
@@ -32,6 +45,8 @@ class BalancerSeen:
     lacks: tuple[str, ...] = ()
     answers: str | None = None  # name of the server that a client reaches through it
     file_active: str | None = None  # the server that its configuration file makes active
+    roads: Mapping[str, Road] = field(default_factory=dict)  # to the pair's servers
+    waiting: int = 0  # clients that waited in each of several looks, while nothing was held
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,21 @@ from collections.abc import Iterable
 from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.facts.alter_state import Change
-from slackwater.facts.balancer import HOLD
+from slackwater.facts.balancer import HOLD, BalancerState
 from slackwater.facts.pair import BalancerSeen, PairSeen, Passing, ServerSeen
 from slackwater.facts.server import ClientSession
 from slackwater.operations.alter import store
-from slackwater.operations.balancer_file import look_at_file
+from slackwater.operations.balancer_file import FileSeen, look_at_file
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.roads import look_at_roads
 from slackwater.operations.through import through
+from slackwater.outside.haproxy.haproxy import HAProxy
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.rules.passing import Count, passing
 
 BYPASS_LOOKS = 6
 BYPASS_PAUSE_S = 0.1
+WAITING_LOOKS = 4
 
 
 async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
@@ -100,11 +103,12 @@ async def _balancer(
     balancer = world.balancers[name]
     state = await balancer.look()
     lacks = list(await balancer.capable())
+    waiting = 0 if knock else await _waiting(balancer, state)
     try:
-        in_file, more = await look_at_file(world, name, state)
-        lacks += more
+        file = await look_at_file(world, name, state)
+        lacks += file.lacks
     except SlackwaterError as error:
-        in_file = None
+        file = FileSeen()
         lacks.append(f"{error} (slackwater has to read and write it there)")
     answers = None
     if knock and not state.holding:
@@ -114,7 +118,21 @@ async def _balancer(
             answers = _named(servers, server_id) or f"an unknown server (server_id {server_id})"
         except SlackwaterError as error:
             lacks.append(f"slackwater cannot log in through its frontend: {error}")
-    return BalancerSeen(state, tuple(lacks), answers, in_file)
+    roads = await look_at_roads(world, name, state, file.addresses, servers)
+    return BalancerSeen(state, tuple(lacks), answers, file.active, roads, waiting)
+
+
+async def _waiting(balancer: HAProxy, state: BalancerState) -> int:
+    """How many clients wait in each of several looks, when nothing is held: a queue that empties
+    in between is one that moves."""
+    fewest = state.queued
+    for _ in range(WAITING_LOOKS):
+        if not fewest or state.holding or state.hold:
+            return 0
+        await asyncio.sleep(BYPASS_PAUSE_S)
+        state = await balancer.look()
+        fewest = min(fewest, state.queued)
+    return fewest
 
 
 def _named(servers: dict[str, ServerSeen], server_id: int) -> str | None:

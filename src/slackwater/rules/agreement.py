@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from slackwater.facts.failover import PARKED_PORT
 from slackwater.facts.pair import PairSeen
+from slackwater.rules.roads import wrong_roads
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def agreement(seen: PairSeen) -> Agreement:
         if voice != "read_only" and server != says["read_only"]:
             faults.append(f"{voice} says {server or 'nobody'}, read_only says "
                           f"{says['read_only'] or 'nobody'}")
+    faults += wrong_roads(seen)
     faults += [f"cannot reach {name}: {why}" for name, why in seen.unreachable.items()]
     active = says["read_only"] if not faults else None
     return Agreement(active, says, tuple(faults))

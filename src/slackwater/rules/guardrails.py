@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from slackwater.facts.pair import PairSeen, ServerSeen
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.rules.alter_run import says
+from slackwater.rules.roads import wrong_roads
 
 Reasons = Iterable[str]
 # Connections that are not clients': ours, replication's, an administrator's.
@@ -340,6 +341,12 @@ def balancers_agree(seen: PairSeen, wish: Wish) -> Reasons:
                    f"{wish.old} is the one that accepts writes")
         if balancer.answers is not None and balancer.answers != wish.old:
             yield f"balancer {name}: behind its frontend answers {balancer.answers}"
+
+
+@rule
+def balancers_know_the_servers(seen: PairSeen, wish: Wish) -> Reasons:
+    """A balancer that has another address of a server loses the clients that it sends there."""
+    yield from wrong_roads(seen)
 
 
 @rule

@@ -1,0 +1,81 @@
+"""`check` sees on real servers, before anything is touched, what would stop a switchover later."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.servers.command import slackwater
+
+from slackwater.lab.facts import LabFacts
+
+pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
+
+
+def reasons(lab: LabFacts, *words: str) -> list[str]:
+    """Why `check` says that a switchover would be refused."""
+    said = slackwater(lab, "check", *words)
+    assert (said.code, said.report["outcome"]) in ((0, "done"), (1, "refused")), said
+    found: list[str] = said.report["refusals"]
+    assert said.code == (1 if found else 0)
+    return found
+
+
+@contextlib.contextmanager
+def configured(lab: LabFacts, old: str, new: str) -> Iterator[None]:
+    """Another text in slackwater.toml meanwhile."""
+    path = Path(lab.config)
+    whole = path.read_text()
+    assert old in whole
+    path.write_text(whole.replace(old, new))
+    try:
+        yield
+    finally:
+        path.write_text(whole)
+
+
+def runtime(lab: LabFacts, command: str) -> str:
+    """A command to the balancer's runtime API."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.connect(lab.balancers["lb1"]["runtime"].removeprefix("unix:"))
+        link.sendall(command.encode() + b"\n")
+        return link.recv(4096).decode()
+
+
+def test_a_balancer_that_has_another_address_of_the_passive_server(lab: LabFacts) -> None:
+    assert reasons(lab) == []
+    address = lab.servers["b"]["address"]
+    host, _, port = str(address).rpartition(":")
+    runtime(lab, f"set server pair/b addr {host} port 1")
+    wrong = f"balancer lb1 has server b at {host}:1, but slackwater.toml at {address}"
+    [reason] = reasons(lab)
+    assert reason.startswith(wrong)
+    status = slackwater(lab, "status")
+    assert (status.code, status.report["agree"], status.report["active"]) == (1, False, None)
+    assert any(d.startswith(wrong) for d in status.report["disagreements"])
+    runtime(lab, f"set server pair/b addr {host} port {port}")
+    with configured(lab, f'"{address}"', f'"localhost:{port}"'):
+        assert reasons(lab) == [], "a name that stands for it too"
+    file = Path(lab.balancers["lb1"]["config_file"])
+    file.write_text(file.read_text().replace(f" b {address} ", f" b {host}:1 "))
+    [reason] = reasons(lab)
+    assert reason.startswith(f"the file of balancer lb1 has server b at {host}:1, but")
+
+
+def test_status_tells_of_clients_that_wait_though_nothing_is_held(lab: LabFacts) -> None:
+    host, _, port = str(lab.balancers["lb1"]["frontend"]).rpartition(":")
+    runtime(lab, "set maxconn server pair/a 1")
+    with socket.create_connection((host, int(port))) as first:
+        first.recv(4096)  # its greeting: it is the one that is let in
+        with socket.create_connection((host, int(port))):
+            status = slackwater(lab, "status")
+    assert (status.code, status.report["waiting"]) == (1, [
+        "1 client(s) wait at balancer lb1, and nothing is held: a has 1 of the 1 sessions that "
+        "this balancer gives it at once"
+    ])
+    runtime(lab, "set maxconn server pair/a 140")
+    status = slackwater(lab, "status")
+    assert (status.code, status.report["waiting"]) == (0, [])
