@@ -88,7 +88,9 @@ async def _server(world: PairWorld, name: str) -> ServerSeen:
         prepared_xa=await mysql_server.prepared_xa(session),
         read_only_unset=await mysql_server.read_only_unset(session),
         enabled_events=await mysql_server.enabled_events(session),
-        missing_privileges=tuple(await mysql_server.missing_privileges(session)),
+        missing_privileges=tuple(
+            await mysql_server.missing_rights(session, acts=name in world.pair)
+        ),
     )
 
 

@@ -51,6 +51,9 @@ class Dialect:
     needs: tuple[str, ...]  # privileges that slackwater's account needs
     substitutes: tuple[tuple[str, tuple[str, ...]], ...]  # privilege: others that include it
     alter_needs: tuple[str, ...] = ()  # further ones, for schema changes
+    # To see what guardrails ask for; without them a server shows less, and says nothing of it.
+    sees: tuple[str, ...] = ("EVENT",)  # information_schema.EVENTS, of every schema
+    reads: tuple[str, ...] = ()  # schemas, with SELECT: others' accounts in USER_PRIVILEGES
 
     @property
     def mariadb(self) -> bool:
@@ -351,6 +354,7 @@ def _mariadb(flavour: Flavour) -> Dialect:
         needs=("RELOAD", "PROCESS", "READ_ONLY ADMIN", *fine),
         substitutes=tuple(substitutes.items()),
         alter_needs=logging,
+        reads=() if no_admin else ("mysql",),
     )
 
 
