@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.operations.test_locks import locked
+from tests.rules.builder import WISH
 from tests.servers.command import slackwater
+from tests.servers.fixtures import app_session
 
+from slackwater import config
+from slackwater.facts.pair import PairSeen
 from slackwater.lab.facts import LabFacts
+from slackwater.operations.look import look
+from slackwater.operations.pair_world import PairWorld
+from slackwater.rules import guardrails
 
 pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
 
@@ -79,3 +88,38 @@ def test_status_tells_of_clients_that_wait_though_nothing_is_held(lab: LabFacts)
     runtime(lab, "set maxconn server pair/a 140")
     status = slackwater(lab, "status")
     assert (status.code, status.report["waiting"]) == (0, [])
+
+
+def test_another_slackwater_and_a_state_directory_that_cannot_be(lab: LabFacts) -> None:
+    with locked(lab, "b", "slackwater:lab"):
+        assert reasons(lab) == ["another slackwater works on this pair (its lock is on b)"]
+        assert slackwater(lab, "status").report["agree"], "it only looks"
+
+    async def seen() -> PairSeen:
+        world = PairWorld(config.load(lab.config), "lab")
+        try:
+            return await look(world)
+        finally:
+            await world.close()
+
+    file = Path(lab.balancers["lb1"]["config_file"])
+    state = Path(lab.config).parent / "state"
+    with configured(lab, f'"{state}"', f'"{file}/state"'):
+        found = asyncio.run(seen())
+    assert list(guardrails.it_can_be_recorded(found, WISH)) == [
+        f"cannot write in the state directory {file}/state: {file} is not a directory: set [state] "
+        "directory in slackwater.toml, or run as a user that may write there"
+    ]
+
+
+def test_check_takes_what_the_switchover_takes(lab: LabFacts) -> None:
+    with contextlib.closing(app_session(lab, lab.servers["a"]["address"])):
+        [reason] = reasons(lab)
+        assert "connected past the balancers" in reason
+        assert reasons(lab, "--settle-bypassing", "--hold", "2", "--grace", "1") == []
+    assert slackwater(lab, "check", "--hold", "1", "--grace", "2").code == 64
+    file = Path(lab.balancers["lb1"]["config_file"])
+    file.write_text(file.read_text().replace("timeout queue 60s", "timeout queue 6s"))
+    assert reasons(lab) == []
+    [reason] = reasons(lab, "--hold", "7")
+    assert "`timeout queue` is 6 s" in reason and "in a hold of 7 s" in reason

@@ -47,6 +47,10 @@ def with_replica(*channels):
 CASES = [
     ("everything_is_reachable", pair(unreachable={"balancer lb1": "no route"}),
      "cannot reach balancer lb1: no route"),
+    ("nobody_else_works", pair(worked_on=("a", "b")),
+     "another slackwater works on this pair (its lock is on a and b)"),
+    ("it_can_be_recorded", pair(no_record="cannot write in the state directory /var/lib/sw"),
+     "cannot write in the state directory /var/lib/sw: set [state] directory"),
     ("versions_are_known", pair(b=b(version="10.4.8-MariaDB")),
      "b: MariaDB 10.4.8 is too old: slackwater needs at least 10.5"),
     ("versions_are_known", pair(a=a(version="5.7.1"), b=b(version="5.7.30")),

@@ -16,6 +16,13 @@ from rich.text import Text
 from slackwater import clock, config
 from slackwater.cli.operate import opened
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
+from slackwater.cli.switch import (
+    GraceOption,
+    HoldOption,
+    SettleBypassingOption,
+    limits_with,
+    proposal,
+)
 from slackwater.cli.unfinished import left_line, under_way, unfinished
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED
@@ -41,14 +48,20 @@ def check(
     to: Annotated[
         str | None, typer.Option("--to", help="The server that would become active.")
     ] = None,
+    hold: HoldOption = None,
+    grace: GraceOption = None,
+    settle_bypassing: SettleBypassingOption = False,
     file: ConfigOption = None,
     pair: PairOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask every guardrail of a switchover, without acting. Exit code 1 if one refuses."""
+    """Ask every guardrail of a switchover, without acting. Exit code 1 if one refuses.
+
+    --hold, --grace and --settle-bypassing as the switchover would get them.
+    """
     settings, begun = config.load(config.find(file)), clock.unix()
     name, _ = settings.pair(pair)
-    reasons = asyncio.run(_check(settings, name, to))
+    reasons = asyncio.run(_check(settings, name, to, hold, grace, settle_bypassing))
     reasons += [left_line(settings, p) for p in unfinished(settings, name)]
     if as_json:
         print(json.dumps({
@@ -64,18 +77,13 @@ def check(
     raise typer.Exit(EXIT_REFUSED if reasons else 0)
 
 
-async def _check(settings: Config, pair: str, to: str | None) -> list[str]:
+async def _check(
+    settings: Config, pair: str, to: str | None, hold: float | None, grace: float | None,
+    settle_bypassing: bool,
+) -> list[str]:
     async with opened(settings, pair) as world:
-        seen = await look(world)
-    roles = guardrails.roles(seen, to)
-    if isinstance(roles, list):
-        return roles
-    limits = settings.limits
-    return guardrails.refusals(
-        seen, guardrails.Wish(
-            *roles, limits.lag, limits.oldest_transaction, hold_s=limits.hold
-        )
-    )
+        limits = limits_with(world, hold, grace)
+        return (await proposal(world, to, limits, settle_bypassing)).reasons
 
 
 def status(

@@ -71,6 +71,8 @@ class PairSeen:
     bypassing: tuple[ClientSession, ...] = ()  # on the active, not through any balancer
     passing: Passing | None = None  # to the active, past the balancers, too short to be named
     change: Change | None = None  # a schema change that has not ended
+    worked_on: tuple[str, ...] = ()  # servers on which another slackwater has the pair's lock
+    no_record: str = ""  # why nothing can be recorded where operations are
 
     def writable(self) -> tuple[str, ...]:
         """Names of the pair's servers that accept writes."""

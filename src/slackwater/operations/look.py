@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Iterable
 
@@ -14,11 +15,13 @@ from slackwater.facts.pair import BalancerSeen, PairSeen, Passing, ServerSeen
 from slackwater.facts.server import ClientSession
 from slackwater.operations.alter import store
 from slackwater.operations.balancer_file import FileSeen, look_at_file
+from slackwater.operations.pair_lock import lock_name
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.roads import look_at_roads
 from slackwater.operations.through import through
 from slackwater.outside.haproxy.haproxy import HAProxy
 from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.state_file import why_not_recorded
 from slackwater.rules.passing import Count, passing
 
 BYPASS_LOOKS = 6
@@ -58,10 +61,24 @@ async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
     short: Passing | None = None
     if knock and len(active) == 1 and balancers:
         bypassing, short = await _bypassing(world, active[0])
+    change = await _change(world, active, [*active, *servers])
     return PairSeen(
         world.name, world.pair, servers, balancers, world.replicas, unreachable, bypassing, short,
-        await _change(world, active, [*active, *servers]),
+        change, await _worked_on(world) if knock else (),
+        why_not_recorded(world.config.state_directory, f"pair-{world.name}.lock"),
     )
+
+
+async def _worked_on(world: PairWorld) -> tuple[str, ...]:
+    """The servers on which another slackwater has the pair's lock. Asked last: the sessions of one
+    that has just ended end soon."""
+    found = []
+    for name in world.pair:
+        with contextlib.suppress(SlackwaterError):  # that it is lost is seen elsewhere
+            owner = await mysql_server.lock_owner(await world.session(name), lock_name(world))
+            if owner is not None and owner not in world.own_ids(name):
+                found.append(name)
+    return tuple(found)
 
 
 async def _change(world: PairWorld, active: list[str], names: list[str]) -> Change | None:

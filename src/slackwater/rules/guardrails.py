@@ -97,6 +97,22 @@ def everything_is_reachable(seen: PairSeen, wish: Wish) -> Reasons:
 
 
 @rule
+def nobody_else_works(seen: PairSeen, wish: Wish) -> Reasons:
+    """Two slackwaters at once would undo each other's work."""
+    if seen.worked_on:
+        yield ("another slackwater works on this pair (its lock is on "
+               f"{' and '.join(seen.worked_on)})")
+
+
+@rule
+def it_can_be_recorded(seen: PairSeen, wish: Wish) -> Reasons:
+    """What is on no record cannot be undone, or finished, after a crash."""
+    if seen.no_record:
+        yield (f"{seen.no_record}: set [state] directory in slackwater.toml, or run as a user that "
+               "may write there")
+
+
+@rule
 def versions_are_known(seen: PairSeen, wish: Wish) -> Reasons:
     """Only versions whose behaviour was measured."""
     for name, server in _pair(seen):

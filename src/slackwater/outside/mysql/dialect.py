@@ -51,9 +51,8 @@ class Dialect:
     needs: tuple[str, ...]  # privileges that slackwater's account needs
     substitutes: tuple[tuple[str, tuple[str, ...]], ...]  # privilege: others that include it
     alter_needs: tuple[str, ...] = ()  # further ones, for schema changes
-    # To see what guardrails ask for; without them a server shows less, and says nothing of it.
-    sees: tuple[str, ...] = ("EVENT",)  # information_schema.EVENTS, of every schema
-    reads: tuple[str, ...] = ()  # schemas, with SELECT: others' accounts in USER_PRIVILEGES
+    sees: tuple[str, ...] = ("EVENT",)  # without it a server hides events, and does not say so
+    reads: tuple[str, ...] = ()  # schemas; without SELECT there it hides others' privileges
 
     @property
     def mariadb(self) -> bool:
