@@ -123,3 +123,12 @@ def test_check_takes_what_the_switchover_takes(lab: LabFacts) -> None:
     assert reasons(lab) == []
     [reason] = reasons(lab, "--hold", "7")
     assert "`timeout queue` is 6 s" in reason and "in a hold of 7 s" in reason
+
+
+def test_an_address_at_which_nobody_answers(lab: LabFacts) -> None:
+    """slackwater comes in by the socket, and would knock there in the middle of the hold."""
+    address = str(lab.servers["a"]["address"])
+    host = address.rpartition(":")[0]
+    with configured(lab, f'"{address}"', f'"{host}:1"'):
+        said = reasons(lab)
+    assert any(r.startswith(f"a does not answer at its address {host}:1, though") for r in said)

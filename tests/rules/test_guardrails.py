@@ -9,7 +9,7 @@ import pytest
 from tests.rules.builder import WISH, balancer, channel, pair, server, session
 
 from slackwater.facts.alter_state import Change
-from slackwater.facts.pair import Passing, Road
+from slackwater.facts.pair import AtAddress, Passing, Road
 from slackwater.rules import guardrails
 from slackwater.rules.guardrails import RULES, refusals, roles
 
@@ -65,6 +65,10 @@ CASES = [
     ("replicas_follow", with_replica(), "replica r follows neither a nor b"),
     ("replicas_follow", with_replica(channel("a", sql_running=False, sql_error="1062: twice")),
      "replica r: replication does not run: 1062: twice"),
+    ("addresses_answer", pair(a=a(at_address=AtAddress("10.0.0.1:3306", "no answer in time"))),
+     "a does not answer at its address 10.0.0.1:3306, though it does by its socket: no answer"),
+    ("addresses_answer", pair(b=b(at_address=AtAddress("10.0.0.2:3306", server_id=9))),
+     "at the address of b, 10.0.0.2:3306, another server answers than by its socket (server_id 9"),
     ("binary_logs_are_on", pair(b=b(**variables(log_bin="OFF"))),
      "b: the binary log is off (log_bin)"),
     ("binary_logs_are_on", pair(a=a(**variables(log_slave_updates="OFF"))),
@@ -198,6 +202,13 @@ def test_a_pin_that_lasts_and_a_read_only_that_somebody_set_are_fine():
         assert ask("starts_read_only", pair(a=a(read_only_unset=told))) == []
     implied = pair(b=b(read_only_unset=True))  # by super_read_only in the file
     assert ask("starts_read_only", implied) == []
+
+
+def test_an_address_that_is_its_own_and_one_that_nobody_knocks_at_are_fine():
+    for fine in (AtAddress("10.0.0.1:3306", server_id=1), AtAddress("10.0.0.1:3306")):
+        assert ask("addresses_answer", pair(a=a(at_address=fine))) == []
+    passive = b(at_address=AtAddress("10.0.0.2:3306", "no route from here"))
+    assert ask("addresses_answer", pair(b=passive)) == []
 
 
 def test_lag_below_the_limit_is_fine():

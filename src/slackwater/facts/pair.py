@@ -11,6 +11,15 @@ from slackwater.facts.server import ClientSession, ServerFacts
 
 
 @dataclass(frozen=True)
+class AtAddress:
+    """What answers at a server's `address`, where slackwater itself comes in by its socket."""
+
+    address: str
+    error: str = ""  # why nobody does
+    server_id: int | None = None  # None: somebody, who did not let us in
+
+
+@dataclass(frozen=True)
 class ServerSeen:
     """One server and what goes on in it. `transactions`: session id to age in seconds."""
 
@@ -22,6 +31,7 @@ class ServerSeen:
     enabled_events: int = 0
     missing_privileges: tuple[str, ...] = ()
     read_only_unset: bool | None = None  # neither a file nor anybody set it; None: not told
+    at_address: AtAddress | None = None  # None: slackwater comes in there, or did not try
 
 
 @dataclass(frozen=True)

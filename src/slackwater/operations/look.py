@@ -14,6 +14,7 @@ from slackwater.facts.balancer import HOLD, BalancerState
 from slackwater.facts.pair import BalancerSeen, PairSeen, Passing, ServerSeen
 from slackwater.facts.server import ClientSession
 from slackwater.operations.alter import store
+from slackwater.operations.at_address import look_at_address
 from slackwater.operations.balancer_file import FileSeen, look_at_file
 from slackwater.operations.pair_lock import lock_name
 from slackwater.operations.pair_world import PairWorld
@@ -56,7 +57,14 @@ async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
         except (SlackwaterError, OSError, TimeoutError) as error:
             unreachable[f"balancer {name}"] = str(error) or "no answer in time"
 
-    await asyncio.gather(*(see_balancer(n) for n in world.balancers))
+    async def knock_at(name: str) -> None:
+        found = await look_at_address(world, name)
+        servers[name] = dataclasses.replace(servers[name], at_address=found)
+
+    seen = [n for n in world.pair if n in servers] if knock else []
+    await asyncio.gather(
+        *(see_balancer(n) for n in world.balancers), *(knock_at(n) for n in seen)
+    )
     bypassing: tuple[ClientSession, ...] = ()
     short: Passing | None = None
     if knock and len(active) == 1 and balancers:

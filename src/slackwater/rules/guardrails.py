@@ -144,6 +144,21 @@ def server_ids_differ(seen: PairSeen, wish: Wish) -> Reasons:
 
 
 @rule
+def addresses_answer(seen: PairSeen, wish: Wish) -> Reasons:
+    """slackwater knocks at the old server's address while clients are held."""
+    for name, server in _pair(seen):
+        at = server.at_address
+        if at is None:
+            continue
+        if at.error and name == wish.old:
+            yield (f"{name} does not answer at its address {at.address}, though it does by its "
+                   f"socket: {at.error}")
+        if at.server_id not in (None, server.facts.server_id):
+            yield (f"at the address of {name}, {at.address}, another server answers than by its "
+                   f"socket (server_id {at.server_id}, not {server.facts.server_id})")
+
+
+@rule
 def binary_logs_are_on(seen: PairSeen, wish: Wish) -> Reasons:
     """Each must be able to be the other's source, and pass on what it replicates."""
     for name, server in _pair(seen):
