@@ -132,3 +132,17 @@ def test_an_address_at_which_nobody_answers(lab: LabFacts) -> None:
     with configured(lab, f'"{address}"', f'"{host}:1"'):
         said = reasons(lab)
     assert any(r.startswith(f"a does not answer at its address {host}:1, though") for r in said)
+
+
+def test_a_main_file_of_the_balancer_that_haproxy_does_not_take(lab: LabFacts) -> None:
+    main, owned = (Path(lab.balancers["lb1"][key]) for key in ("main_config", "config_file"))
+    files = set(owned.parent.iterdir())
+    with configured(lab, f'"{main}"', f'"{main}.not"'):
+        [reason] = reasons(lab)
+    assert reason.startswith("balancer lb1: its file could not be written after the switchover: "
+                             f"haproxy -c -f {main}.not")
+    main.write_text(main.read_text() + "    no-such-word\n")
+    said = slackwater(lab, "switchover")
+    assert (said.code, said.report["outcome"]) == (1, "refused"), said
+    assert "unknown keyword 'no-such-word'" in said.report["reasons"][0]
+    assert set(owned.parent.iterdir()) == files, "nothing is left of the check"

@@ -15,7 +15,7 @@ from slackwater.facts.pair import BalancerSeen, PairSeen, Passing, ServerSeen
 from slackwater.facts.server import ClientSession
 from slackwater.operations.alter import store
 from slackwater.operations.at_address import look_at_address
-from slackwater.operations.balancer_file import FileSeen, look_at_file
+from slackwater.operations.balancer_file import FileSeen, check_file, look_at_file
 from slackwater.operations.pair_lock import lock_name
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.roads import look_at_roads
@@ -68,7 +68,11 @@ async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
     bypassing: tuple[ClientSession, ...] = ()
     short: Passing | None = None
     if knock and len(active) == 1 and balancers:
-        bypassing, short = await _bypassing(world, active[0])
+        new = world.pair[1 - world.pair.index(active[0])]
+        # HAProxy takes its time, which the looks of the former leave it.
+        (bypassing, short), balancers = await asyncio.gather(
+            _bypassing(world, active[0]), _files_checked(world, balancers, new)
+        )
     change = await _change(world, active, [*active, *servers])
     return PairSeen(
         world.name, world.pair, servers, balancers, world.replicas, unreachable, bypassing, short,
@@ -147,6 +151,26 @@ async def _balancer(
             lacks.append(f"slackwater cannot log in through its frontend: {error}")
     roads = await look_at_roads(world, name, state, file.addresses, servers)
     return BalancerSeen(state, tuple(lacks), answers, file.active, roads, waiting)
+
+
+async def _files_checked(
+    world: PairWorld, balancers: dict[str, BalancerSeen], new: str
+) -> dict[str, BalancerSeen]:
+    """With what HAProxy says of the files that a switchover to `new` would write: it does so past
+    the commit point. Not asked where something is lacking already."""
+
+    async def checked(name: str) -> BalancerSeen:
+        seen = balancers[name]
+        if seen.lacks or seen.file_active is None:
+            return seen
+        try:
+            await check_file(world, name, new)
+        except SlackwaterError as error:
+            why = f"its file could not be written after the switchover: {error}"
+            return dataclasses.replace(seen, lacks=(why,))
+        return seen
+
+    return dict(zip(balancers, await asyncio.gather(*map(checked, balancers)), strict=True))
 
 
 async def _waiting(balancer: HAProxy, state: BalancerState) -> int:
