@@ -2,13 +2,13 @@
 
 For each server and each kind of end (kill: SIGKILL; hang: SIGSTOP; cut: no packet reaches the old
 server, in a network namespace of our own; behind: SIGKILL some moments after nothing reached its
-replica any more) one line: how many failovers were done; ms from the
-command to the first write that a client had acknowledged by the new server (median, worst; the
-start of the program is in it); writes acknowledged; acknowledged writes that the new server lacks
-(lost); those of them in the file that the report names (told); acknowledged after the flip and
-lost, or a client on the old server after the flip (overlaps: must be 0); rejoins that were done,
-refused because of transactions of its own, and ended equal by `slackwater pair compare`. CPU: of
-the command, user and system, seconds (median); the machine's load is at the end of each line.
+replica any more) one line: how many failovers were done; ms from the command to the first write
+that a client had acknowledged by the new server (median, worst, of those that were done; the start
+of the program is in it); writes acknowledged; acknowledged writes that the new server lacks (lost);
+those of them in the file that the report names (told); acknowledged after the flip and lost, or a
+client on the old server after the flip (overlaps: must be 0); rejoins that were done, refused
+because of transactions of its own, and ended equal by `slackwater pair compare`. CPU: of the
+command, user and system, seconds (median); the machine's load is at the end of each line.
 
     python bench/failover.py [--count 20] [--rate 100] [--semi-sync] [--balancers 2]
         [--kind kill …] [--all | DIR …]
@@ -59,6 +59,8 @@ def main() -> int:
             seen = [_one(server, kind, asked) for _ in range(asked.count)]
             name = at(server).name if server else "installed"
             print(f"{_line(name, kind, seen)} {os.getloadavg()[0]:>5.1f}", flush=True)
+            if rest := not_done(seen):
+                print(f"  not done, so without times above: {rest}", flush=True)
             bad |= any(s.lost - s.told or s.old_used for s in seen)
     return int(bad)
 
@@ -74,7 +76,7 @@ def _one(server: Path | None, kind: str, asked: argparse.Namespace) -> Seen:
                 scene.semi_sync()
             time.sleep(asked.pause)
             seen = fail_over(scene, kind)
-            if asked.verbose or seen.report.get("outcome") != "done" or seen.lost - seen.told:
+            if asked.verbose or not _done(seen) or seen.lost - seen.told:
                 print(json.dumps({"report": seen.report, "rejoin": seen.rejoin, "lost": len(
                     seen.lost), "told": len(seen.told), "flows_ms": seen.flows_ms, "untold": sorted(
                     seen.lost - seen.told)[:9]}, default=str), seen.errors[-800:], file=sys.stderr)
@@ -83,9 +85,25 @@ def _one(server: Path | None, kind: str, asked: argparse.Namespace) -> Seen:
             end(lab)
 
 
+def _done(seen: Seen) -> bool:
+    return seen.report.get("outcome") == "done"
+
+
+def flows_ms(seen: list[Seen]) -> list[float]:
+    """Until traffic flowed, of failovers that were done: after one that was refused it is the old
+    server, woken up again, that acknowledges."""
+    return [s.flows_ms for s in seen if _done(s) and s.flows_ms is not None]
+
+
+def not_done(seen: list[Seen]) -> str:
+    """How the others ended, and why; "" when there are none."""
+    return "; ".join(f"{s.report.get('outcome')}: {'; '.join(s.report.get('reasons', []))[:200]}"
+                     for s in seen if not _done(s))
+
+
 def _line(name: str, kind: str, seen: list[Seen]) -> str:
-    flows = [s.flows_ms for s in seen if s.flows_ms is not None] or [float("nan")]
-    done = sum(s.report.get("outcome") == "done" for s in seen)
+    flows = flows_ms(seen) or [float("nan")]
+    done = sum(_done(s) for s in seen)
     rejoined = [s.rejoin.get("outcome") for s in seen]
     refused = sum(bool(s.rejoin.get("extra")) for s in seen)
     overlaps = sum(bool(s.old_used) + len(s.late) for s in seen)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 from tests.failover.scene import Scene, Seen, equal, fail_over, numbers_in
 from tests.servers.fixtures import arrives, end, root_of, sql
@@ -227,6 +230,35 @@ def test_the_last_heartbeat_that_arrived_is_told(scene: Scene) -> None:
     finally:
         service.terminate()
         service.wait(20 * PATIENCE)
+
+
+@pytest.mark.one_flavour
+def test_one_that_answers_and_cannot_be_closed_is_not_failed_over_from(scene: Scene) -> None:
+    """The balancer does not reach it, so it may be closed; but somebody's lock is in the way."""
+    a, config = scene.lab.servers["a"]["socket"], scene.lab.config
+    sql(a, "CREATE TABLE slackwater_lab.held (n INT PRIMARY KEY)")
+    runtime = scene.lab.balancers["lb1"]["runtime"].removeprefix("unix:")
+    with socket.socket(socket.AF_UNIX) as balancer:
+        balancer.connect(runtime)
+        balancer.sendall(b"set server pair/a addr 127.0.0.1 port 1\n")
+        assert b"changed" in balancer.recv(4096)
+    account = tomllib.loads(config.read_text())["accounts"]["slackwater"]
+    password = Path(config.parent, account["password_file"]).read_text().strip()
+    holder = pymysql.connect(unix_socket=str(a), user=account["user"], password=password)
+    try:  # a session of our own account, which is not ended
+        with holder.cursor() as cursor:
+            cursor.execute("LOCK TABLES slackwater_lab.held WRITE")
+        report, _, errors = scene.slackwater("failover")
+        assert report["outcome"] == "undone", (report, errors)
+        assert "a is alive, and cannot be made read-only" in report["reasons"][0], report
+        assert "cannot be reached" not in str(report), report
+    finally:
+        holder.close()
+    sql(a, "INSERT INTO slackwater_lab.held VALUES (1)")
+    assert str(sql(a, "SELECT @@read_only AS r")[0]["r"]) == "0", "a late read_only closed it"
+    report, _, errors = scene.slackwater("failover")
+    assert report["outcome"] == "done", (report, errors)
+    assert report["fenced"] == "it is read-only, and its clients' sessions are closed", report
 
 
 @pytest.mark.parametrize("name", MAJOR)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from slackwater.errors import StepFailed
 from slackwater.outside import datadir
 from slackwater.outside.datadir import Place, keep_logs_inside, strip
 
@@ -75,6 +77,39 @@ def test_cut_off_anywhere(place: Place, moves: int, monkeypatch: pytest.MonkeyPa
     place.put_back()
     assert files(place) == OLD
     assert not place.begun
+
+
+def test_what_was_the_data_is_forgotten_in_one_moment(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off while it is deleted: what takes its place stays, whoever undoes or goes on."""
+    place.swap()
+
+    async def some_of_it(words: Sequence[str], **_: object) -> tuple[int, str]:
+        for path in Path(words[-1]).rglob("ibdata1"):
+            path.unlink()
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(datadir.command, "run", some_of_it)
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(place.forget())
+    assert place.work.exists()
+    assert not place.begun
+    place.put_back()
+    assert files(place) == NEW
+    asyncio.run(place.forget())
+    assert not place.work.exists()
+    assert files(place) == NEW
+
+
+def test_data_that_was_not_put_back_is_not_cleared_away(place: Place) -> None:
+    place.swap()
+    with pytest.raises(StepFailed, match="not put back"):
+        asyncio.run(place.clear())
+    place.put_back()
+    assert files(place) == OLD
+    asyncio.run(place.clear())
 
 
 def test_a_copy_s_logs_are_its_own(tmp_path: Path) -> None:

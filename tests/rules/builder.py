@@ -38,7 +38,7 @@ def server(name: str, *channels: ReplicaStatus, version: str = "10.11.6-MariaDB"
     } | (variables or {})
     if Flavour.parse(version).mariadb:
         settings["gtid_binlog_pos"] = executed
-    facts = server_facts(name, settings, {"threads_connected": str(threads)}, None, channels)
+    facts = server_facts(name, settings, {"threads_connected": str(threads)}, channels)
     return ServerSeen(facts, **seen)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from slackwater.facts.gtid import MariadbGtids, MysqlGtids
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.server import server_facts
 from slackwater.facts.setup import (
@@ -38,7 +39,7 @@ def server(name: str, number: int, *, mysql: bool = False, **more: Any) -> Serve
             "server_uuid": (U1, U2)[number % 2]} if mysql else {"gtid_strict_mode": "ON"}),
         **more.pop("variables", {}),
     }
-    facts = server_facts(name, variables, {}, None, more.pop("replication", ()))
+    facts = server_facts(name, variables, {}, more.pop("replication", ()))
     made = ServerSetup(
         name=name, facts=facts, variables=variables, clock_s=0.01, schemas=(), untransactional=(),
         versioned=(), accounts=frozenset(), filters=(), purged=type(facts.executed)(),
@@ -188,6 +189,23 @@ def test_mysql_knows_its_errant_transactions() -> None:
     assert isinstance(said, str) and f"{U2}:1" in said
     own = server("b", 2, mysql=True, schemas=SHOP, variables={"gtid_executed": f"{U2}:1-9"})
     assert isinstance(decide(own, a), str) and isinstance(decide(own, a, "b"), Target)
+
+
+def test_what_a_server_wrote_of_its_own_since_then() -> None:
+    """One transaction; of two nobody knows whose the other is."""
+    read = MariadbGtids.read
+    for before, now, wrote in (
+        ("0-1-9,2-2-1", "0-1-12,2-2-2", "2-2-2"), ("0-1-9", "0-1-9,2-2-1", "2-2-1"),
+        ("0-1-9,2-2-1", "0-1-12,2-2-1", ""), ("0-1-9,2-2-1", "0-1-9,2-2-3", ""),
+        ("2-7-1", "2-2-2", ""), ("0-1-9", "0-1-9,2-7-1", ""),
+    ):
+        assert data.written_since(read(before), read(now), 2, "") == wrote
+    a, b = "3e11fa47-71ca-11e1-9e33-c80aa9429562", "3e11fa47-71ca-11e1-9e33-c80aa9429563"
+    before = MysqlGtids.read(f"{a}:1-9,{b}:1-4")
+    for more, wrote in ((f"{a}:10-12,{b}:5", f"{b}:5"), (f"{a}:10", ""), (f"{b}:5-6", ""),
+                        (f"{b}:5:7", "")):
+        now = before.union(MysqlGtids.read(more))
+        assert data.written_since(before, now, 2, b.upper()) == wrote
 
 
 def test_one_that_replicates_is_left_alone() -> None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 from tests.outside.real_sshd import sshd
-from tests.servers.patience import eventually
+from tests.servers.patience import PATIENCE, eventually
 from tests.setup.scene import Scene, scene
-from tests.setup.stories import named, verified
+from tests.setup.stories import named, plugins, verified
+
+from slackwater.lab import restart
 
 pytestmark = pytest.mark.servers
 
@@ -130,6 +140,121 @@ def test_an_account_that_is_not_let_in(place: Path) -> None:
         said = made.setup()
         assert "MakeAccounts.a" in str(said["parts"][0]["steps"])
         verified(made)
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+def test_cut_off_while_the_row_of_the_proof_is_on_its_way(name: str, place: Path) -> None:
+    """Ctrl-C, or kill -9 and the same command again: the row on the passive alone is no reason to
+    take the passive for a server that might be ahead."""
+    with scene(named(name), place) as made:
+        made.sql("a", "CREATE DATABASE shop")
+        made.sql("a", "CREATE TABLE shop.t (id INT PRIMARY KEY)")
+        made.setup()
+        for how in (signal.SIGINT, signal.SIGKILL):
+            _forget_replication(made)
+            with _held_in_the_proof(made) as process:
+                process.send_signal(how)
+                said, _ = process.communicate(timeout=60 * PATIENCE)
+                if how == signal.SIGINT:
+                    assert json.loads(said.splitlines()[-1])["outcome"] == "undone", said
+            assert made.setup()["outcome"] == "done"
+            verified(made)
+
+
+def _forget_replication(made: Scene) -> None:
+    word = "SLAVE" if made.servers["a"].program.is_mariadb else "REPLICA"
+    for server in "ab":
+        made.sql(server, f"STOP {word}")
+        made.sql(server, f"RESET {word} ALL")
+
+
+@contextlib.contextmanager
+def _held_in_the_proof(made: Scene) -> Iterator[subprocess.Popen[str]]:
+    """A set-up whose row has been written on b, and does not arrive on a."""
+    number = "SELECT number FROM slackwater.canary WHERE road = 'setup of b'"
+    before, it = made.sql("b", number), made.servers["a"]
+    word = "SLAVE" if it.program.is_mariadb else "REPLICA"
+    script = made.place / "stop.py"
+    script.write_text(f"import pymysql\nlink = pymysql.connect(unix_socket={str(it.socket)!r},"
+                      f" user='root')\nlink.cursor().execute('STOP {word} SQL_THREAD')\n")
+    stop = f"{sys.executable} {script}"
+    process = subprocess.Popen(
+        made.words("pair", "setup", "--json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True, env={**os.environ, "SLACKWATER_INJECT": f"run:ProveReplication:{stop}"})
+    try:
+        eventually(lambda: made.sql("b", number) != before, "the row on b")
+        assert made.sql("a", number) == before
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_accounts_of_a_passive_that_keeps_administrators_out(place: Path) -> None:
+    """Missing ones are made, and a password that is another one is set anew; it stays closed."""
+    with scene(named("mysql-9.7"), place) as made:
+        made.setup()
+        closed = "SELECT @@GLOBAL.read_only + @@GLOBAL.super_read_only AS n"
+        assert made.sql("b", closed) == [{"n": 2}]
+        users = "SELECT User, Host, Grant_priv FROM mysql.user ORDER BY 1, 2"
+        before = made.sql("b", users)
+        _apart(made, "DROP USER repl@'127.0.0.1'",
+               "ALTER USER slackwater@'localhost' IDENTIFIED BY 'other'")
+        assert made.setup()["outcome"] == "done"
+        assert made.sql("b", users) == before
+        assert made.sql("b", closed) == [{"n": 2}]
+        verified(made)
+        _denied(made)
+
+
+def test_cut_off_between_a_clone_and_what_follows_it(place: Path) -> None:
+    """kill -9 as the target starts with the clone: the same command again has its events be off,
+    and unloads the plugin that was loaded for it."""
+    program = named("mysql-9.7")
+    with scene(program, place, extra=plugins(program, place, "mysql_clone")) as made:
+        made.sql("a", "CREATE DATABASE shop")
+        made.sql("a", "CREATE TABLE shop.t (id INT PRIMARY KEY)")
+        made.sql("a", "CREATE EVENT shop.e ON SCHEDULE EVERY 1 DAY DO DELETE FROM shop.t")
+        text, b = made.config.read_text(), made.servers["b"].directory
+        real, begun = restart.command(b), place / "begun"
+        once = place / "restart"  # the server shuts down to be started with the clone
+        once.write_text(f"#!/bin/sh\n{real} || exit\n[ -e {begun} ] && exit\n>{begun}\n"
+                        "kill -KILL $(cat $0.pid)\n")
+        once.chmod(0o755)
+        made.config.write_text(text.replace(f'restart = "{real}"', f'restart = "{once}"'))
+        words = made.words("pair", "setup", "--json", "--method", "clone")
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        Path(f"{once}.pid").write_text(str(process.pid))
+        assert process.wait(90 * PATIENCE) == -signal.SIGKILL
+        on = "SELECT STATUS AS s FROM information_schema.EVENTS"
+        eventually(lambda: made.sql("b", on) == [{"s": "ENABLED"}], "the clone on b")
+        said = made.setup()
+        assert "SettleClone.b" in str(said["parts"][-1]["steps"])
+        assert made.sql("a", on) == [{"s": "ENABLED"}]
+        assert "DISABLED" in made.sql("b", on)[0]["s"]
+        for name in "ab":
+            assert not made.sql(name, "SELECT 1 FROM information_schema.PLUGINS"
+                                      " WHERE PLUGIN_NAME = 'clone'"), f"left loaded on {name}"
+        verified(made)
+        assert "SettleClone" not in str(made.setup())
+
+
+def _apart(made: Scene, *statements: str) -> None:
+    """On b alone, as a person does it who knows how."""
+    at = str(made.servers["b"].socket)
+    with pymysql.connect(unix_socket=at, user="root") as link, link.cursor() as cursor:
+        for each in ("SET GLOBAL super_read_only = 0", "SET SESSION sql_log_bin = 0", *statements,
+                     "SET GLOBAL super_read_only = 1"):
+            cursor.execute(each)
+
+
+def _denied(made: Scene) -> None:
+    """It is found when the source begins to replicate from it."""
+    _apart(made, "ALTER USER repl@'127.0.0.1' IDENTIFIED BY 'other'")
+    made.sql("a", "STOP REPLICA")
+    made.sql("a", "RESET REPLICA ALL")
+    assert made.setup()["outcome"] == "done"
+    verified(made)
 
 
 def test_a_host_key_that_is_another_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

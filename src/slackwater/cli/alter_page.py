@@ -7,6 +7,7 @@ from typing import Any
 
 from slackwater import __version__
 from slackwater.errors import Refused, UsageError
+from slackwater.facts import statement_text
 from slackwater.operations.alter.lint import Linted, LintReport
 from slackwater.rules.alter.cost import Cost, pages
 from slackwater.rules.alter.judge import RULES
@@ -74,7 +75,8 @@ def report_json(report: LintReport, name: str) -> dict[str, Any]:
 
 def _statement_json(linted: Linted) -> dict[str, Any]:
     return {
-        "line": linted.statement.line, "sql": linted.statement.text, "kind": str(linted.kind),
+        "line": linted.statement.line, "sql": statement_text.words(linted.statement.text),
+        "kind": str(linted.kind),
         "tables": linted.tables, "verdict": linted.level.word,
         "findings": [f.as_json() for f in linted.findings],
         "cost": linted.cost.as_json() if linted.cost else None,

@@ -33,4 +33,6 @@ def rejoin_text(figures: dict[str, Any]) -> str:
         lines.append(extra["words"])
     if "rejoined" in figures:
         lines.append(figures["rejoined"])
+    lines += [f"{name} does not wait for a replica's word (semi-sync), the other server does"
+              for name in figures.get("semi_sync_off", [])]
     return "".join(f"\n  {line}" for line in lines)

@@ -30,6 +30,7 @@ from slackwater.config import Config, Group
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.operations.setup import prepare as pair_setup_prepare
 from slackwater.operations.setup import setup as pair_setup
+from slackwater.operations.setup.copy_clone import cloning
 from slackwater.operations.setup.copy_data import copied
 from slackwater.operations.setup.decide import SLOW_MS, Choice, Wish, decide
 from slackwater.operations.setup.grants import statements
@@ -107,7 +108,7 @@ def setup(
 
 async def _only_plan(settings: Config, pair: str | None, wish: Wish, *, as_json: bool) -> int:
     group = settings.group(pair)
-    wish = dataclasses.replace(wish, copies=cut_off_copies(settings, group))
+    wish = after_cut_off(wish, settings, group)
     async with closing(SetupWorld(settings, group)) as world:
         choice = await decide(world, wish)
     if as_json:
@@ -173,7 +174,7 @@ def all_parts(
         return report.outcome is Outcome.DONE
 
     recover_parts(settings, group.name, OPERATIONS, as_json=as_json)
-    wish = dataclasses.replace(wish, copies=cut_off_copies(settings, group))
+    wish = after_cut_off(wish, settings, group)
 
     async def look() -> Choice:
         async with closing(SetupWorld(settings, group)) as world:
@@ -247,10 +248,11 @@ def recover_parts(
             presenter.finish()
 
 
-def cut_off_copies(settings: Config, group: Group) -> dict[str, str]:
-    """What was copied since a set-up last came to its end, and from whom. What those that were cut
-    off did afterwards is undone, so the servers themselves need not tell it any more."""
-    found: dict[str, str] = {}
+def after_cut_off(wish: Wish, settings: Config, group: Group) -> Wish:
+    """With what was copied since a set-up last came to its end, and from whom. What those that were
+    cut off did afterwards is undone, so the servers themselves need not tell it any more."""
+    copies: dict[str, str] = {}
+    clones: dict[str, bool] = {}
     for past in reversed(journal.read_all(settings.state_directory)):
         planned = past.planned
         if (planned.get("operation"), planned.get("pair")) != (pair_setup.OPERATION, group.name):
@@ -259,8 +261,12 @@ def cut_off_copies(settings: Config, group: Group) -> dict[str, str]:
             break
         for name in group.servers:
             if copied(name) in past.notes:
-                found.setdefault(name, str(planned["arguments"]["source"]))
-    return found
+                copies.setdefault(name, str(planned["arguments"]["source"]))
+            elif cloning(name) in past.notes and (name in clones or name not in copies):
+                copies.setdefault(name, str(planned["arguments"]["source"]))
+                # A later one finds the plugin that an earlier one has loaded.
+                clones[name] = clones.get(name, False) or past.notes[cloning(name)]
+    return dataclasses.replace(wish, copies=copies, clones=clones)
 
 
 def grants(

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from slackwater.facts import statement_text
 from slackwater.facts.rehearsal import Seen, Way
 from slackwater.facts.statement_log import Heard
 from slackwater.operations.alter.rehearse import Rehearsed
@@ -80,7 +81,8 @@ def _text(told: Told) -> str:
     judged, statements = told.done.judgement, told.heard.statements
     lines = [f"{len(statements)} statements from {told.heard.form}, both directions, on "
              f"{told.server}; the linter says: {told.done.lint.level.says}"]
-    texts = {s.number: " ".join(s.text.split()) for s in statements}
+    texts = {s.number: statement_text.statement(" ".join(s.text.split()))
+             for s in statements}
     for each in judged.problems[:_SHOWN]:
         lines += _problem(each, texts)
     if len(judged.problems) > _SHOWN:

@@ -22,8 +22,6 @@ async def proposal(
         return Proposal(None, found)
     asked, servers = found
     old, new = asked.old, asked.new
-    if old not in servers:  # closing it is the first step, and sets its commits free
-        return Proposal(operation.plan(world.name, asked), [])
     reasons = rules.refusals(servers[old], servers[new], old, new)
     if not servers[old].writable:  # one that accepts writes is closed first: the steps see to it
         more = await own_transactions.extra(world, old, new)
@@ -37,19 +35,15 @@ async def proposal(
 async def look(
     world: PairWorld, catch_up_s: float
 ) -> tuple[operation.Asked, dict[str, ServerFacts]] | list[str]:
-    """Who comes back, and who takes the writes; or why nobody can say. The servers are without one
-    that cannot be looked at before it is closed."""
+    """Who comes back, and who takes the writes; or why nobody can say."""
     await world.connect()
     servers: dict[str, ServerFacts] = {}
-    waits = ""  # one whose commits wait for a replica's word (semi-sync): it tells no position then
     for name in world.pair:
         if name not in world.unreachable:
             try:
                 servers[name] = await mysql_server.look(await world.session(name), name)
             except SlackwaterError as error:
                 world.unreachable[name] = str(error)
-                if await world.writable(name):
-                    waits = name
     says: dict[str, str | None] = {}
     unreachable = {n: why for n, why in world.unreachable.items() if n in world.pair}
     for name, balancer in world.balancers.items():
@@ -57,12 +51,7 @@ async def look(
             says[name] = (await balancer.look()).active
         except SlackwaterError as error:
             unreachable[f"balancer {name}"] = str(error)
-    other = next((n for n in world.pair if n != waits), "")
-    found: tuple[str, str] | list[str]
-    if waits and len(unreachable) == 1 and set(says.values()) == {other}:
-        found = waits, other
-    else:
-        found = rules.roles(world.pair, servers, says, unreachable)
+    found = rules.roles(world.pair, servers, says, unreachable)
     if isinstance(found, list):
         return found
     old, new = found

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 _EVENT = re.compile(r"#(\d{6} [ \d]?\d:\d\d:\d\d) server id (\d+) ")
 _MARIADB = re.compile(r"\tGTID (\d+-\d+-\d+)")
 _MYSQL = re.compile(r"SET @@SESSION\.GTID_NEXT= '([0-9a-fA-F-]{36}:(?:\w+:)?\d+)'")
+_GTID_LIST = re.compile(r"\tGtid list \[([^\]]*)\]")  # several lines; each begins with "# "
 _ROW = re.compile(r"### (?:INSERT INTO|UPDATE|DELETE FROM) `(.+)`\.`(.+)`$")
 _TABLE = re.compile(r"\tTable_map: `(.+?)`\.`(.+?)` mapped")
 _ENDED = re.compile(r"\tXid = \d+|^COMMIT\b|\tQuery\t")
@@ -92,3 +93,10 @@ class Summary:
 def kept(text: str, keep: Callable[[Transaction], bool]) -> list[Transaction]:
     """The transactions of the output for which `keep` holds, without one that is torn."""
     return [t for t in transactions(text.splitlines()) if t.whole and keep(t)]
+
+
+def begins_after(text: str) -> str | None:
+    """MariaDB: the last GTID of each server before the first file in the output, separated by
+    commas; None where it does not say so, as MySQL's."""
+    found = _GTID_LIST.search(text)
+    return re.sub(r"[\s#]", "", found[1]) if found else None

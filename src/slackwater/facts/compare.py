@@ -88,6 +88,11 @@ class TableResult:
     whole: bool = False  # without a key: compared in one piece
     done: bool = False
 
+    def begin_anew(self) -> None:
+        """Nothing is counted of its rows."""
+        self.rows = self.chunks = self.differing = self.rechecked = 0
+        self.shown, self.undecided = [], []
+
     @property
     def different(self) -> bool:
         """Whether anything is certainly not the same."""

@@ -7,7 +7,7 @@ has to be compared: `gtid_binlog_state` names the last of each server of a domai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from slackwater.facts.flavour import Flavour
@@ -69,3 +69,24 @@ def extra(of: Mapping[str, str], against: Mapping[str, str], flavour: Flavour) -
         ),
         sum(n - other.get(k, 0) for k, n in beyond.items()),
     )
+
+
+def unread(more: Extra, found: Collection[str], begins: str | None, flavour: Flavour) -> str:
+    """What of `more` is surely not among the GTIDs that were `found`; "" when all are there.
+
+    `begins`: the last of each server of MariaDB before the logs that were read (None: not told).
+    Its servers share the numbers of a domain, so that the ones between cannot be counted: the logs
+    must reach back to what the other server has, and up to the last.
+    """
+    if not flavour.mariadb:
+        return str(MysqlGtids.read(more.text).subtract(MysqlGtids.read(",".join(found))))
+    before, lacks = state(begins or ""), []
+    for part in more.text.split(","):
+        gtid, _, last = part.partition("..")
+        domain, server, first = (int(n) for n in gtid.split("-"))
+        purged = before.get((domain, server), 0)
+        if begins is None or purged >= first:
+            lacks.append(f"{gtid}..{min(purged, int(last)) or last}")
+        elif f"{domain}-{server}-{last}" not in found:
+            lacks.append(f"{domain}-{server}-{last}")
+    return ",".join(lacks)

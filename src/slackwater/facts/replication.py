@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from slackwater.facts import statement_text
+
 # MySQL renamed its columns (8.0.22), MariaDB kept the old names; the order varies. So by name.
 _OLD_NAMES = (("Source_", "Master_"), ("Replica_", "Slave_"))
 _FILTERS = ("Replicate_Do_DB", "Replicate_Ignore_DB", "Replicate_Do_Table",
@@ -102,7 +104,7 @@ class _Row:
 
     def error(self, prefix: str) -> str:
         code = self.number(f"{prefix}_Errno")
-        return f"{code}: {self.text(f'{prefix}_Error')}" if code else ""
+        return f"{code}: {statement_text.words(self.text(f'{prefix}_Error'))}" if code else ""
 
 
 def _new_name(name: str) -> str:

@@ -88,7 +88,6 @@ class ServerFacts:
     semi_sync_source: bool
     semi_sync_replica: bool
     executed: MariadbGtids | MysqlGtids
-    position: BinlogPosition | None  # None: no binary log
     replication: tuple[ReplicaStatus, ...]
     variables: Mapping[str, str]
 
@@ -147,7 +146,6 @@ def server_facts(
     name: str,
     variables: Mapping[str, str],
     status: Mapping[str, str],
-    position: BinlogPosition | None,
     replication: tuple[ReplicaStatus, ...],
 ) -> ServerFacts:
     """Put one look together. `variables` and `status` as SHOW GLOBAL gives them, lower-case."""
@@ -182,7 +180,6 @@ def server_facts(
         semi_sync_source=enabled("rpl_semi_sync_master_enabled", "rpl_semi_sync_source_enabled"),
         semi_sync_replica=enabled("rpl_semi_sync_slave_enabled", "rpl_semi_sync_replica_enabled"),
         executed=executed_from(variables, flavour),
-        position=position,
         replication=replication,
         variables=dict(variables),
     )

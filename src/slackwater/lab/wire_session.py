@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 
 from slackwater.errors import OutsideError
+from slackwater.facts import statement_text
 from slackwater.lab import wire
 
 Place = str | tuple[str, int]  # a unix socket's path, or host and port
@@ -72,7 +73,8 @@ class Session:
             while not _is_eof(payload := self._payload()):
                 yield _columns(payload)
         except OSError as error:
-            raise OutsideError(self.where, f"{error} during: {sql[:80]}", sent=True) from error
+            message = f"{error} during: {statement_text.head(sql)}"
+            raise OutsideError(self.where, message, sent=True) from error
 
     def run(self, sql: str) -> list[Row]:
         """Run one statement to its end."""

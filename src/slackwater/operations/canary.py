@@ -47,9 +47,14 @@ async def create(session: Session) -> None:
         await session.run(statement, limit_s=5)
 
 
-async def send(session: Session, road: str) -> int:
+def new_number() -> int:
+    """One that was never sent."""
+    return secrets.randbits(62)
+
+
+async def send(session: Session, road: str, number: int | None = None) -> int:
     """Write a new canary for a road; returns its number."""
-    number = secrets.randbits(62)
+    number = new_number() if number is None else number
     await session.run(
         "REPLACE INTO slackwater.canary (road, number, server_id) "
         "VALUES (%s, %s, @@GLOBAL.server_id)",

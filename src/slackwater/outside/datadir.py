@@ -87,10 +87,21 @@ class Place:
             _move(self._part.iterdir(), self.datadir)
             self._part.rmdir()
 
+    async def forget(self) -> None:
+        """Remove what was the data, and all else that is there: no longer `old` from one moment on,
+        so that nobody puts back what was deleted in part. Raises StepFailed, OSError."""
+        if self.old.exists():
+            self.old.rename(self.work / "going")
+        await self.clear()
+
     async def clear(self) -> None:
-        """Remove the directory to work in. Raises StepFailed."""
+        """Remove the directory to work in, which has nothing that was the data. Raises StepFailed.
+        """
         if not self.work.exists():
             return
+        if self.begun:
+            raise StepFailed(f"{self.work} has data that was not put back: look at it, and move it "
+                             "elsewhere or delete it")
         code, said = await command.run(
             ["rm", "-rf", "--one-file-system", "--", str(self.work)], limit_s=REMOVE_LIMIT_S)
         if code:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slackwater.facts.failover import PARKED_PORT, BalancerView, FailoverSeen, Passive, Seen, Sight
+from slackwater.facts.failover import PARKED_PORT, BalancerView, FailoverSeen, Seen, Sight
 
 Reasons = Iterable[str]
 
@@ -67,8 +67,11 @@ def refusals(seen: FailoverSeen, old: str, new: str, apply_s: float) -> list[str
 def _alive(seen: FailoverSeen, old: str, new: str) -> Reasons:
     """Traffic is not taken from a server that serves it: that is a switchover, without loss."""
     here, advice = seen.sights[old], f"`slackwater switchover --to {new}` moves it without loss"
-    old_id = _source_id(seen.passive)
-    reach = [n for n, b in seen.balancers.items() if b.behind is not None and b.behind == old_id]
+    # Whoever answers and is not the passive: of its source that knows no id after a restart of its
+    # own, when it cannot reach it.
+    own_id = seen.passive.facts.server_id if seen.passive else None
+    reach = [n for n, b in seen.balancers.items()
+             if own_id is not None and b.behind not in (None, own_id)]
     if reach:
         yield (f"{old} is alive and serves its clients: through balancer {', '.join(reach)} it "
                f"answers; from here: {here}; {advice}")
@@ -85,11 +88,6 @@ def _alive(seen: FailoverSeen, old: str, new: str) -> Reasons:
     elif here.sight is not Sight.READ_ONLY and seen.passive and seen.passive.receives():
         yield (f"{old} is alive: {new} receives new changes from it at this moment, though from "
                f"here it looks as if: {here}")
-
-
-def _source_id(passive: Passive | None) -> int | None:
-    channel = passive.channel() if passive else None
-    return channel.source_server_id if channel else None
 
 
 def _promotable(seen: FailoverSeen, old: str, new: str, apply_s: float) -> Reasons:

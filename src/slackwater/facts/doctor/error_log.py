@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from slackwater.facts import statement_text
+
 # 2026-11-21T08:31:39.146310Z | 2026-11-21  8:31:36 | 261121  8:31:36 (5.5 and older)
 _TIME = re.compile(
     r"^(\d{4})-(\d\d)-(\d\d)[T ] ?(\d{1,2}):(\d\d):(\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)?"
@@ -128,7 +130,8 @@ def parse(text: str) -> list[Line]:
             year, *rest = (int(n) for n in match.groups()[:6])
             at, utc = (2000 + year, *rest), False
         if told := told_by(line):
-            found.append(Line(told, at, utc, line.strip()[:300], *_session(line)))
+            found.append(Line(told, at, utc, statement_text.words(line.strip())[:300],
+                              *_session(line)))
     return found
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from slackwater import clock
 from slackwater.errors import OutsideError, Refused
+from slackwater.facts import statement_text
 from slackwater.facts.alter_link import PairSettings
 from slackwater.facts.alter_script import Statement, What, names, what
 from slackwater.facts.rehearsal import Difference, Error, Ran, Seen, Spoken, Way
@@ -163,8 +164,7 @@ async def _change(session: Session, asked: Asked) -> Error | None:
 
 def _error(error: MysqlError, sql: str) -> Error:
     """The server's words, without the beginning of the statement that a session adds to them."""
-    begins = " ".join(sql.split())[:20]
-    at = error.text.rfind(f" ({begins}")
+    at = error.text.rfind(f" ({statement_text.head(sql)}")
     return Error(error.code, error.text if at < 0 else error.text[:at])
 
 

@@ -12,6 +12,7 @@ import contextlib
 
 from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError, StepFailed
+from slackwater.facts import statement_text
 from slackwater.facts.alter_state import Change
 from slackwater.operations.alter import store
 from slackwater.operations.alter.watch import keep_alive, watch
@@ -65,7 +66,7 @@ async def _next(world: PairWorld, active: str, server: str, change: Change) -> C
     change = await store.update(world, active, change.id, begun=begun)
     world.tell({"at": clock.unix(), "event": "told",
                 "text": f"{server}: statement {number + 1} of {len(change.statements)}: "
-                        f"{' '.join(statement.split())[:100]}"})
+                        f"{statement_text.words(' '.join(statement.split()))[:100]}"})
     try:
         await execute(world, server, change, statement)
     except MysqlError as error:

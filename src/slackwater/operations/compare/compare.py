@@ -116,7 +116,7 @@ def _only_one(asked: Asked) -> int:
     write over what the other left for --resume."""
     path = asked.state.with_name(f"compare-{asked.name}.lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = state_file.only_one(path)
     except OSError as error:
         raise CannotTell(f"{path}: {error.strerror}",
@@ -243,8 +243,8 @@ class _Run:
                     result.skipped = why
                 return None
             except OutsideError as error:
-                if chunks != sum(r.chunks for r in results):
-                    tries, chunks = 0, sum(r.chunks for r in results)  # it has come further
+                if (most := sum(r.chunks for r in results)) > chunks:
+                    tries, chunks = 0, most  # it has come further
                 tries += 1
                 if tries == TRIES:
                     raise
@@ -270,13 +270,19 @@ class _Run:
                 copies.append((side, theirs, result))
         # Servers of one definition share one reading of the reference.
         groups = _alike(ours, copies)
-        after = self.progress.after.get(ours.full_name) if len(groups) == 1 else None
+        alone = len(groups) == 1
+        after = self.progress.after.get(ours.full_name) if alone else None
         for group in groups:
-            await self._compare(ours, group, after)
+            if all(result.done for _, _, result in group):
+                continue  # before a connection was lost, at another group
+            if after is None:
+                for _, _, result in group:
+                    result.begin_anew()
+            await self._compare(ours, group, after, alone=alone)
 
     async def _compare(
         self, ours: Table, group: list[tuple[Side, Table, TableResult]],
-        begin: KeyValues | None,
+        begin: KeyValues | None, *, alone: bool,
     ) -> None:
         common = _common(ours, group[0][1])
         mine = self._reader(self.meeting.reference, ours, common)
@@ -286,7 +292,8 @@ class _Run:
             copies.append(Copy(side, reader, Rows(self.meeting, side, mine, reader), result))
         if ours.key:
             def walked(after: KeyValues | None) -> None:
-                self.progress.walked(ours.full_name, after)
+                # How far one of several groups is, is no place for all to go on from.
+                self.progress.walked(ours.full_name, after if alone else None)
                 self._tell_progress(ours, copies[0].result)
 
             walk = Walk(self.meeting, mine, copies, walked)

@@ -58,7 +58,7 @@ class Progress:
             }
             for name, results in self.results.items()
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         state_file.write(self.path, {"servers": self.servers, "tables": tables})
 
     def remove(self) -> None:

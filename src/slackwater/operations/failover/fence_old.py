@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from slackwater.errors import OutsideError, SlackwaterError, StepFailed
+from slackwater.operations import pair_lock
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.outside import command
@@ -18,6 +19,8 @@ from slackwater.plan.step import Seen, Step
 
 COMMAND_LIMIT_S = 10.0
 CLOSE_LIMIT_S = 1.5
+LATE_LIMIT_S = 4.0  # of one that answers, while nobody can write
+AGAIN_S = 0.6
 NO_WAIT = "semi-sync off"  # noted: servers that were told not to wait for a replica's word
 FENCED = "fenced"  # noted: how, or why not
 
@@ -28,10 +31,11 @@ class FenceOld(Step[PairWorld]):
 
     old: str
     new: str
-    limit_s: ClassVar[float] = COMMAND_LIMIT_S + 4
+    limit_s: ClassVar[float] = COMMAND_LIMIT_S + LATE_LIMIT_S + 10
+    undo_limit_s: ClassVar[float] = 8.0  # what still waits there is ended first
 
     async def do(self, world: PairWorld) -> Seen:
-        session = answering(world, self.old)
+        session, answers = answering(world, self.old), False
         if session is not None:
             try:
                 world.note("was writable", await mysql_server.is_writable(session, limit_s=1))
@@ -41,22 +45,49 @@ class FenceOld(Step[PairWorld]):
             except SlackwaterError as error:
                 session.drop("it no longer answers")
                 world.unreachable[self.old] = str(error)
-        await self._by_command(world)
+                answers = await _answers(world, self.old)
+        if not await self._by_command(world) and answers:
+            await self._late(world)
         return Seen.DONE  # what was achieved is told; the balancers have cut it off in any case
 
-    async def _by_command(self, world: PairWorld) -> None:
+    async def _late(self, world: PairWorld) -> None:
+        """It is alive, but its read_only waits, for a transaction that is rolled back for instance:
+        clients past the balancers would go on writing."""
+        world.figures.pop(FENCED, None)
+        await self._take_again(world)
+        session = await world.session(self.old)
+        try:
+            await close_for_good(world, self.old, session, limit_s=LATE_LIMIT_S)
+        except SlackwaterError as error:
+            session.drop("it was not closed in time")
+            await self._take_again(world)  # or that statement would close it after all, later
+            raise StepFailed(
+                f"{self.old} is alive, and cannot be made read-only: {error}",
+                hint=f"see what its SHOW PROCESSLIST says that it waits for; or give {self.old} a "
+                     "`fence` command, which ends it") from error
+        tell(world, "it is read-only, and its clients' sessions are closed")
+
+    async def _take_again(self, world: PairWorld) -> None:
+        """New sessions with the pair's lock; those that we gave up are ended there."""
+        if not await pair_lock.take(world, self.old):
+            raise StepFailed(f"another slackwater has taken the lock on {self.old}")
+        world.unreachable.pop(self.old, None)
+
+    async def _by_command(self, world: PairWorld) -> bool:
+        """Whether it has ended the old server."""
         words = shlex.split(world.config.servers[self.old].fence or "")
         if not words:
             tell(world, "it cannot be reached, so it is cut off at the balancers only")
-            return
+            return False
         try:
             code, said = await command.run(words, limit_s=COMMAND_LIMIT_S)
         except StepFailed as error:
             tell(world, f"its fence command failed: {error}")
-            return
+            return False
         end = said.strip().splitlines()[-1:] or [""]
         tell(world, "its fence command has ended it" if code == 0 else
              f"its fence command failed with exit code {code}: {end[0][:200]}")
+        return code == 0
 
     async def verify(self, world: PairWorld) -> Seen:
         return Seen.DONE if FENCED in world.figures else Seen.NOT_DONE
@@ -71,6 +102,21 @@ def tell(world: PairWorld, how: str) -> None:
     """Put into the report, and the journal, what was done to the old server."""
     world.figures[FENCED] = how
     world.note(FENCED, how)
+
+
+async def _answers(world: PairWorld, name: str) -> bool:
+    """Whether it says anything at all: one that was stopped, or is cut off by now, does not."""
+    spare = answering(world, name)
+    try:
+        session = spare or await world.servers[name].fresh(limit_s=AGAIN_S)
+        try:
+            await mysql_server.is_writable(session, limit_s=AGAIN_S)
+        finally:
+            if spare is None:
+                await session.close()
+    except SlackwaterError:
+        return False
+    return True
 
 
 def answering(world: PairWorld, name: str) -> Session | None:

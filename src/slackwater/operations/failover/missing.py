@@ -9,7 +9,7 @@ from typing import Any
 from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError
 from slackwater.facts import errant
-from slackwater.facts.binlog import Summary, Transaction, kept
+from slackwater.facts.binlog import Summary, Transaction, begins_after, kept
 from slackwater.operations import heartbeat
 from slackwater.operations.failover.fence_old import answering
 from slackwater.operations.pair_world import PairWorld
@@ -106,8 +106,7 @@ class Missing:
         found: list[Transaction] = []
         begin: tuple[str, int] | None = None
         for file in log.files:  # one by one: a position belongs to a file
-            part = dataclasses.replace(log, files=(file,))
-            more = kept(await part.read(position=position), self._lacks)
+            more = kept(await log.only([file]).read(position=position), self._lacks)
             if more and begin is None:
                 begin = (Path(file).name, more[0].at)
             found += more
@@ -118,11 +117,12 @@ class Missing:
         text = await log.since(begin[0]).read(position=begin[1], server_id=only)
         return Summary.of(found), text
 
-    async def any(self, log: Binlog) -> bool:
-        """Whether there is one in these files. Raises OutsideError."""
-        if not self.session.flavour.mariadb:
-            return bool(kept(await log.read(but=self.had), lambda t: True))
-        return bool(kept(await log.read(), self._lacks))
+    async def gtids(self, log: Binlog) -> tuple[list[str], str | None]:
+        """Those that are in these files, and what `begins_after` says. Raises OutsideError."""
+        mariadb = self.session.flavour.mariadb
+        text = await log.read(but="" if mariadb else self.had)
+        found = kept(text, self._lacks if mariadb else lambda t: True)
+        return [t.gtid for t in found], begins_after(text)
 
     def _lacks(self, one: Transaction) -> bool:
         domain, server, sequence = (int(n) for n in one.gtid.split("-"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-from slackwater.errors import SlackwaterError
+from slackwater.errors import OutsideError, SlackwaterError
 from slackwater.facts import errant
+from slackwater.facts.binlog import Summary
 from slackwater.facts.errant import Extra
 from slackwater.facts.server import ServerFacts
 from slackwater.operations.failover import missing
@@ -33,7 +33,7 @@ async def show(
     told: dict[str, Any] = {"gtids": more.text, "transactions": more.count, "saved": ""}
     begin = f"{old} has transactions of its own that {new} never had: {more.text}"
     try:
-        found, text = await _read(world, old, new)
+        found, text = await _read(world, old, new, more)
         told |= {"transactions": found.count, "tables": found.rows, "first": found.first,
                  "last": found.last}
         words = f"{begin}; {found.words()}"
@@ -46,14 +46,16 @@ async def show(
     return told | {"words": words}
 
 
-async def _read(world: PairWorld, old: str, new: str) -> Any:
+async def _read(
+    world: PairWorld, old: str, new: str, more: Extra
+) -> tuple[Summary, str]:
     session = await world.session(new)
     theirs = await mysql_server.look(session, new)
     host = Host(world.config.servers[old].ssh)
     try:
         log = await _log(world, old, session, host)
         wanted = missing.Missing(_had(theirs), _had_each(theirs), session)
-        return await wanted.find(await _newest(log, wanted), 4)
+        return await wanted.find(await with_all(log, wanted, more), 4)
     finally:
         await host.close()
 
@@ -70,16 +72,20 @@ async def _log(world: PairWorld, old: str, session: Session, host: Host) -> Binl
     return await binlog_tool.of_server(world.servers[old].at, names, programs)
 
 
-async def _newest(log: Binlog, wanted: missing.Missing) -> Binlog:
-    """Only the files since the first that has any: backwards, so that old ones are not read."""
-    first = len(log.files)
+async def with_all(log: Binlog, wanted: missing.Missing, more: Extra) -> Binlog:
+    """Only the files since the first that has any: backwards, so that old ones are not read.
+
+    Raises OutsideError unless they have all of `more`: others may have been deleted.
+    """
+    found: list[str] = []
+    lacks = more.text
     for number in range(len(log.files) - 1, -1, -1):
-        part = dataclasses.replace(log, files=(log.files[number],))
-        if await wanted.any(part):
-            first = number
-        elif first < len(log.files):
-            break
-    return dataclasses.replace(log, files=log.files[first:]) if first < len(log.files) else log
+        gtids, begins = await wanted.gtids(log.only([log.files[number]]))
+        found += gtids
+        lacks = errant.unread(more, found, begins, wanted.session.flavour)
+        if not lacks:
+            return log.only(log.files[number:])
+    raise OutsideError("its files", f"{lacks} is no longer there", sent=False)
 
 
 def _had(facts: ServerFacts) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from slackwater.outside.mysql import semi_sync
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.session import Session
 from slackwater.plan import journal
+from slackwater.plan.journal import Past
 from slackwater.plan.step import Plan, Seen, Step
 from slackwater.plan.wait import wait_until
 
@@ -192,6 +194,9 @@ class Follow(Step[PairWorld]):
     async def do(self, world: PairWorld) -> None:
         session, new = await world.session(self.old), await world.session(self.new)
         channels = await mysql_server.replica_status(session)
+        if len(channels) != 1:
+            raise StepFailed(f"{self.old} has {len(channels)} replication channels, not one",
+                             hint="set replication up with `slackwater pair setup`")
         await mysql_server.stop_replica(session)
         # What it wrote itself, when it was active, it has as well: it need not be sent again, and
         # the new server may not even have those logs any more.
@@ -266,25 +271,37 @@ class WaitAgain(Step[PairWorld]):
     limit_s: ClassVar[float] = 2 * gives_word.CONNECTED_LIMIT_S + 30
 
     async def do(self, world: PairWorld) -> Seen:
-        names = {*world.notes.get(NO_WAIT, []), *_told_not_to_wait(world)}
+        names = told_not_to_wait(journal.read_all(world.config.state_directory), world.name)
+        names |= {*world.notes.get(NO_WAIT, [])}
+        waits: dict[str, bool] = {}
         for name, other in ((self.old, self.new), (self.new, self.old)):
-            if name not in names:
-                continue
             session = await world.session(name)
-            await gives_word.begin(await world.session(other), session, name)
-            await semi_sync.set_source(session, True)
-            world.figures.setdefault("semi_sync_on", []).append(name)
+            if name in names:
+                await gives_word.begin(await world.session(other), session, name)
+                await semi_sync.set_source(session, True)
+                world.figures.setdefault("semi_sync_on", []).append(name)
+            found = await semi_sync.look(session)
+            waits[name] = found is not None and found.source
+        if any(waits.values()):
+            world.figures["semi_sync_off"] = [n for n, on in waits.items() if not on]
         return Seen.DONE  # the servers said so
 
     async def verify(self, world: PairWorld) -> Seen:
         return Seen.NOT_DONE  # cheap to do again
 
 
-def _told_not_to_wait(world: PairWorld) -> list[str]:
-    """By the last failover of this pair."""
-    past = [p for p in journal.read_all(world.config.state_directory)
-            if p.planned.get("operation") == "failover" and p.planned.get("pair") == world.name]
-    names: list[str] = past[-1].notes.get(NO_WAIT, []) if past else []
+def told_not_to_wait(past: Iterable[Past], pair: str) -> set[str]:
+    """The servers of this pair that nobody has told to wait again since its last rejoin. `past`:
+    all journals, oldest first: each names only those that it found waiting."""
+    names: set[str] = set()
+    for one in past:
+        operation = one.planned.get("operation")
+        if one.planned.get("pair") != pair or operation not in ("failover", "rejoin", CLOSE):
+            continue
+        if operation == "rejoin" and one.outcome == "done":
+            names.clear()
+        else:
+            names |= {*one.notes.get(NO_WAIT, [])}
     return names
 
 

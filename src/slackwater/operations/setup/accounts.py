@@ -36,10 +36,14 @@ async def make_replication_account(world: SetupWorld, server: str) -> None:
     if account is None:
         raise StepFailed("there is no [accounts.replication] in the file")
     password = secrets.make_or_read(account.password_file)
-    for host in replication_hosts(world.config, world.group.servers):
-        await mysql_setup.make_account(
-            session, account.user, host, password, mysql_setup.replication_grants(session),
-            tls=account.require_tls)
+
+    async def make() -> None:
+        for host in replication_hosts(world.config, world.group.servers):
+            await mysql_setup.make_account(
+                session, account.user, host, password, mysql_setup.replication_grants(session),
+                tls=account.require_tls)
+
+    await mysql_setup.past_super_read_only(session, make)
 
 
 async def make_accounts(world: SetupWorld, server: str) -> None:
@@ -50,6 +54,10 @@ async def make_accounts(world: SetupWorld, server: str) -> None:
     if config.accounts.admin is None:
         return  # it is the administrator, and was let in
     password = secrets.make_or_read(own.password_file) if own.password_file else config.password()
-    for host in own_hosts(config, world.group.servers):
-        await mysql_setup.make_account(session, own.user, host, password,
-                                       own_grants(session.flavour))
+
+    async def make() -> None:
+        for host in own_hosts(config, world.group.servers):
+            await mysql_setup.make_account(session, own.user, host, password,
+                                           own_grants(session.flavour))
+
+    await mysql_setup.past_super_read_only(session, make)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import secrets
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,6 +45,11 @@ LONGEST_S = 7 * 86_400.0
 def _key(target: str) -> str:
     """Where a world's notes have the directories of a target."""
     return f"backup {target}"
+
+
+def _probe(server: str) -> str:
+    """Where they have the database that is made there for a moment; "" once it is gone."""
+    return f"backup probe {server}"
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,9 @@ class StreamBackup(Step[SetupWorld]):
 
     async def undo(self, world: SetupWorld) -> None:
         """Take the copy away, and one that was put back out of its place."""
+        for name in (self.source, self.target):
+            if probe := world.notes.get(_probe(name)):
+                await _drop(world, name, probe)
         if noted := world.notes.get(_key(self.target)):
             await physical_copy.remove(
                 world.hosts[self.target], noted["new"],
@@ -120,17 +129,29 @@ async def _is_its_own(world: SetupWorld, name: str) -> None:
     server in a container: a database that is made for a moment is to be seen there."""
     session, there = await world.session(name), await place(world, name)
     probe = f"slackwater_{secrets.token_hex(6)}"
+    world.note(_probe(name), probe)  # who is killed meanwhile leaves it there
     await session.run("SET SESSION sql_log_bin = 0")
     try:
         await session.run(f"CREATE DATABASE {probe}")
         seen = await physical_copy.exists(world.hosts[name], f"{there.real}/{probe}")
     finally:
         if session.broken is None:
-            await session.run(f"DROP DATABASE IF EXISTS {probe}")
             await session.run("SET SESSION sql_log_bin = 1")
+            await _drop(world, name, probe)
     if not seen:
         raise StepFailed(f"{there.real} on {name}'s host is not the data directory of {name}, but "
                          "another server's: is it in a container?", hint="use --method dump")
+
+
+async def _drop(world: SetupWorld, name: str, probe: str) -> None:
+    session = await world.session(name)
+    await session.run("SET SESSION sql_log_bin = 0")
+    try:
+        await session.run(f"DROP DATABASE IF EXISTS {probe}")
+        world.note(_probe(name), "")
+    finally:
+        if session.broken is None:
+            await session.run("SET SESSION sql_log_bin = 1")
 
 
 async def _gtids(world: SetupWorld, source: str, file: str, at: int, said: str) -> str:
@@ -160,18 +181,21 @@ async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch)
         stack.callback(heard.cancel)
         stack.callback(complaints.cancel)
         try:
-            await _relay(out, into, watch)
+            await _relay(step, out, into, watch)
         except OutsideError as error:
             into.end()
             said = " | ".join(await asyncio.wait_for(complaints, 10))
             raise StepFailed(f"the stream to {step.target} broke: {said or error}") from error
-        code, end = await out.wait(), await heard
+        async with _stalling(f"mariadb-backup on {step.source}'s host"):
+            code, end = await out.wait(), await heard
         if code or end.get("code") or end.get("why"):
             why = end.get("why") or " | ".join(end.get("said", [])[-4:]) or f"exit code {code}"
             raise StepFailed(f"mariadb-backup on {step.source}'s host failed: {why}",
                              hint="see above; --method dump copies by SQL")
         into.end()
-        if code := await into.wait():
+        async with _stalling(f"mbstream on {step.target}'s host"):
+            code = await into.wait()
+        if code:
             raise StepFailed(f"mbstream on {step.target}'s host failed: "
                              + (" | ".join(await complaints) or f"exit code {code}"))
     watch.figures |= {"bytes": end.get("bytes", watch.progress.bytes),
@@ -184,13 +208,23 @@ async def _size(world: SetupWorld, source: str) -> int:
     return sum(s.size for s in await mysql_setup.schemas(session))
 
 
-async def _relay(out: Stream, into: Stream, watch: Watch) -> None:
-    while True:
+@contextlib.asynccontextmanager
+async def _stalling(who: str) -> AsyncIterator[None]:
+    """Wait for it, but not for ever; it is ended by who began it."""
+    try:
         async with asyncio.timeout(STALL_S):
+            yield
+    except TimeoutError:
+        raise StepFailed(f"{who} did nothing for {STALL_S:g} s") from None
+
+
+async def _relay(step: StreamBackup, out: Stream, into: Stream, watch: Watch) -> None:
+    while True:
+        async with _stalling(f"mariadb-backup on {step.source}'s host"):
             data = await out.read()
         if not data:
             return
-        async with asyncio.timeout(STALL_S):
+        async with _stalling(f"mbstream on {step.target}'s host"):
             await into.write(data)
         await watch.progress.moved(len(data), 0)
         watch.show()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from slackwater import clock
 from slackwater.config import host_port
@@ -21,11 +24,18 @@ from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.mysql.setup import MAKE_MARKER, MARKER
 from slackwater.outside.mysql.setup_dialect import may_clone
+from slackwater.plan.step import Seen, Step
 
 LOOK_EVERY_S = 0.2
 BACK_LIMIT_S = 300.0
 RESTART_LIMIT_S = 300.0
 CLONE_LIMIT_S = 7 * 86_400.0
+
+
+def cloning(target: str) -> str:
+    """Where a world's notes have that a clone was begun, and whether its plugin was loaded for it.
+    Once that is noted the target is marked as a copy, or has the clone, which has no mark."""
+    return f"cloning {target}"
 
 
 async def why_not(world: SetupWorld, source: str, target: str) -> str:
@@ -70,7 +80,8 @@ async def run(
         try:
             async with await Session.open(to_at) as recipient:
                 await mysql_clone.load(recipient)
-                by_itself = await _fetch(world, source, target, recipient, bytes_a_second, watch)
+                by_itself = await _fetch(world, source, target, recipient, bytes_a_second, watch,
+                                         loaded=loaded)
         finally:
             if loaded:
                 await mysql_clone.unload(donor)
@@ -90,7 +101,8 @@ async def run(
 
 
 async def _fetch(
-    world: ServersWorld, source: str, target: str, recipient: Session, limit: int, watch: Watch
+    world: ServersWorld, source: str, target: str, recipient: Session, limit: int, watch: Watch,
+    *, loaded: bool,
 ) -> bool:
     account = world.config.accounts.replication
     if account is None:
@@ -105,6 +117,7 @@ async def _fetch(
                         clock.text(clock.unix()))
     host, port = host_port(world.config.servers[source].address)
     password = secrets.read_password(file=account.password_file)
+    world.note(cloning(target), loaded)
     fetching = asyncio.ensure_future(mysql_clone.fetch(
         recipient, host, port, account.user, password, tls=account.require_tls,
         bytes_a_second=limit, limit_s=CLONE_LIMIT_S))
@@ -176,3 +189,43 @@ async def _settled(session: Session) -> bool:
     if seen.state == "Failed":
         raise StepFailed(f"the clone failed: {seen.error}")
     return seen.state == "Completed"
+
+
+@dataclass(frozen=True)
+class SettleClone(Step[SetupWorld]):
+    """Finish what a clone of {source} on {target} that was cut off has left: {what}"""
+
+    source: str
+    target: str
+    loaded: bool  # its plugin, for that clone
+    limit_s: ClassVar[float] = 60.0
+    undo_limit_s: ClassVar[float] = 10.0
+    no_undo: ClassVar[str] = "no event of a copy runs where it is a replica"
+
+    @property
+    def name(self) -> str:
+        return f"SettleClone.{self.target}"
+
+    @property
+    def what(self) -> str:
+        """For people."""
+        return "events that are on" + ", its plugin" * self.loaded
+
+    async def do(self, world: SetupWorld) -> None:
+        session = await world.session(self.target)
+
+        async def settle() -> None:
+            async with await Session.open(admin_address(world.config, self.target)) as own:
+                await own.run("SET SESSION sql_log_bin = 0")
+                await mysql_setup.events_stay_off(own, before=False)
+
+        await mysql_setup.past_super_read_only(session, settle)
+        for name in (self.source, self.target) if self.loaded else ():
+            async with await Session.open(admin_address(world.config, name)) as own:
+                if await mysql_server.has_plugin(own, mysql_clone.PLUGIN):
+                    await mysql_setup.past_super_read_only(own, functools.partial(
+                        mysql_clone.unload, own))
+
+    async def verify(self, world: SetupWorld) -> Seen:
+        on = await mysql_setup.events_on(await world.session(self.target))
+        return Seen.NOT_DONE if on else Seen.DONE

@@ -26,7 +26,8 @@ SLOW_MS = 25.0
 class Wish:
     """What was asked for on the command line. `again`: whose data is copied anew in any case; they
     are in `overwrite` too. `snapshot`: its name or path, for those that need the data. `copies`:
-    whom a set-up that was cut off had copied, and from whom."""
+    whom a set-up that was cut off had copied, and from whom. `clones`: those of them by a clone of
+    which nothing was known any more, and whether the plugin was loaded for it."""
 
     active: str | None = None
     overwrite: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class Wish:
     again: tuple[str, ...] = ()
     snapshot: str = ""
     copies: Mapping[str, str] = field(default_factory=dict)
+    clones: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass
@@ -144,6 +146,7 @@ async def _data(
         bytes_a_second=wish.bytes_a_second, slow_ms=wish.slow_ms,
         semi=await semi.wanted(world, world.group, seen, source),
         seed=(seed.snapshot, seed.path, seed.gtids) if seed else (),
+        clones=tuple((n, on) for n, on in wish.clones.items() if n in others),
     )
     choice.main = setup.plan(asked)
     choice.title = choice.main.title

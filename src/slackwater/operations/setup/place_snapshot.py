@@ -102,6 +102,9 @@ def _no_place(world: SetupWorld, seed: Seed, target: ServerSetup) -> list[str]:
                        " root, or as the server's own user")
     elif process_of(datadir, target.variables.get("pid_file", "")) is None:
         reasons.append(f"{name}'s process is not to be found (its pid_file)")
+    elif Place.of(datadir).begun:
+        reasons.append(f"{Place.of(datadir).work} has data of {name}'s that was not put back: look"
+                       " at it, and move it elsewhere or delete it")
     elif why := _no_room(Path(seed.path), Place.of(datadir)):
         reasons.append(why)
     return reasons
@@ -261,7 +264,7 @@ class ForgetOld(Step[SetupWorld]):
 
     async def do(self, world: SetupWorld) -> None:
         for place in self._places(world):
-            await place.clear()
+            await place.forget()
 
     async def verify(self, world: SetupWorld) -> Seen:
         left = [p for p in self._places(world) if p.work.exists()]

@@ -11,6 +11,7 @@ from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.operations import pair_lock
 from slackwater.operations.setup.backup_look import BACKUP
 from slackwater.operations.setup.copy_backup import DropReplaced, StreamBackup, UseBackup
+from slackwater.operations.setup.copy_clone import SettleClone
 from slackwater.operations.setup.copy_data import CopyData
 from slackwater.operations.setup.follow import Detach, Follow
 from slackwater.operations.setup.look import SetupWorld
@@ -44,6 +45,7 @@ class Asked:
     slow_ms: float = 0.0
     semi: Semi | None = None
     seed: tuple[str, ...] = ()
+    clones: tuple[tuple[str, bool], ...] = ()  # cut off: target, and whether the plugin was loaded
 
     def arguments(self) -> dict[str, Any]:
         """Plain values that rebuild the plan after a crash."""
@@ -55,12 +57,14 @@ class Asked:
         targets = tuple(Target(**{**t, "means": Means(t["means"])}) for t in arguments["targets"])
         semi = arguments.get("semi")
         return cls(**{**arguments, "targets": targets, "semi": semi and Semi.read(semi),
-                      "seed": tuple(arguments.get("seed", ()))})
+                      "seed": tuple(arguments.get("seed", ())),
+                      "clones": tuple((n, on) for n, on in arguments.get("clones", ()))})
 
 
 def plan(asked: Asked) -> Plan[Any]:
     """The list of steps; the same for the same request."""
     steps: list[Step[Any]] = [LockServers(asked.source, tuple(t.name for t in asked.targets))]
+    cut_off = dict(asked.clones)
     anew = [t for t in asked.targets if t.means in (Means.COPY, Means.SEED)]
     for target in asked.targets:
         if target.means is not Means.NOTHING:
@@ -69,6 +73,8 @@ def plan(asked: Asked) -> Plan[Any]:
             from_it = asked.source if target.name == asked.back else ""
             steps.append(Detach(target.name, from_it))
             steps += _copy(asked, target)
+        if target.name in cut_off:
+            steps.append(SettleClone(asked.source, target.name, cut_off[target.name]))
         if target.means is not Means.NOTHING:
             steps.append(Follow(target.name, asked.source, asked.tls))
     if asked.back and (not asked.back_follows or any(t.name == asked.back for t in anew)):

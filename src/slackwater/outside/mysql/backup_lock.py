@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
+from slackwater.facts import statement_text
 from slackwater.facts.backup import Coordinates, LockKind, coordinates
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.server import BinlogPosition, ServerAddress
@@ -149,7 +150,8 @@ async def statements(session: Session, *, limit_s: float = 5.0) -> list[Statemen
     own = (await abilities(session)).own_thread
     rows = await session.rows(dialect(session.flavour).running(own), limit_s=limit_s)
     found = [
-        Statement(int(r["ID"]), r["USER"] or "", r["HOST"] or "", r["INFO"] or "",
+        Statement(int(r["ID"]), r["USER"] or "", r["HOST"] or "",
+                  statement_text.statement(r["INFO"] or ""),
                   float(r["RUNNING_MS"] or 0) / 1000)
         for r in rows
     ]  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,32 +18,46 @@ READ_LIMIT_S = 120.0
 # The program's warnings are for us, and not for the file that somebody may feed to a server.
 _QUIETLY = ["sh", "-c", 'TZ=UTC exec "$@" 2>/dev/null', "sh"]
 _ALOUD = ["sh", "-c", 'TZ=UTC exec "$@" 2>&1 >/dev/null', "sh"]
+# How it says that a file ends in the middle of an event, or in zeros.
+_TORN = re.compile(r"truncated|'read error'|data_len: 0,|corrupted data in log event")
+_EMPTY = ["sh", "-c", '[ -f "$1" ] && [ ! -s "$1" ]', "sh"]
 _FIND = 'for p in "$@"; do if command -v "$p" >/dev/null; then echo "$p"; exit 0; fi; done; exit 1'
 
 
 @dataclass(frozen=True)
 class Binlog:
-    """Where to read: `files` on `host` (whole paths), or of the running server `at` (names)."""
+    """Where to read: `files` on `host` (whole paths), or of the running server `at` (names).
+    `newest`: the file whose end a crash may have torn, whether it is among them or not."""
 
     host: Host
     program: str
     files: tuple[str, ...]
     at: ServerAddress | None = None
+    newest: str = ""
+
+    def only(self, files: Sequence[str]) -> Binlog:
+        """Those files of it."""
+        return dataclasses.replace(self, files=tuple(files))
 
     def since(self, file: str) -> Binlog:
         """Only the files from that one on; all of them when it is not there."""
         names = [Path(f).name for f in self.files]
         begin = names.index(file) if file in names else 0
-        return Binlog(self.host, self.program, self.files[begin:], self.at)
+        return self.only(self.files[begin:])
 
     async def read(self, *, position: int = 4, but: str = "", server_id: int = 0) -> str:
         """Its text, with rows as comments, from `position` in the first file. `but`: a MySQL GTID
-        set to leave out; `server_id`: only of that server. Raises OutsideError."""
-        words = ["--verbose", f"--start-position={max(4, position)}"]
-        words += [f"--exclude-gtids={but}"] if but else []
-        words += [f"--server-id={server_id}"] if server_id else []
+        set to leave out; `server_id`: only of that server. Raises OutsideError where a file cannot
+        be read to its end."""
+        words = ["--verbose", *([f"--exclude-gtids={but}"] if but else []),
+                 *([f"--server-id={server_id}"] if server_id else [])]
+        begin = f"--start-position={max(4, position)}"
         if self.at is None:
-            return await self._run([self.program, *words, *self.files])
+            # One by one: of several the program tells not which it gave up at.
+            return "".join([
+                await self._run([self.program, *words, *([] if number else [begin]), file],
+                                may_be_torn=file if file == self.newest else "")
+                for number, file in enumerate(self.files)])
         secret = tempfile.NamedTemporaryFile("w", prefix="slackwater-", suffix=".cnf")  # noqa: SIM115
         with secret:  # mode 0600; the password must not be in the process list
             escaped = self.at.password.replace("\\", "\\\\").replace('"', '\\"')
@@ -51,15 +67,19 @@ class Binlog:
                    [f"--host={self.at.host}", f"--port={self.at.port}"])
             head = [self.program, f"--defaults-extra-file={secret.name}"]
             return await self._run(
-                [*head, "--read-from-remote-server", *way, *words, *self.files])
+                [*head, "--read-from-remote-server", *way, *words, begin, *self.files])
 
-    async def _run(self, words: Sequence[str]) -> str:
+    async def _run(self, words: Sequence[str], *, may_be_torn: str = "") -> str:
         code, text = await self.host.run([*_QUIETLY, *words], limit_s=READ_LIMIT_S)
-        if code and "# at " not in text:
+        if code:
             _, said = await self.host.run([*_ALOUD, *words], limit_s=READ_LIMIT_S)
-            raise OutsideError(f"{self.program} on {self.host.where}",
-                               said.strip()[-300:] or f"exit code {code}", sent=False)
-        return text  # a crash may have torn its end: what is whole counts
+            # Of a file whose end a crash has torn, or that it had only just begun, what is whole
+            # counts.
+            if not may_be_torn or not (
+                    _TORN.search(said) or (await self.host.run([*_EMPTY, may_be_torn]))[0] == 0):
+                raise OutsideError(f"{self.program} on {self.host.where}",
+                                   said.strip()[-300:] or f"exit code {code}", sent=False)
+        return text
 
 
 async def of_files(host: Host, index: Path, programs: Sequence[str]) -> Binlog:
@@ -69,7 +89,7 @@ async def of_files(host: Host, index: Path, programs: Sequence[str]) -> Binlog:
     files = tuple(str(index.parent / line) for line in lines)  # an absolute line stays absolute
     if not files:
         raise OutsideError(f"file {index}", "names no binary log", sent=False)
-    return Binlog(host, await _find(host, programs), files)
+    return Binlog(host, await _find(host, programs), files, newest=files[-1])
 
 
 async def of_server(

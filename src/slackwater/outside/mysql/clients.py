@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from slackwater.errors import OutsideError
+from slackwater.facts import statement_text
 from slackwater.facts.server import ClientSession
 from slackwater.outside.mysql.abilities import abilities
 from slackwater.outside.mysql.dialect import NO_SUCH_THREAD, NOT_OURS, dialect
@@ -44,7 +45,7 @@ def _session(row: dict[str, Any]) -> ClientSession:
         db=row["DB"] or "",
         command=command or "",
         state=row["STATE"] or "",
-        info=row["INFO"] or "",
+        info=statement_text.statement(row["INFO"] or ""),
         idle_ms=max(0.0, float(idle_ms)) if resting else None,
         last_command=(row["LAST_COMMAND"] or "").rpartition("/")[2],
         running_s=None if running is None else float(running),

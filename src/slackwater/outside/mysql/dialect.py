@@ -77,12 +77,13 @@ class Dialect:
         return () if self.flavour.min_mysql(8, 0, 16) else ("mysql_upgrade",)
 
     def look(self, variables: Sequence[str]) -> str:
-        """One packet, four results: settings, status, replica status, own binary log."""
+        """One packet, three results: settings, status, replica status. Nothing that waits while
+        commits do: SHOW MASTER STATUS does so where they wait for a replica's word (semi-sync)."""
         names = ",".join(f"'{v}'" for v in variables)
         return (
             f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names});"
             "SHOW GLOBAL STATUS WHERE Variable_name IN ('Threads_connected', 'Uptime');"
-            f"{self.replica_status};{self.binlog_status}"
+            + self.replica_status
         )
 
     def clients(self, own_thread: int | None) -> str:

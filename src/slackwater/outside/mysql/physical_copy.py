@@ -4,6 +4,7 @@ the place of the target's. Whoever calls has to be able to read them: root, or t
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from dataclasses import dataclass
@@ -196,17 +197,23 @@ async def unpack(host: Host, place: Place, to: str, *, packed: bool) -> Stream:
 
 
 async def prepare(host: Host, place: Place, copy: str, *, limit_s: float = LONG_S) -> None:
-    """Have the copy be as of one moment. Raises OutsideError, StepFailed."""
+    """Have the copy be as of one moment; at the limit it is ended. Raises OutsideError, StepFailed.
+    """
     words = [place.program, "--no-defaults", "--prepare", f"--target-dir={copy}",
              "--use-memory=256M"]
     child = await stream.begin(host, host.as_root(["sh", "-c", _WHILE_WE_LIVE, "sh", *words]))
     tail: list[str] = []
     try:
-        async for line in child.lines():
-            tail = [*tail[-8:], line]
-        if await child.wait():
+        async with asyncio.timeout(limit_s):
+            async for line in child.lines():
+                tail = [*tail[-8:], line]
+            code = await child.wait()
+        if code:
             raise StepFailed(f"mariadb-backup --prepare failed on {host.where}: "
                              + " | ".join(tail)[-600:])
+    except TimeoutError:
+        raise StepFailed(f"mariadb-backup --prepare on {host.where} did not end within {limit_s:g}"
+                         " s: " + " | ".join(tail)[-600:]) from None
     finally:
         await child.close()
 

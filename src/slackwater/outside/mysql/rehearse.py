@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from slackwater.errors import OutsideError
+from slackwater.facts import statement_text
 from slackwater.facts.rehearsal import Error
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.setup import SYSTEM_SCHEMAS
@@ -216,8 +217,9 @@ async def _stopped(replica: Session) -> Error | None:
                 "SELECT LAST_ERROR_NUMBER AS N, LAST_ERROR_MESSAGE AS T FROM performance_schema."
                 "replication_applier_status_by_worker WHERE LAST_ERROR_NUMBER > 0")
             if rows:
-                return Error(int(rows[0]["N"]), _WORKER.sub("", str(rows[0]["T"])))
-        return Error(number, str(status["Last_SQL_Error"]))
+                said = _WORKER.sub("", str(rows[0]["T"]))
+                return Error(int(rows[0]["N"]), statement_text.words(said))
+        return Error(number, statement_text.words(str(status["Last_SQL_Error"])))
     return None
 
 

@@ -10,13 +10,7 @@ from slackwater.facts import gtid
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.gtid import MariadbGtids
 from slackwater.facts.replication import ReplicaStatus
-from slackwater.facts.server import (
-    VARIABLES,
-    BinlogPosition,
-    ServerFacts,
-    is_on,
-    server_facts,
-)
+from slackwater.facts.server import VARIABLES, ServerFacts, is_on, server_facts
 from slackwater.outside.mysql.abilities import (
     abilities,
     unwatch_transactions,
@@ -69,12 +63,11 @@ async def look(session: Session, name: str, *, limit_s: float = 5.0) -> ServerFa
     """All settings, positions and replication of this server, in one round trip."""
     await abilities(session, limit_s=limit_s)  # probed now, so that no hot verb has to
     packet = dialect(session.flavour).look(VARIABLES)
-    variables, status, replicas, binlog = await session.many(packet, limit_s=limit_s)
+    variables, status, replicas = await session.many(packet, limit_s=limit_s)
     return server_facts(
         name,
         _named(variables),
         _named(status),
-        BinlogPosition(binlog[0]["File"], int(binlog[0]["Position"])) if binlog else None,
         tuple(ReplicaStatus.parse(row) for row in replicas),
     )
 

@@ -16,6 +16,7 @@ from asyncmy import errors as driver_errors
 from asyncmy.connection import Connection as _DriverConnection
 
 from slackwater.errors import OutsideError
+from slackwater.facts import statement_text
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.server import ServerAddress
 from slackwater.outside.standard_descriptors import guard_standard_descriptors
@@ -143,12 +144,12 @@ class Session:
                 if rows:
                     yield rows
         except TimeoutError:
-            message = f"nothing more came for {idle_s:g} s of: {_head(sql)}"
+            message = f"nothing more came for {idle_s:g} s of: {statement_text.head(sql)}"
             raise OutsideError(self.at.where, message, sent=True) from None
         except driver_errors.MySQLError as error:
             self._fail(error, sql)
         except (OSError, RuntimeError) as error:
-            message = f"lost at: {_head(sql)}: {error}"
+            message = f"lost at: {statement_text.head(sql)}: {error}"
             raise OutsideError(self.at.where, message, sent=True) from error
         finally:
             if not finished:
@@ -182,14 +183,15 @@ class Session:
             raise OutsideError(
                 self.at.where, f"this session cannot be used: {self.broken}", sent=False
             )
-        connection = self._connection
+        connection, sent = self._connection, sql
         if args:
             assert isinstance(sql, str)
-            sql = sql % tuple(map(connection.escape, args))
+            # What is told of it is the text before that: an argument may be a password.
+            sent = sql % tuple(map(connection.escape, args))
         try:
             async with asyncio.timeout(limit_s):
                 # Below the driver's cursor, which fetches warnings in a round trip of its own.
-                await connection.query(sql)
+                await connection.query(sent)
                 answers = [_answer(connection._result)]
                 while connection._result.has_next:
                     await connection.next_result()
@@ -197,35 +199,38 @@ class Session:
                 return answers
         except TimeoutError:
             self.drop(f"a statement took longer than {limit_s:g} s")
-            raise OutsideError(
-                self.at.where, f"no answer within {limit_s:g} s to: {_head(sql)}", sent=True
-            ) from None
+            late = f"no answer within {limit_s:g} s to: {statement_text.head(sql)}"
+            raise OutsideError(self.at.where, late, sent=True) from None
         except driver_errors.MySQLError as error:
-            self._fail(error, sql)
+            self._fail(error, sql, filled=bool(args))
         except (OSError, RuntimeError, AssertionError) as error:
             self.drop(str(error))
-            lost = f"lost at: {_head(sql)}: {error}"
+            lost = f"lost at: {statement_text.head(sql)}: {error}"
             raise OutsideError(self.at.where, lost, sent=True) from error
         except BaseException:  # cancelled: the answer is still on its way
             self.drop("a statement was cancelled")
             raise
 
-    def _fail(self, error: driver_errors.MySQLError, sql: str | bytes) -> NoReturn:
+    def _fail(
+        self, error: driver_errors.MySQLError, sql: str | bytes, *, filled: bool = False
+    ) -> NoReturn:
         code, text = _read(error)
+        text = statement_text.answer(text, sql, filled=filled)
         # Below 1000 and in the 2000s it is the driver that speaks, not the server.
         if code == _GONE or isinstance(error, driver_errors.InterfaceError):
             self.drop(text)
-            raise OutsideError(self.at.where, f"connection lost before: {_head(sql)}", sent=False)
+            lost = f"connection lost before: {statement_text.head(sql)}"
+            raise OutsideError(self.at.where, lost, sent=False)
         if code < 1000 or code in _NO_ANSWER:
             self.drop(text)
-            lost = f"connection lost during: {_head(sql)}: {text}"
+            lost = f"connection lost during: {statement_text.head(sql)}: {text}"
             raise OutsideError(self.at.where, lost, sent=True)
         if code == _INACTIVE:
             self.drop(text)
         raise MysqlError(
             self.at.where,
             code,
-            f"{text} ({_head(sql)})",
+            f"{text} ({statement_text.head(sql)})",
             sqlstate=getattr(error, "sqlstate", None) or "",
             sent=code in _ENDED,
         ) from error
@@ -338,16 +343,6 @@ def _read(error: BaseException) -> tuple[int, str]:
     args = error.args
     code = args[0] if args and isinstance(args[0], int) else 0
     return code, str(args[1] if len(args) > 1 else error)
-
-
-def _head(sql: str | bytes) -> str:
-    if isinstance(sql, bytes):
-        sql = sql[:80].partition(b" VALUES ")[0].decode(errors="replace")  # and no data
-    line = " ".join(sql.split())
-    # Only a statement's beginning is shown, and never the text of one that carries a password.
-    if "PASSWORD" in line.upper():
-        return line.split("PASSWORD")[0].split("password")[0][:40] + "…"
-    return line if len(line) <= 80 else line[:79] + "…"
 
 
 def _abort(connection: Any) -> None:

@@ -216,6 +216,12 @@ async def begin_at(session: Session, executed: str, logged: str, *, limit_s: flo
         await session.run(statement, limit_s=limit_s)
 
 
+async def events_on(session: Session, *, limit_s: float = 30.0) -> int:
+    """How many events would run here."""
+    return int(await session.value("SELECT COUNT(*) FROM information_schema.EVENTS"
+                                   " WHERE STATUS = 'ENABLED'", limit_s=limit_s))
+
+
 async def events_stay_off(session: Session, *, before: bool, limit_s: float = 60.0) -> None:
     """Of a copy of another server's files: have no event run that runs there. `before`: on a
     private start, where only those in a table can be changed; else those that are left.
@@ -283,6 +289,35 @@ async def follow(
             raise
         await session.run(dialect(session.flavour).reset_replica, limit_s=limit_s)
         await session.run(sql, host, port, user, password, limit_s=limit_s)
+
+
+async def identity(session: Session) -> tuple[int, str]:
+    """Its server id and, of a MySQL, its uuid."""
+    uuid = "''" if session.flavour.mariadb else "@@GLOBAL.server_uuid"
+    row = (await session.rows(f"SELECT @@GLOBAL.server_id AS i, {uuid} AS u"))[0]
+    return int(row["i"]), str(row["u"])
+
+
+async def write_as(session: Session, one: str) -> None:
+    """The next transaction of this session, which is for nothing else, gets the GTID of another
+    server's."""
+    if not session.flavour.mariadb:
+        await session.run("SET SESSION gtid_next = %s", one)
+        return
+    domain, server, sequence = MariadbGtids.read(one).positions[0]
+    # The number in a statement of its own: strict mode looks at it by the domain that holds then.
+    await session.run(f"SET SESSION gtid_domain_id = {domain}, SESSION server_id = {server}")
+    await session.run(f"SET SESSION gtid_seq_no = {sequence}")
+
+
+async def past_super_read_only(
+    session: Session, write: Callable[[], Awaitable[Item]]
+) -> Item:
+    """Write what is this server's own (not in its binary log), also where it keeps administrators
+    out, as a MySQL that replicates does: super_read_only is off meanwhile, read_only is not."""
+    if session.flavour.mariadb or not await session.value("SELECT @@GLOBAL.super_read_only"):
+        return await write()
+    return await as_passive(session, write)
 
 
 async def as_passive(session: Session, write: Callable[[], Awaitable[Item]]) -> Item:

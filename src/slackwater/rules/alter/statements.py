@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slackwater.facts import statement_text
 from slackwater.facts.alter_script import Statement, What, what
 from slackwater.rules.alter.values import not_kept
 from slackwater.rules.alter.verdict import Finding, Rule, refused
@@ -165,6 +166,6 @@ def data(statement: Statement, *, ddl_follows: bool) -> list[Finding]:
 
 
 def head(statement: Statement) -> str:
-    """Its beginning, on one line."""
-    line = " ".join(statement.text.split())
+    """Its beginning, on one line, and no password."""
+    line = " ".join(statement_text.words(statement.text).split())
     return line if len(line) <= 100 else line[:99] + "…"

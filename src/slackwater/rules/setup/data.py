@@ -106,6 +106,20 @@ def missing(source: ServerSetup, gtids: MariadbGtids | MysqlGtids) -> str:
     return ",".join(str(g) for g in each if not _has(source, g))
 
 
+def written_since(
+    before: MariadbGtids | MysqlGtids, now: MariadbGtids | MysqlGtids, server_id: int, uuid: str
+) -> str:
+    """The one transaction that a server has written of its own since then (a MariaDB: in the domain
+    of its server id); "" when there is none, or more than one."""
+    if isinstance(before, MysqlGtids) and isinstance(now, MysqlGtids):
+        own = dict(now.subtract(before).sources).get((uuid.lower(), ""), ())
+        return f"{uuid.lower()}:{own[0][0]}" if len(own) == 1 and own[0][0] == own[0][1] else ""
+    last = {d: (s, n) for d, s, n in _positions(before)}.get(server_id, (server_id, 0))
+    found = {d: (s, n) for d, s, n in _positions(now)}.get(server_id)
+    one = last[0] == server_id and found == (server_id, last[1] + 1)
+    return f"{server_id}-{server_id}-{last[1] + 1}" if one else ""
+
+
 def _minus(mine: MariadbGtids | MysqlGtids, theirs: MariadbGtids | MysqlGtids) -> str:
     if isinstance(mine, MysqlGtids) and isinstance(theirs, MysqlGtids):
         return str(mine.subtract(theirs))

@@ -1,0 +1,27 @@
+"""A failover is refused while a client still reaches the active server through a balancer."""
+
+from __future__ import annotations
+
+import pytest
+from tests.rules.builder import balancer, channel, server
+
+from slackwater.facts.failover import BalancerView, FailoverSeen, Passive, Seen, Sight
+from slackwater.rules.failover import refusals
+
+
+@pytest.mark.parametrize(("source_id", "behind", "alive"), [
+    (1, None, False),
+    (1, 1, True),
+    # The passive was restarted since, and cannot reach its source: it does not know that one's id.
+    (0, None, False),
+    (0, 1, True),
+    (1, 2, False),  # the passive itself
+])
+def test_who_answers_clients_is_alive(source_id: int, behind: int | None, alive: bool) -> None:
+    follows = channel("a", source_server_id=source_id, io_state="Connecting", io_running=False)
+    seen = FailoverSeen(
+        ("a", "b"), {"a": Seen(Sight.UNREACHABLE), "b": Seen(Sight.READ_ONLY)},
+        {"lb1": BalancerView(balancer().state, behind, "a")},
+        Passive(server("b", follows).facts, (follows,)))
+    reasons = refusals(seen, "a", "b", 60.0)
+    assert ["alive and serves its clients" in r for r in reasons] == [True] * alive, reasons
