@@ -281,7 +281,6 @@ class Dialect:
             " MASTER_PASSWORD=%s, MASTER_AUTO_POSITION=1"
         )
 
-
     @property
     def stop_receiving(self) -> str:
         """Stop the I/O thread of all channels; what was received is still applied."""
