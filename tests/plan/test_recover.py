@@ -1,7 +1,7 @@
 """recover, from every place where slackwater can be killed.
 
 A kill is simulated twice over: the world stays as it was at a moment, and the journal ends
-there, whole or in the middle of a line.
+there, whole or in the middle of a line. Where the machine itself dies, it ends at its last sync.
 """
 
 from __future__ import annotations
@@ -36,19 +36,29 @@ class Killed(BaseException):
 
 
 def moments(directory, inject):
-    """(journal's bytes, world) at each moment at which the journal or the world changed."""
+    """(journal's bytes, world) at each moment at which the journal or the world changed; each of
+    them again with what a machine that lost its power has on its disk."""
     world = World()
     runner, _ = make(directory, world, inject=inject)
     found: list[tuple[bytes, World]] = []
 
+    def written() -> bytes:
+        return runner.journal.path.read_bytes().rstrip(b"\n") + b"\n"
+
+    on_disk = [written()]
+
     def remember() -> None:
-        found.append((runner.journal.path.read_bytes().rstrip(b"\n") + b"\n", world.copy()))
+        found.append((written(), world.copy()))
+        if on_disk[-1] != found[-1][0]:
+            found.append((on_disk[-1], world.copy()))
 
     write, forward = runner.journal.write, runner._faults.after
 
-    def write_and_remember(*given, **named):
+    def write_and_remember(*given, sync=True, **named):
         remember()  # killed just before the line was written
-        write(*given, **named)
+        write(*given, sync=sync, **named)
+        if sync:
+            on_disk.append(written())
         remember()
 
     def after(step: str) -> None:

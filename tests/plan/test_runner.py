@@ -79,6 +79,22 @@ def test_done(tmp_path):
     assert data["outcome"] == "done" and data["steps"][0].keys() == {"name", "state", "ms"}
 
 
+def test_only_what_a_dead_machine_must_not_forget_waits_for_the_disk(tmp_path):
+    """Clients wait for each sync: the beginnings of steps that nobody undoes go without one."""
+    runner, _ = make(tmp_path, World())
+    write, synced = runner.journal.write, []
+
+    def written(event, *, sync=True, **fields):
+        synced.append((event, fields.get("step"))) if sync else None
+        write(event, sync=sync, **fields)
+
+    runner.journal.write = written
+    asyncio.run(runner.run(no_reasons))
+    runner.journal.close()
+    assert synced == [("started", "Hold"), ("started", "Fence"), ("started", "Promote"),
+                      ("ended", None)]
+
+
 def test_every_refusal_is_collected_and_nothing_is_touched(tmp_path):
     one = Probe(reasons=("first", "second"))
     two = Probe2(raises=OutsideError("server b", "no route", sent=False, hint="look at the cable"))

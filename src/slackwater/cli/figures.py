@@ -19,8 +19,9 @@ def figures_text(report: Report) -> str:
         return held_text(figures)
     if "hold_ms" not in figures:
         return ""
-    closed = figures.get("sessions_closed", 0)
-    text = f"\n  clients were held for {figures['hold_ms']:.1f} ms; {closed} idle session(s) closed"
+    text = f"\n  clients were held for {figures['hold_ms']:.1f} ms"
+    if "sessions_closed" in figures:  # recover does not know of those that were closed before it
+        text += f"; {figures['sessions_closed']} idle session(s) closed"
     if figures.get("sessions_cut"):
         text += f"\n  cut at the end of the grace: {', '.join(figures['sessions_cut'])}"
     if past := figures.get("past_the_balancers"):

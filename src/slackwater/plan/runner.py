@@ -161,7 +161,7 @@ class Runner(Generic[World]):
         if self._interrupts:
             return "interrupted"
         try:
-            self.journal.write("started", step=step.name)
+            self.journal.write("started", sync=_matters_after_a_crash(step), step=step.name)
         except JournalError as failure:
             record.state, record.error = "failed", _words(failure)
             self._event("failed", step=step.name, error=record.error)
@@ -246,7 +246,8 @@ class Runner(Generic[World]):
                 if clock.mono() >= until:
                     return
                 await asyncio.sleep(FORWARD_PAUSE_S)
-            self.journal.write_if_possible("started", step=step.name)
+            # Every step from here on is looked at by recover, begun or not: no sync of its own.
+            self.journal.write_if_possible("started", sync=False, step=step.name)
             seen, _error = await self._attempt(index)
             if seen is Seen.DONE:
                 record.error = ""
@@ -351,3 +352,9 @@ def _words(error: BaseException) -> str:
     if not isinstance(error, (SlackwaterError, OSError, TimeoutError)):
         text = f"{type(error).__name__}: {error}"  # nobody foresaw it: a KeyError's text is no word
     return f"{text} (try: {hint})" if hint else text
+
+
+def _matters_after_a_crash(step: Step[Any]) -> bool:
+    """Whether its beginning has to be on the disk before it: the kernel has it in any case, so only
+    a machine that dies loses it. Of a step that is never undone, recover then does the same."""
+    return step.commit or step.stays or not step.no_undo

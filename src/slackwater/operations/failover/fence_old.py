@@ -13,6 +13,7 @@ from slackwater.operations.reopen import reopen_old
 from slackwater.outside import command
 from slackwater.outside.mysql import semi_sync
 from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.outside.mysql.dialect import NOT_OURS
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
@@ -127,14 +128,19 @@ def answering(world: PairWorld, name: str) -> Session | None:
 
 
 async def close_for_good(
-    world: PairWorld, name: str, session: Session, *, limit_s: float = CLOSE_LIMIT_S
+    world: PairWorld, name: str, session: Session, *, limit_s: float = CLOSE_LIMIT_S,
+    tries: int = 0,
 ) -> None:
     """Read-only, and no client's session left. `limit_s`: for its read_only to take effect, which
-    waits for commits under way. Raises OutsideError."""
+    waits for commits under way; `tries`: instead, a second each, for a server that applies what
+    others write and may have to be let go on in between. Raises OutsideError."""
     await _end_clients(world, name, session)  # whom its read_only would wait for
     # Nor for commits that wait for a replica's word, which no longer comes: their clients are gone.
     await stop_waiting(world, name, session)
-    await mysql_server.set_read_only(session, True, limit_s=limit_s)
+    if tries:
+        await mysql_setup.close(session, tries=tries)
+    else:
+        await mysql_server.set_read_only(session, True, limit_s=limit_s)
     await _end_clients(world, name, session)
 
 

@@ -29,7 +29,7 @@ from slackwater.plan.wait import wait_until
 CLOSE = "rejoin-close"
 STAYS = "it does what a passive server does; there is nothing to go back to"
 BACK_LIMIT_S = 20.0
-CLOSE_LIMIT_S = 15.0
+CLOSE_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,12 @@ class CloseReturned(Step[PairWorld]):
     new: str
     no_undo: ClassVar[str] = "two servers that accept writes are never wanted"
     stays: ClassVar[bool] = True
-    limit_s: ClassVar[float] = CLOSE_LIMIT_S + 10.0
+    limit_s: ClassVar[float] = 1.5 * CLOSE_TRIES + 10.0
 
     async def do(self, world: PairWorld) -> None:
         # Nobody waits for it here, and it may have just woken up with much to finish.
         session = await world.session(self.old)
-        await close_for_good(world, self.old, session, limit_s=CLOSE_LIMIT_S)
+        await close_for_good(world, self.old, session, tries=CLOSE_TRIES)
 
     async def verify(self, world: PairWorld) -> Seen:
         session = await world.session(self.old)

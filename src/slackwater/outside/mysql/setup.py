@@ -342,8 +342,8 @@ async def as_passive(session: Session, write: Callable[[], Awaitable[Item]]) -> 
             await close(session)
 
 
-async def close(session: Session) -> None:
-    """Close a server that replicates, to administrators too.
+async def close(session: Session, *, tries: int = CLOSE_TRIES) -> None:
+    """Close a server that replicates, to administrators too; one and a half seconds a try.
 
     On MySQL 5.7 workers that commit in their source's order and this statement can wait for each
     other (one has the commit lock's place in the queue, one that comes before it waits behind us):
@@ -351,7 +351,7 @@ async def close(session: Session) -> None:
     """
     await session.run("SET SESSION lock_wait_timeout = 1")
     try:
-        for left in reversed(range(CLOSE_TRIES)):
+        for left in reversed(range(tries)):
             try:
                 await set_read_only(session, True, limit_s=30)
                 return
