@@ -11,8 +11,7 @@ from pathlib import Path
 from slackwater.cli.present import plan_text
 from slackwater.facts.flavour import Flavour, Vendor
 from slackwater.operations.switchover import switchover
-from slackwater.outside.mysql.account import OWN_SCHEMA_RIGHTS
-from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.account import own_grants
 from slackwater.rules import guardrails
 from slackwater.rules.alter import advice
 from slackwater.rules.alter.judge import RULES
@@ -38,14 +37,14 @@ def plan_block() -> str:
 
 def grants_block() -> str:
     """The grants that slackwater's account needs, for each kind of server."""
-    lines = ["```sql", "CREATE USER slackwater@'10.0.0.%' IDENTIFIED BY '…';",
-             f"GRANT {', '.join(OWN_SCHEMA_RIGHTS)} ON slackwater.* TO slackwater@'10.0.0.%';"]
+    account = "slackwater@'10.0.0.%'"
+    everywhere = own_grants(VERSIONS[0][1])[0]
+    lines = ["```sql", f"CREATE USER {account} IDENTIFIED BY '…';",
+             f"{everywhere.format(account)};"]
     for title, flavour in VERSIONS:
-        speaks = dialect(flavour)
-        needs = ", ".join(speaks.needs)
-        lines += [f"-- {title}", f"GRANT {needs} ON *.* TO slackwater@'10.0.0.%';"]
-        if not speaks.mariadb:
-            lines += ["GRANT SELECT ON performance_schema.* TO slackwater@'10.0.0.%';"]
+        own = own_grants(flavour)
+        assert own[0] == everywhere and own[-1].startswith("GRANT SELECT ON *.*")  # for `compare`
+        lines += [f"-- {title}", *(f"{grant.format(account)};" for grant in own[1:-1])]
     return "\n".join([*lines, "```"])
 
 

@@ -12,6 +12,7 @@ from slackwater.outside.mysql.account import (
     alter_grants,
     parse_grants,
     rights_on,
+    rights_to_look,
 )
 from slackwater.outside.mysql.clients import parse_innodb_status
 from slackwater.outside.mysql.dialect import dialect
@@ -100,6 +101,31 @@ def test_grants():
     lines = ["GRANT RELOAD, PROCESS, READ ONLY ADMIN ON *.* TO `s`@`%`", "GRANT SELECT ON x.* TO s"]
     assert {"RELOAD", "PROCESS", "READ_ONLY ADMIN"} <= parse_grants(lines)
     assert "SELECT" not in parse_grants(lines)
+
+
+OWN = "GRANT CREATE, SELECT, INSERT, DELETE, LOCK TABLES ON `slackwater`.* TO `s`@`%`"
+EVENTS = "GRANT RELOAD, EVENT ON *.* TO `s`@`%`"
+ACCOUNTS = "GRANT SELECT ON `mysql`.* TO `s`@`%`"
+
+
+@pytest.mark.parametrize(("version", "lines", "lacks"), [
+    ("10.11.6-MariaDB", [EVENTS, OWN, ACCOUNTS], []),
+    ("10.11.6-MariaDB", ["GRANT SELECT, EVENT ON *.* TO `s`@`%`", OWN], []),
+    ("10.11.6-MariaDB", ["GRANT ALL PRIVILEGES ON *.* TO `s`@`%` WITH GRANT OPTION"], []),
+    ("10.11.6-MariaDB", [EVENTS, "GRANT ALL PRIVILEGES ON `slackwater`.* TO `s`@`%`", ACCOUNTS],
+     []),
+    ("10.11.6-MariaDB", ["GRANT RELOAD ON *.* TO `s`@`%`", OWN],
+     ["EVENT", "SELECT on mysql.*"]),
+    ("12.0.2-MariaDB", [EVENTS, OWN], []),  # read_only keeps everybody from it
+    ("9.7.0", [EVENTS, OWN], []),
+    ("9.7.0", [EVENTS, OWN.replace("INSERT, ", "")], ["INSERT on slackwater.*"]),
+    ("5.7.29", ["GRANT EVENT ON `shop`.* TO `s`@`%`", OWN], ["EVENT"]),
+])  # fmt: skip
+def test_rights_without_which_guardrails_would_be_blind(version, lines, lacks):
+    flavour = Flavour.parse(version)
+    assert rights_to_look(lines, flavour, acts=True) == lacks
+    assert rights_to_look([], flavour, acts=False) == ["SELECT on slackwater.*"]
+    assert rights_to_look([OWN], flavour, acts=False) == []  # a further replica
 
 
 @pytest.mark.parametrize(("line", "database", "found"), [

@@ -14,6 +14,7 @@ from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
 from slackwater.outside import server_programs as programs
 from slackwater.outside.mysql import server
+from slackwater.outside.mysql.account import own_grants
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import MysqlError, Session
 
@@ -130,18 +131,28 @@ async def _until_closed(session: Session, session_id: int) -> None:
 def test_the_privileges_that_it_asks_for_are_enough(pair: tuple[Instance, Instance]) -> None:
     async def test() -> None:
         async with sessions(pair) as (a, _), await Session.open(root(pair[0])) as admin:
-            needs = dialect(a.flavour).needs
+            speaks = dialect(a.flavour)
+            own, *everywhere = own_grants(a.flavour)[:-1]  # the last is for `compare`
             await admin.run("SET SESSION sql_log_bin = 0")
             await admin.run("CREATE USER s@localhost IDENTIFIED BY 's'")
-            await admin.run(f"GRANT {', '.join(needs)} ON *.* TO s@localhost")
+            await admin.run(own.format("s@localhost"))
+            await admin.run(f"GRANT {', '.join(speaks.needs)} ON *.* TO s@localhost")
+            await _what_guardrails_look_for(admin)
             at = ServerAddress("a", "s", "s", socket=str(pair[0].socket))
-            if not a.flavour.mariadb:
-                async with await Session.open(at) as session:
-                    lacks = await server.missing_privileges(session)
-                    assert lacks == ["SELECT on performance_schema.*"]
-                await admin.run("GRANT SELECT ON performance_schema.* TO s@localhost")
+            async with await Session.open(at) as session:
+                blind = ["EVENT", *(f"SELECT on {schema}.*" for schema in speaks.reads)]
+                schema = [] if speaks.mariadb else ["SELECT on performance_schema.*"]
+                assert await server.missing_privileges(session) == schema
+                assert await server.missing_rights(session) == [*schema, *blind]
+                assert await server.enabled_events(session) == 0, "there is one, and it is hidden"
+                assert "dba" not in await server.privileged_users(session)
+            for grant in everywhere:
+                await admin.run(grant.format("s@localhost"))
             async with await Session.open(at) as session, await Session.open(at) as lock:
-                assert await server.missing_privileges(session) == []
+                assert await server.missing_rights(session) == []
+                assert await server.enabled_events(session) == 1
+                assert ("dba" in await server.privileged_users(session)) == bool(speaks.reads)
+                await admin.run("SET GLOBAL event_scheduler = OFF")
                 await admin.run("CREATE USER c@localhost IDENTIFIED BY 'c'")
                 client = ServerAddress("a", "c", "c", socket=str(pair[0].socket))
                 async with await Session.open(client) as victim:
@@ -151,6 +162,16 @@ def test_the_privileges_that_it_asks_for_are_enough(pair: tuple[Instance, Instan
                 assert session.abilities.own_thread or a.flavour.mariadb
 
     asyncio.run(test())
+
+
+async def _what_guardrails_look_for(admin: Session) -> None:
+    """An event that would run, and an account that writes past read_only."""
+    await admin.run("CREATE DATABASE jobs")
+    await admin.run("CREATE EVENT jobs.nightly ON SCHEDULE EVERY 1 DAY DO DO 0")
+    await admin.run("SET GLOBAL event_scheduler = ON")
+    await admin.run("CREATE USER dba@localhost IDENTIFIED BY 'd'")
+    right = "READ ONLY ADMIN" if admin.flavour.mariadb else "SUPER"
+    await admin.run(f"GRANT {right} ON *.* TO dba@localhost")
 
 
 async def _every_verb(session: Session, lock: Session, victim: Session) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.rules.builder import balancer, channel, pair, server
 
+from slackwater.facts.pair import Road
 from slackwater.rules.agreement import agreement
 
 
@@ -60,6 +63,8 @@ def test_replication_says_who_is_followed_where_only_one_is():
         (pair(b=server("b", channel("r"))), "b does not follow a, but 10.0.0.3:3306 (server_id 3)"),
         (pair(b=server("b", channel("r"))), "replication says b, read_only says a"),
         (with_replica(running=False), "replication says nobody, read_only says a"),
+        (pair(balancers={"lb1": balancer(roads={"b": Road("10.0.0.2:3306", None, None)})}),
+         "balancer lb1 has no server b: `slackwater balancer install lb1`, then reload HAProxy"),
         (pair(unreachable={"balancer lb2": "refused"}), "cannot reach balancer lb2: refused"),
     ],
 )
@@ -73,3 +78,25 @@ def test_disagreement(seen, said):
 def test_two_that_accept_writes_disagree_with_each_balancer_too():
     found = agreement(pair(b=server("b", channel("a"), variables={"read_only": "OFF"})))
     assert "balancer lb1 says a, read_only says nobody" in found.disagreements
+
+
+def unasked(*names, **changes):
+    seen = pair(unreachable=dict.fromkeys(names, "no such file: ca.pem"), **changes)
+    return replace(seen, servers={n: s for n, s in seen.servers.items() if n not in names})
+
+
+def test_of_servers_that_cannot_be_asked_nothing_is_said():
+    reached = ["cannot reach a: no such file: ca.pem", "cannot reach b: no such file: ca.pem"]
+    assert list(agreement(unasked("a", "b")).disagreements) == [
+        "cannot tell whether a server of the pair accepts writes: a and b cannot be asked", *reached
+    ]
+    assert list(agreement(unasked("a")).disagreements) == [
+        "cannot tell whether a server of the pair accepts writes: a cannot be asked", reached[0]
+    ]
+    assert list(agreement(unasked("b")).disagreements) == [reached[1]], "a accepts writes"
+
+
+def test_what_was_seen_is_compared_all_the_same():
+    found = agreement(unasked("a", "b", balancers={"lb1": balancer(file_active="b")}))
+    assert found.active is None
+    assert "file of lb1 says b, balancer lb1 says a" in found.disagreements

@@ -9,7 +9,7 @@ import pytest
 from tests.rules.builder import WISH, balancer, channel, pair, server, session
 
 from slackwater.facts.alter_state import Change
-from slackwater.facts.pair import Passing
+from slackwater.facts.pair import AtAddress, Passing, Road
 from slackwater.rules import guardrails
 from slackwater.rules.guardrails import RULES, refusals, roles
 
@@ -33,6 +33,11 @@ def variables(**values):
 BUSY = session(command="Query", idle_ms=None, running_s=60.0, info="SELECT SLEEP(100)")
 
 
+NO_SUCH = Road("10.0.0.2:3306", None, None)
+OLD_ADDRESS = Road("10.0.0.2:3306", "10.0.0.9:3306", "10.0.0.9:3306")
+OLD_IN_FILE = Road("10.0.0.2:3306", "10.0.0.2:3306", "10.0.0.9:3306")
+
+
 def with_replica(*channels):
     servers = {"a": a(), "b": b(), "r": server("r", *channels)}
     return pair(servers=servers, replicas=("r",))
@@ -42,6 +47,10 @@ def with_replica(*channels):
 CASES = [
     ("everything_is_reachable", pair(unreachable={"balancer lb1": "no route"}),
      "cannot reach balancer lb1: no route"),
+    ("nobody_else_works", pair(worked_on=("a", "b")),
+     "another slackwater works on this pair (its lock is on a and b)"),
+    ("it_can_be_recorded", pair(no_record="cannot write in the state directory /var/lib/sw"),
+     "cannot write in the state directory /var/lib/sw: set [state] directory"),
     ("versions_are_known", pair(b=b(version="10.4.8-MariaDB")),
      "b: MariaDB 10.4.8 is too old: slackwater needs at least 10.5"),
     ("versions_are_known", pair(a=a(version="5.7.1"), b=b(version="5.7.30")),
@@ -56,6 +65,10 @@ CASES = [
     ("replicas_follow", with_replica(), "replica r follows neither a nor b"),
     ("replicas_follow", with_replica(channel("a", sql_running=False, sql_error="1062: twice")),
      "replica r: replication does not run: 1062: twice"),
+    ("addresses_answer", pair(a=a(at_address=AtAddress("10.0.0.1:3306", "no answer in time"))),
+     "a does not answer at its address 10.0.0.1:3306, though it does by its socket: no answer"),
+    ("addresses_answer", pair(b=b(at_address=AtAddress("10.0.0.2:3306", server_id=9))),
+     "at the address of b, 10.0.0.2:3306, another server answers than by its socket (server_id 9"),
     ("binary_logs_are_on", pair(b=b(**variables(log_bin="OFF"))),
      "b: the binary log is off (log_bin)"),
     ("binary_logs_are_on", pair(a=a(**variables(log_slave_updates="OFF"))),
@@ -127,6 +140,12 @@ CASES = [
      "balancer lb1 sends clients to nobody, but a is"),
     ("balancers_agree", pair(balancers={"lb1": balancer(answers="b")}),
      "balancer lb1: behind its frontend answers b"),
+    ("balancers_know_the_servers", pair(balancers={"lb1": balancer(roads={"b": OLD_ADDRESS})}),
+     "balancer lb1 has server b at 10.0.0.9:3306, but slackwater.toml at 10.0.0.2:3306: clients"),
+    ("balancers_know_the_servers", pair(balancers={"lb1": balancer(roads={"b": NO_SUCH})}),
+     "balancer lb1 has no server b: `slackwater balancer install lb1`"),
+    ("balancers_know_the_servers", pair(balancers={"lb1": balancer(roads={"b": OLD_IN_FILE})}),
+     "the file of balancer lb1 has server b at 10.0.0.9:3306, but slackwater.toml at 10.0.0.2:330"),
     ("nobody_bypasses", pair(bypassing=(session(program="mysqldump"),)),
      "a: app@10.0.0.7:53412 (mysqldump) [session 7] is connected past the balancers"),
     ("nobody_bypasses", pair(passing=Passing(40.2, ("app@10.0.0.9",))),
@@ -183,6 +202,13 @@ def test_a_pin_that_lasts_and_a_read_only_that_somebody_set_are_fine():
         assert ask("starts_read_only", pair(a=a(read_only_unset=told))) == []
     implied = pair(b=b(read_only_unset=True))  # by super_read_only in the file
     assert ask("starts_read_only", implied) == []
+
+
+def test_an_address_that_is_its_own_and_one_that_nobody_knocks_at_are_fine():
+    for fine in (AtAddress("10.0.0.1:3306", server_id=1), AtAddress("10.0.0.1:3306")):
+        assert ask("addresses_answer", pair(a=a(at_address=fine))) == []
+    passive = b(at_address=AtAddress("10.0.0.2:3306", "no route from here"))
+    assert ask("addresses_answer", pair(b=passive)) == []
 
 
 def test_lag_below_the_limit_is_fine():

@@ -16,6 +16,13 @@ from rich.text import Text
 from slackwater import clock, config
 from slackwater.cli.operate import opened
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
+from slackwater.cli.switch import (
+    GraceOption,
+    HoldOption,
+    SettleBypassingOption,
+    limits_with,
+    proposal,
+)
 from slackwater.cli.unfinished import Left, left, under_way
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED
@@ -30,6 +37,7 @@ from slackwater.plan.journal import Past
 from slackwater.rules import guardrails
 from slackwater.rules.agreement import Agreement, agreement
 from slackwater.rules.alter_run import not_reversible, says
+from slackwater.rules.roads import waiting
 
 WATCH_EVERY_S = 1.0
 Lags = Mapping[str, Lag]
@@ -40,14 +48,20 @@ def check(
     to: Annotated[
         str | None, typer.Option("--to", help="The server that would become active.")
     ] = None,
+    hold: HoldOption = None,
+    grace: GraceOption = None,
+    settle_bypassing: SettleBypassingOption = False,
     file: ConfigOption = None,
     pair: PairOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask every guardrail of a switchover, without acting. Exit code 1 if one refuses."""
+    """Ask every guardrail of a switchover, without acting. Exit code 1 if one refuses.
+
+    --hold, --grace and --settle-bypassing as the switchover would get them.
+    """
     settings, begun = config.load(config.find(file)), clock.unix()
     name, _ = settings.pair(pair)
-    reasons = asyncio.run(_check(settings, name, to))
+    reasons = asyncio.run(_check(settings, name, to, hold, grace, settle_bypassing))
     reasons += left(settings, name).lines(settings)
     if as_json:
         print(json.dumps({
@@ -63,18 +77,13 @@ def check(
     raise typer.Exit(EXIT_REFUSED if reasons else 0)
 
 
-async def _check(settings: Config, pair: str, to: str | None) -> list[str]:
+async def _check(
+    settings: Config, pair: str, to: str | None, hold: float | None, grace: float | None,
+    settle_bypassing: bool,
+) -> list[str]:
     async with opened(settings, pair) as world:
-        seen = await look(world)
-    roles = guardrails.roles(seen, to)
-    if isinstance(roles, list):
-        return roles
-    limits = settings.limits
-    return guardrails.refusals(
-        seen, guardrails.Wish(
-            *roles, limits.lag, limits.oldest_transaction, hold_s=limits.hold
-        )
-    )
+        limits = limits_with(world, hold, grace)
+        return (await proposal(world, to, limits, settle_bypassing)).reasons
 
 
 def status(
@@ -93,8 +102,9 @@ def status(
             print(json.dumps(status_json(settings, seen, agreed, begun, lags, odd), default=str))
         else:
             Console().print(status_page(settings, seen, agreed, begun, lags, odd))
-        good = agreed.active and not begun.lines(settings) and not odd
-        raise typer.Exit(0 if good else 1)
+        well = (agreed.active and not begun.lines(settings) and not odd
+                and not any(waiting(seen)))
+        raise typer.Exit(0 if well else 1)
     asyncio.run(_watch(settings, name, as_json=as_json))
 
 
@@ -154,6 +164,7 @@ def status_json(
         "elsewhere": [{"id": p.id, "config": p.planned["config"]} for p in begun.away],
         "unread": begun.unread or None,
         "left": odd,
+        "waiting": list(waiting(seen)),
         "alter": alter_json(seen),
     }
 
@@ -217,7 +228,7 @@ def status_page(
     parts: list[Any] = [head, _servers_table(seen, lags), _balancers_table(seen)]
     parts += _change_lines(seen)
     parts += [Text(f"  ! {fault}", style="red") for fault in agreed.disagreements]
-    parts += [Text(f"  ! {what}", style="red") for what in odd]
+    parts += [Text(f"  ! {what}", style="red") for what in (*waiting(seen), *odd)]
     parts += [Text(f"  ! {line}", style="red") for line in begun.lines(settings)]
     return Group(*parts)
 

@@ -20,26 +20,27 @@ from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover import switchover as operation
 from slackwater.rules import guardrails
 
+HoldOption = Annotated[
+    float | None,
+    typer.Option("--hold", min=0.1, max=8, help="Longest time in seconds a client is held."),
+]
+GraceOption = Annotated[
+    float | None, typer.Option("--grace", min=0.01, help="Seconds that transactions get to end."),
+]
+SettleBypassingOption = Annotated[
+    bool,
+    typer.Option("--settle-bypassing", help="Also close sessions that do not come by a balancer."),
+]
+
 
 def switchover(
     to: Annotated[
         str | None, typer.Option("--to", help="The server to make active [default: the passive].")
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print the steps; touch nothing.")] = False,
-    hold: Annotated[
-        float | None,
-        typer.Option("--hold", min=0.1, max=8, help="Longest time in seconds a client is held."),
-    ] = None,
-    grace: Annotated[
-        float | None,
-        typer.Option("--grace", min=0.01, help="Seconds that transactions get to end."),
-    ] = None,
-    settle_bypassing: Annotated[
-        bool,
-        typer.Option(
-            "--settle-bypassing", help="Also close sessions that do not come by a balancer."
-        ),
-    ] = False,
+    hold: HoldOption = None,
+    grace: GraceOption = None,
+    settle_bypassing: SettleBypassingOption = False,
     file: ConfigOption = None,
     pair: PairOption = None,
     as_json: JsonOption = False,
@@ -70,6 +71,7 @@ async def proposal(
     world: PairWorld, to: str | None, limits: LimitsTable, settle_bypassing: bool = False
 ) -> Proposal[PairWorld]:
     """Look at the pair; the plan of a switchover, and why not to walk it."""
+    world.limits = limits  # a balancer's own limits are held against this hold
     seen = await look(world)
     roles = guardrails.roles(seen, to)
     if isinstance(roles, list):

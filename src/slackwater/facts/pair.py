@@ -11,6 +11,15 @@ from slackwater.facts.server import ClientSession, ServerFacts
 
 
 @dataclass(frozen=True)
+class AtAddress:
+    """What answers at a server's `address`, where slackwater itself comes in by its socket."""
+
+    address: str
+    error: str = ""  # why nobody does
+    server_id: int | None = None  # None: somebody, who did not let us in
+
+
+@dataclass(frozen=True)
 class ServerSeen:
     """One server and what goes on in it. `transactions`: session id to age in seconds."""
 
@@ -22,6 +31,20 @@ class ServerSeen:
     enabled_events: int = 0
     missing_privileges: tuple[str, ...] = ()
     read_only_unset: bool | None = None  # neither a file nor anybody set it; None: not told
+    at_address: AtAddress | None = None  # None: slackwater comes in there, or did not try
+
+
+@dataclass(frozen=True)
+class Road:
+    """How one balancer leads to one server: addresses are `host:port`."""
+
+    meant: str  # in slackwater.toml
+    now: str | None  # as the balancer has it; None: it has no such server
+    in_file: str | None  # as its file has it; None: no such server, or the file was not read
+    far: bool = False  # the balancer is on another machine, where loopback is another thing
+    # A host name: all that it stands for, here and on the balancer's machine; without it: not told.
+    names: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    proven: frozenset[str] = frozenset()  # other addresses at which this very server answered
 
 
 @dataclass(frozen=True)
@@ -32,6 +55,8 @@ class BalancerSeen:
     lacks: tuple[str, ...] = ()
     answers: str | None = None  # name of the server that a client reaches through it
     file_active: str | None = None  # the server that its configuration file makes active
+    roads: Mapping[str, Road] = field(default_factory=dict)  # to the pair's servers
+    waiting: int = 0  # clients that waited in each of several looks, while nothing was held
 
 
 @dataclass(frozen=True)
@@ -56,6 +81,8 @@ class PairSeen:
     bypassing: tuple[ClientSession, ...] = ()  # on the active, not through any balancer
     passing: Passing | None = None  # to the active, past the balancers, too short to be named
     change: Change | None = None  # a schema change that has not ended
+    worked_on: tuple[str, ...] = ()  # servers on which another slackwater has the pair's lock
+    no_record: str = ""  # why nothing can be recorded where operations are
 
     def writable(self) -> tuple[str, ...]:
         """Names of the pair's servers that accept writes."""

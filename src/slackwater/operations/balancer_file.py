@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from slackwater.facts.balancer import BalancerState
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside.haproxy import config as haproxy_config
@@ -42,11 +44,19 @@ async def file_active(world: PairWorld, balancer: str) -> str | None:
     return haproxy_config.read_active(await world.hosts[balancer].read(path))
 
 
-async def look_at_file(
-    world: PairWorld, balancer: str, state: BalancerState
-) -> tuple[str | None, list[str]]:
-    """The server that the file makes active, and what would keep a switchover from writing it:
-    that comes after the commit point. Raises OutsideError when the file cannot be read."""
+@dataclass(frozen=True)
+class FileSeen:
+    """The server that a balancer's file makes active, where it has each one, and what would keep
+    a switchover from writing it."""
+
+    active: str | None = None
+    addresses: dict[str, str] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
+
+
+async def look_at_file(world: PairWorld, balancer: str, state: BalancerState) -> FileSeen:
+    """See the file, which a switchover writes after its commit point. Raises OutsideError when it
+    cannot be read."""
     host, path = world.hosts[balancer], world.config.balancers[balancer].config_file
     text = await host.read(path)
     lacks = reasons_in_file(str(path), text, state, hold_s=world.limits.hold)
@@ -55,4 +65,6 @@ async def look_at_file(
                      " replaced")
     if not await host.has("haproxy"):
         lacks.append(f"there is no program haproxy on {host.where} to check its file with")
-    return haproxy_config.read_active(text), lacks
+    return FileSeen(
+        haproxy_config.read_active(text), haproxy_config.read_addresses(text), tuple(lacks)
+    )

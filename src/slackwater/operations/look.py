@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Iterable
 
 from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.facts.alter_state import Change
-from slackwater.facts.balancer import HOLD
+from slackwater.facts.balancer import HOLD, BalancerState
 from slackwater.facts.pair import BalancerSeen, PairSeen, Passing, ServerSeen
 from slackwater.facts.server import ClientSession
 from slackwater.operations.alter import store
-from slackwater.operations.balancer_file import look_at_file
+from slackwater.operations.at_address import look_at_address
+from slackwater.operations.balancer_file import FileSeen, check_file, look_at_file
+from slackwater.operations.pair_lock import lock_name
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.roads import look_at_roads
 from slackwater.operations.through import through
+from slackwater.outside.haproxy.haproxy import HAProxy
 from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.state_file import why_not_recorded
 from slackwater.rules.passing import Count, passing
 
 BYPASS_LOOKS = 6
 BYPASS_PAUSE_S = 0.1
+WAITING_LOOKS = 4
 
 
 async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
@@ -50,15 +57,40 @@ async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
         except (SlackwaterError, OSError, TimeoutError) as error:
             unreachable[f"balancer {name}"] = str(error) or "no answer in time"
 
-    await asyncio.gather(*(see_balancer(n) for n in world.balancers))
+    async def knock_at(name: str) -> None:
+        found = await look_at_address(world, name)
+        servers[name] = dataclasses.replace(servers[name], at_address=found)
+
+    seen = [n for n in world.pair if n in servers] if knock else []
+    await asyncio.gather(
+        *(see_balancer(n) for n in world.balancers), *(knock_at(n) for n in seen)
+    )
     bypassing: tuple[ClientSession, ...] = ()
     short: Passing | None = None
     if knock and len(active) == 1 and balancers:
-        bypassing, short = await _bypassing(world, active[0])
+        new = world.pair[1 - world.pair.index(active[0])]
+        # HAProxy takes its time, which the looks of the former leave it.
+        (bypassing, short), balancers = await asyncio.gather(
+            _bypassing(world, active[0]), _files_checked(world, balancers, new)
+        )
+    change = await _change(world, active, [*active, *servers])
     return PairSeen(
         world.name, world.pair, servers, balancers, world.replicas, unreachable, bypassing, short,
-        await _change(world, active, [*active, *servers]),
+        change, await _worked_on(world) if knock else (),
+        why_not_recorded(world.config.state_directory, f"pair-{world.name}.lock"),
     )
+
+
+async def _worked_on(world: PairWorld) -> tuple[str, ...]:
+    """The servers on which another slackwater has the pair's lock. Asked last: the sessions of one
+    that has just ended end soon."""
+    found = []
+    for name in world.pair:
+        with contextlib.suppress(SlackwaterError):  # that it is lost is seen elsewhere
+            owner = await mysql_server.lock_owner(await world.session(name), lock_name(world))
+            if owner is not None and owner not in world.own_ids(name):
+                found.append(name)
+    return tuple(found)
 
 
 async def _change(world: PairWorld, active: list[str], names: list[str]) -> Change | None:
@@ -85,7 +117,9 @@ async def _server(world: PairWorld, name: str) -> ServerSeen:
         prepared_xa=await mysql_server.prepared_xa(session),
         read_only_unset=await mysql_server.read_only_unset(session),
         enabled_events=await mysql_server.enabled_events(session),
-        missing_privileges=tuple(await mysql_server.missing_privileges(session)),
+        missing_privileges=tuple(
+            await mysql_server.missing_rights(session, acts=name in world.pair)
+        ),
     )
 
 
@@ -100,11 +134,12 @@ async def _balancer(
     balancer = world.balancers[name]
     state = await balancer.look()
     lacks = list(await balancer.capable())
+    waiting = 0 if knock else await _waiting(balancer, state)
     try:
-        in_file, more = await look_at_file(world, name, state)
-        lacks += more
+        file = await look_at_file(world, name, state)
+        lacks += file.lacks
     except SlackwaterError as error:
-        in_file = None
+        file = FileSeen()
         lacks.append(f"{error} (slackwater has to read and write it there)")
     answers = None
     if knock and not state.holding:
@@ -114,7 +149,41 @@ async def _balancer(
             answers = _named(servers, server_id) or f"an unknown server (server_id {server_id})"
         except SlackwaterError as error:
             lacks.append(f"slackwater cannot log in through its frontend: {error}")
-    return BalancerSeen(state, tuple(lacks), answers, in_file)
+    roads = await look_at_roads(world, name, state, file.addresses, servers)
+    return BalancerSeen(state, tuple(lacks), answers, file.active, roads, waiting)
+
+
+async def _files_checked(
+    world: PairWorld, balancers: dict[str, BalancerSeen], new: str
+) -> dict[str, BalancerSeen]:
+    """With what HAProxy says of the files that a switchover to `new` would write: it does so past
+    the commit point. Not asked where something is lacking already."""
+
+    async def checked(name: str) -> BalancerSeen:
+        seen = balancers[name]
+        if seen.lacks or seen.file_active is None:
+            return seen
+        try:
+            await check_file(world, name, new)
+        except SlackwaterError as error:
+            why = f"its file could not be written after the switchover: {error}"
+            return dataclasses.replace(seen, lacks=(why,))
+        return seen
+
+    return dict(zip(balancers, await asyncio.gather(*map(checked, balancers)), strict=True))
+
+
+async def _waiting(balancer: HAProxy, state: BalancerState) -> int:
+    """How many clients wait in each of several looks, when nothing is held: a queue that empties
+    in between is one that moves."""
+    fewest = state.queued
+    for _ in range(WAITING_LOOKS):
+        if not fewest or state.holding or state.hold:
+            return 0
+        await asyncio.sleep(BYPASS_PAUSE_S)
+        state = await balancer.look()
+        fewest = min(fewest, state.queued)
+    return fewest
 
 
 def _named(servers: dict[str, ServerSeen], server_id: int) -> str | None:

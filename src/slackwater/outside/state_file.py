@@ -56,3 +56,27 @@ def only_one(path: Path) -> int | None:
         os.close(fd)
         return None
     return fd
+
+
+def why_not_recorded(directory: Path, lock: str) -> str:
+    """Why operations cannot be recorded in a directory, where `lock` is their lock file; "" when
+    they can. Makes nothing: a directory that is not there can be made where its parent lets us."""
+    place = directory
+    while not _seen(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        return f"cannot write in the state directory {directory}: {place} is not a directory"
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+        return f"cannot write in the state directory {directory}: no right to write in {place}"
+    file = directory / lock
+    if _seen(file) and not os.access(file, os.R_OK | os.W_OK, effective_ids=True):
+        return f"cannot write in the state directory {directory}: no right to write {file}"
+    return ""
+
+
+def _seen(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError:
+        return False  # not there, or behind what we may not enter
+    return True

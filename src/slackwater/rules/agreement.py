@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from slackwater.facts.failover import PARKED_PORT
 from slackwater.facts.pair import PairSeen
+from slackwater.rules.roads import wrong_roads
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ def agreement(seen: PairSeen) -> Agreement:
     writable = seen.writable()
     if len(writable) > 1:
         faults.append(f"{' and '.join(writable)} both accept writes")
+    elif unknown := [n for n in seen.pair if n not in seen.servers and not writable]:
+        faults.append("cannot tell whether a server of the pair accepts writes: "
+                      f"{' and '.join(unknown)} cannot be asked")
     elif not writable:
         faults.append("no server of the pair accepts writes")
     for name, balancer in seen.balancers.items():
@@ -32,13 +36,20 @@ def agreement(seen: PairSeen) -> Agreement:
     says["replication"] = _followed(seen, says["read_only"])
     for name in (*seen.pair, *seen.replicas):
         faults += _replication_faults(seen, name)
-    for voice, server in says.items():
-        if voice != "read_only" and server != says["read_only"]:
-            faults.append(f"{voice} says {server or 'nobody'}, read_only says "
-                          f"{says['read_only'] or 'nobody'}")
+    faults += _contradictions(says, asked=bool(writable) or seen.servers.keys() >= {*seen.pair})
+    faults += wrong_roads(seen)
     faults += [f"cannot reach {name}: {why}" for name, why in seen.unreachable.items()]
     active = says["read_only"] if not faults else None
     return Agreement(active, says, tuple(faults))
+
+
+def _contradictions(says: dict[str, str | None], *, asked: bool) -> list[str]:
+    """Voices that do not say what read_only says; where the servers could not be `asked` that, and
+    so not about replication either, those that do not say what the first of the others says."""
+    voices = [v for v in says if asked or v not in ("read_only", "replication")]
+    first = says[voices[0]] if voices else None
+    return [f"{voice} says {says[voice] or 'nobody'}, {voices[0]} says {first or 'nobody'}"
+            for voice in voices[1:] if says[voice] != first]
 
 
 def _followed(seen: PairSeen, active: str | None) -> str | None:

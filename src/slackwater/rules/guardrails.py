@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from slackwater.facts.pair import PairSeen, ServerSeen
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.rules.alter_run import says
+from slackwater.rules.roads import wrong_roads
 
 Reasons = Iterable[str]
 # Connections that are not clients': ours, replication's, an administrator's.
@@ -96,6 +97,22 @@ def everything_is_reachable(seen: PairSeen, wish: Wish) -> Reasons:
 
 
 @rule
+def nobody_else_works(seen: PairSeen, wish: Wish) -> Reasons:
+    """Two slackwaters at once would undo each other's work."""
+    if seen.worked_on:
+        yield ("another slackwater works on this pair (its lock is on "
+               f"{' and '.join(seen.worked_on)})")
+
+
+@rule
+def it_can_be_recorded(seen: PairSeen, wish: Wish) -> Reasons:
+    """What is on no record cannot be undone, or finished, after a crash."""
+    if seen.no_record:
+        yield (f"{seen.no_record}: set [state] directory in slackwater.toml, or run as a user that "
+               "may write there")
+
+
+@rule
 def versions_are_known(seen: PairSeen, wish: Wish) -> Reasons:
     """Only versions whose behaviour was measured."""
     for name, server in _pair(seen):
@@ -124,6 +141,21 @@ def server_ids_differ(seen: PairSeen, wish: Wish) -> Reasons:
     for server_id, same in names.items():
         if len(same) > 1:
             yield f"{' and '.join(same)} have the same server_id {server_id}: give each its own"
+
+
+@rule
+def addresses_answer(seen: PairSeen, wish: Wish) -> Reasons:
+    """slackwater knocks at the old server's address while clients are held."""
+    for name, server in _pair(seen):
+        at = server.at_address
+        if at is None:
+            continue
+        if at.error and name == wish.old:
+            yield (f"{name} does not answer at its address {at.address}, though it does by its "
+                   f"socket: {at.error}")
+        if at.server_id not in (None, server.facts.server_id):
+            yield (f"at the address of {name}, {at.address}, another server answers than by its "
+                   f"socket (server_id {at.server_id}, not {server.facts.server_id})")
 
 
 @rule
@@ -340,6 +372,12 @@ def balancers_agree(seen: PairSeen, wish: Wish) -> Reasons:
                    f"{wish.old} is the one that accepts writes")
         if balancer.answers is not None and balancer.answers != wish.old:
             yield f"balancer {name}: behind its frontend answers {balancer.answers}"
+
+
+@rule
+def balancers_know_the_servers(seen: PairSeen, wish: Wish) -> Reasons:
+    """A balancer that has another address of a server loses the clients that it sends there."""
+    yield from wrong_roads(seen)
 
 
 @rule

@@ -89,10 +89,10 @@ async def _own_account(config: Config, name: str, session: Session) -> tuple[str
     except ConfigError as error:
         return str(error), []
     if (at.user, at.password) == (session.at.user, session.at.password):
-        return "", await mysql_server.missing_privileges(session)
+        return "", await mysql_server.missing_rights(session)
     try:
         async with await Session.open(at, limit_s=3.0) as own:
-            return "", await mysql_server.missing_privileges(own)
+            return "", await mysql_server.missing_rights(own)
     except OutsideError as error:
         return str(error), []
 

@@ -145,12 +145,17 @@ def read_active(text: str) -> str | None:
     return active[0] if len(active) == 1 else None
 
 
+def read_addresses(text: str) -> dict[str, str]:
+    """The servers of the file, and each one's `host:port`."""
+    return {words[1]: words[2] for words in _server_lines(text)}
+
+
 def with_active(text: str, active: str) -> str:
     """The file with another active server; everything else stays as it is.
 
     Raises ConfigError when it does not have that server.
     """
-    addresses = {words[1]: words[2] for words in _server_lines(text)}
+    addresses = read_addresses(text)
     if active not in addresses:
         raise ConfigError(f"the balancer's file has no server {active!r}")
     lines = []

@@ -62,14 +62,43 @@ def own_grants(flavour: Flavour) -> list[str]:
     """
     speaks = dialect(flavour)
     grants = [f"GRANT {', '.join(OWN_SCHEMA_RIGHTS)} ON slackwater.* TO {{}}",
-              f"GRANT {', '.join(speaks.needs)} ON *.* TO {{}}"]
+              f"GRANT {', '.join((*speaks.needs, *speaks.sees))} ON *.* TO {{}}",
+              *(f"GRANT SELECT ON {schema}.* TO {{}}" for schema in speaks.reads)]
     if not speaks.mariadb:
         grants.append("GRANT SELECT ON performance_schema.* TO {}")
     return [*grants, "GRANT SELECT ON *.* TO {}"]
 
 
+async def missing_rights(
+    session: Session, *, acts: bool = True, limit_s: float = 5.0
+) -> list[str]:
+    """As missing_privileges, with what it takes to see all that guardrails ask for, and with
+    slackwater's own schema. `acts`: this server may be the active one, not a further replica."""
+    rows = await session.rows("SHOW GRANTS", limit_s=limit_s)
+    lines = [str(next(iter(row.values()))) for row in rows]
+    return [*await missing_privileges(session, limit_s=limit_s),
+            *rights_to_look(lines, session.flavour, acts=acts)]
+
+
+def rights_to_look(lines: Iterable[str], flavour: Flavour, *, acts: bool) -> list[str]:
+    """What the lines of SHOW GRANTS lack of `sees`, `reads` and OWN_SCHEMA_RIGHTS."""
+    lines, speaks = list(lines), dialect(flavour)
+    everywhere = parse_grants(lines)
+    if any(p.startswith("ALL") for p in everywhere):
+        return []
+    wanted = {"slackwater": OWN_SCHEMA_RIGHTS if acts else ("SELECT",)}
+    if acts:
+        wanted |= dict.fromkeys(speaks.reads, ("SELECT",))
+    lacks = [p for p in speaks.sees if acts and p not in everywhere]
+    for schema, rights in wanted.items():
+        has = rights_on(lines, schema)
+        if not any(p.startswith("ALL") for p in has):
+            lacks += [f"{right} on {schema}.*" for right in rights if right not in has]
+    return lacks
+
+
 async def missing_privileges(session: Session, *, limit_s: float = 5.0) -> list[str]:
-    """What this account lacks of all that slackwater needs on this server."""
+    """What this account lacks of the privileges by which slackwater acts on this server."""
     has = await own_privileges(session, limit_s=limit_s)
     if any(p.startswith("ALL") for p in has):
         return []

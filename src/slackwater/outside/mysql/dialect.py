@@ -51,6 +51,8 @@ class Dialect:
     needs: tuple[str, ...]  # privileges that slackwater's account needs
     substitutes: tuple[tuple[str, tuple[str, ...]], ...]  # privilege: others that include it
     alter_needs: tuple[str, ...] = ()  # further ones, for schema changes
+    sees: tuple[str, ...] = ("EVENT",)  # without it a server hides events, and does not say so
+    reads: tuple[str, ...] = ()  # schemas; without SELECT there it hides others' privileges
 
     @property
     def mariadb(self) -> bool:
@@ -279,7 +281,6 @@ class Dialect:
             " MASTER_PASSWORD=%s, MASTER_AUTO_POSITION=1"
         )
 
-
     @property
     def stop_receiving(self) -> str:
         """Stop the I/O thread of all channels; what was received is still applied."""
@@ -352,6 +353,7 @@ def _mariadb(flavour: Flavour) -> Dialect:
         needs=("RELOAD", "PROCESS", "READ_ONLY ADMIN", *fine),
         substitutes=tuple(substitutes.items()),
         alter_needs=logging,
+        reads=() if no_admin else ("mysql",),
     )
 
 

@@ -19,6 +19,7 @@ from slackwater.outside.mysql.abilities import (
 from slackwater.outside.mysql.account import (
     missing_for_alter,
     missing_privileges,
+    missing_rights,
     own_privileges,
     privileged_users,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "close_idle", "close_if_idle", "commits_held_up", "dump_ports", "enabled_events", "end_session",
     "executed_of", "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads",
     "lock_all", "lock_owner", "look", "missing_for_alter", "missing_privileges",
+    "missing_rights",
     "open_transactions", "own_privileges", "point_source", "prepare_lock", "prepared_xa",
     "privileged_users",
     "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
@@ -352,7 +354,9 @@ async def read_only_unset(session: Session, *, limit_s: float = 5.0) -> bool | N
 
 
 async def enabled_events(session: Session, *, limit_s: float = 5.0) -> int:
-    """How many scheduled events would run here; 0 when the scheduler is off."""
+    """How many scheduled events would run here; 0 when the scheduler is off.
+
+    Only of schemas where this account has EVENT: see missing_rights."""
     return int(
         await session.value(
             "SELECT IF(@@GLOBAL.event_scheduler = 'ON', (SELECT COUNT(*) FROM"
