@@ -52,8 +52,7 @@ class SettleSessions(Step[PairWorld]):
                     world.figures["sessions_cut"] = [s.who() for s in cut]
                     break
                 if barrier.done():
-                    if await sessions.close_resting() and accepted:
-                        break  # that was everybody, and nobody comes after them
+                    await sessions.close_resting()
                 else:
                     # Requests under way are still being served. Until they are, two cores have no
                     # time for ours, and what we looked at is old before it is closed.
@@ -100,8 +99,8 @@ class _Settling:
         self._look_ms = (clock.mono() - self._looked) * 1000
         self.left = [s for s in _not_ours(self._world, self._old, found) if s.id != but]
 
-    async def close_resting(self) -> bool:
-        """Close those that rest, then leave the others a moment; True when there are no others."""
+    async def close_resting(self) -> None:
+        """Close those that rest, then leave the others a moment."""
         slow_ms = max(self._look_ms, self._late_ms)
         rest_ms = settle.rest_needed_ms((self._looked - self._begun) * 1000, slow_ms)
         close = settle.decide(self.left, self._transactions, rest_ms, self._young_from).close
@@ -115,11 +114,10 @@ class _Settling:
                 )
             )
         if len(close) == len(self.left):
-            return self.closed.issuperset(close)  # if not, look again at once
+            return  # perhaps that was all: look at once
         paused = clock.mono()
         await asyncio.sleep(PAUSE_S)
         self._late_ms = (clock.mono() - paused - PAUSE_S) * 1000
-        return False
 
 
 async def _cut(session: Session, sessions: list[ClientSession]) -> list[ClientSession]:
