@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 pytest_plugins = ["tests.servers.fixtures"]
 
 # Those with long tests first, so that two processes (`make test`) end at about the same time.
+# Whoever starts us behind a shell's `&`, or with nohup, has us ignore these, and all that we start:
+# then nothing that a test interrupts would be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 LONG = ("alter_run", "setup", "failover", "sweep", "maintain", "registry", "snapshot", "alter",
         "compare", "doctor", "outside")
 

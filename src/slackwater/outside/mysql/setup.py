@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from slackwater.errors import OutsideError
 from slackwater.facts import gtid
 from slackwater.facts.gtid import MariadbGtids, MysqlGtids
 from slackwater.facts.server import is_on
@@ -342,8 +343,23 @@ async def as_passive(session: Session, write: Callable[[], Awaitable[Item]]) -> 
             await close(session)
 
 
-async def close(session: Session, *, tries: int = CLOSE_TRIES) -> None:
+_RESTING = ("Sleep", "Binlog Dump", "Binlog Dump GTID", "Daemon")
+
+
+async def _at_work(session: Session) -> str:
+    """Who may be in the way of a lock on all tables: the sessions that do not rest."""
+    rows = await session.rows("SHOW FULL PROCESSLIST")
+    busy = [r for r in rows if r["Command"] not in _RESTING and r["State"] != "starting"]
+    said = [f"{r['Id']} {r['User']}: {r['State'] or r['Command']} ({r['Time']} s)" for r in busy]
+    return f"at work there: {', '.join(said[:12]) or 'nobody'}"
+
+
+async def close(
+    session: Session, *, tries: int = CLOSE_TRIES,
+    between: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     """Close a server that replicates, to administrators too; one and a half seconds a try.
+    `between` is done before it is tried again.
 
     On MySQL 5.7 workers that commit in their source's order and this statement can wait for each
     other (one has the commit lock's place in the queue, one that comes before it waits behind us):
@@ -356,8 +372,13 @@ async def close(session: Session, *, tries: int = CLOSE_TRIES) -> None:
                 await set_read_only(session, True, limit_s=30)
                 return
             except MysqlError as error:
-                if error.code != LOCK_WAIT_TIMEOUT or not left:
+                if error.code != LOCK_WAIT_TIMEOUT:
                     raise
+                if not left:
+                    raise OutsideError(session.at.where, f"{error}; {await _at_work(session)}",
+                                       sent=True) from error
+            if between is not None:
+                await between()
             await asyncio.sleep(CLOSE_REST_S)
     finally:
         if session.broken is None:
