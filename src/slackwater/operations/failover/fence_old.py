@@ -138,8 +138,7 @@ async def close_for_good(
     # Nor for commits that wait for a replica's word, which no longer comes: their clients are gone.
     await stop_waiting(world, name, session)
     if tries:
-        await mysql_setup.close(
-            session, tries=tries, between=lambda: _wake_waiting(session))
+        await mysql_setup.close(session, tries=tries)
     else:
         await mysql_server.set_read_only(session, True, limit_s=limit_s)
     await _end_clients(world, name, session)
@@ -150,15 +149,6 @@ async def stop_waiting(world: PairWorld, name: str, session: Session) -> None:
     found = await semi_sync.look(session, limit_s=CLOSE_LIMIT_S)
     if found and found.source:
         world.note(NO_WAIT, sorted({*world.notes.get(NO_WAIT, []), name}))
-        await semi_sync.set_source(session, False, limit_s=CLOSE_LIMIT_S)
-
-
-async def _wake_waiting(session: Session) -> None:
-    """A commit that began to wait for a replica's word in the moment in which that was switched off
-    may not have been woken by it (seen on MariaDB 10.11): switching off wakes where it was on."""
-    found = await semi_sync.look(session, limit_s=CLOSE_LIMIT_S)
-    if found and not found.source:
-        await semi_sync.set_source(session, True, limit_s=CLOSE_LIMIT_S)
         await semi_sync.set_source(session, False, limit_s=CLOSE_LIMIT_S)
 
 
