@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -88,6 +89,29 @@ async def until(look: Callable[[], Awaitable[bool]], limit_s: float = 5.0) -> fl
         assert time.monotonic() - begun < limit_s, "waited in vain"
         await asyncio.sleep(0.005)
     return time.monotonic() - begun
+
+
+def test_a_slow_taker_of_a_large_result_has_the_server_wait(running: Instance) -> None:
+    megabyte = 2**20
+
+    async def run() -> int:
+        async with await Session.open(root(running)) as session:
+            rows = 0
+            async for some in session.stream(
+                f"SELECT REPEAT('x', {megabyte}) FROM information_schema.COLLATIONS LIMIT 200",
+                at_once=1,
+            ):
+                if not rows:
+                    await asyncio.sleep(0.3)  # all of them come in that time, if they may
+                rows += len(some)
+            return rows
+
+    tracemalloc.start()
+    try:
+        assert asyncio.run(run()) == 200
+        assert tracemalloc.get_traced_memory()[1] < 20 * megabyte
+    finally:
+        tracemalloc.stop()
 
 
 def test_looks(running: Instance) -> None:

@@ -122,7 +122,8 @@ class Session:
         """The first column of a large result, as it comes, some rows at a time.
 
         `idle_s`: the longest wait for more. This session can do nothing else meanwhile; left
-        before its end, or failed, it is closed.
+        before its end, or failed, it is closed. While the caller is busy with what it got, the
+        server waits: the driver by itself would take in a whole table then, into memory.
         """
         if self.broken is not None:
             message = f"this session cannot be used: {self.broken}"
@@ -142,7 +143,9 @@ class Session:
                             break
                         rows.append(row[0])
                 if rows:
+                    self._connection._transport.pause_reading()
                     yield rows
+                    self._connection._transport.resume_reading()
         except TimeoutError:
             message = f"nothing more came for {idle_s:g} s of: {statement_text.head(sql)}"
             raise OutsideError(self.at.where, message, sent=True) from None
