@@ -47,6 +47,8 @@ class Progress:
     since: float = field(default_factory=clock.mono)
     tables: dict[str, int] = field(default_factory=dict)  # rows of each that is copied
     pace: Pace | None = None
+    # A checksum takes a core of the target for as long as it lasts: one at a time.
+    checking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def rate(self) -> float:
@@ -116,7 +118,8 @@ async def copy_table(
         if source.broken is None:
             # Or an ALTER of this table would wait for us till the end, and writes behind it.
             await source.run("ROLLBACK TO SAVEPOINT before_a_table")
-    await _same(target, table, read)
+    async with progress.checking:
+        await _same(target, table, read)
     progress.tables[f"{table.schema}.{table.name}"] = read.rows
 
 
