@@ -13,7 +13,14 @@ from typer.core import TyperGroup
 from slackwater import clock, config
 from slackwater.cli.alter_lint import beginning
 from slackwater.cli.operate import Proposal, finish, operate
-from slackwater.cli.options import ConfigOption, JsonOption, PairOption
+from slackwater.cli.options import (
+    ConfigOption,
+    GraceOption,
+    HoldOption,
+    JsonOption,
+    PairOption,
+    SettleBypassingOption,
+)
 from slackwater.cli.present import Presenter
 from slackwater.cli.recover import recovered
 from slackwater.cli.switch import limits_with, pair_world
@@ -40,17 +47,6 @@ Options of `alter FILE`: see `slackwater alter run --help`; a file that is named
 written ./finish."""
 
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print the steps; touch nothing.")]
-HoldOption = Annotated[
-    float | None,
-    typer.Option("--hold", min=0.1, max=8, help="Longest time in seconds a client is held."),
-]
-GraceOption = Annotated[
-    float | None, typer.Option("--grace", min=0.01, help="Seconds that transactions get to end."),
-]
-BypassOption = Annotated[
-    bool,
-    typer.Option("--settle-bypassing", help="Also close sessions that do not come by a balancer."),
-]
 LossOption = Annotated[
     bool,
     typer.Option("--accept-loss", help="Go on although values would be lost that only the new "
@@ -102,7 +98,7 @@ def run(
     plan: PlanOption = False,
     hold: HoldOption = None,
     grace: GraceOption = None,
-    settle_bypassing: BypassOption = False,
+    settle_bypassing: SettleBypassingOption = False,
     config_file: ConfigOption = None,
     pair: PairOption = None,
     as_json: JsonOption = False,
@@ -167,7 +163,7 @@ def revert(
     accept_loss: LossOption = False,
     hold: HoldOption = None,
     grace: GraceOption = None,
-    settle_bypassing: BypassOption = False,
+    settle_bypassing: SettleBypassingOption = False,
     config_file: ConfigOption = None,
     pair: PairOption = None,
     as_json: JsonOption = False,

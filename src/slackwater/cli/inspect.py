@@ -15,14 +15,15 @@ from rich.text import Text
 
 from slackwater import clock, config
 from slackwater.cli.operate import opened
-from slackwater.cli.options import ConfigOption, JsonOption, PairOption
-from slackwater.cli.switch import (
+from slackwater.cli.options import (
+    ConfigOption,
     GraceOption,
     HoldOption,
+    JsonOption,
+    PairOption,
     SettleBypassingOption,
-    limits_with,
-    proposal,
 )
+from slackwater.cli.switch import limits_with, proposal
 from slackwater.cli.unfinished import Left, left, under_way
 from slackwater.config import Config
 from slackwater.errors import EXIT_REFUSED

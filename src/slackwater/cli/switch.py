@@ -12,25 +12,20 @@ from slackwater.cli.operate import (
     Proposal,
     operate,
 )
-from slackwater.cli.options import ConfigOption, JsonOption, PairOption
+from slackwater.cli.options import (
+    ConfigOption,
+    GraceOption,
+    HoldOption,
+    JsonOption,
+    PairOption,
+    SettleBypassingOption,
+)
 from slackwater.config import Config, LimitsTable
 from slackwater.errors import UsageError
 from slackwater.operations.look import look
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover import switchover as operation
 from slackwater.rules import guardrails
-
-HoldOption = Annotated[
-    float | None,
-    typer.Option("--hold", min=0.1, max=8, help="Longest time in seconds a client is held."),
-]
-GraceOption = Annotated[
-    float | None, typer.Option("--grace", min=0.01, help="Seconds that transactions get to end."),
-]
-SettleBypassingOption = Annotated[
-    bool,
-    typer.Option("--settle-bypassing", help="Also close sessions that do not come by a balancer."),
-]
 
 
 def switchover(

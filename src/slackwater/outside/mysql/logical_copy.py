@@ -7,6 +7,7 @@ megabyte, counted, and summed up for the checksum that the target is asked for a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -137,20 +138,23 @@ async def _read(
     most = min(BATCH, largest - len(head) - 64)
     waiting: list[bytes] = []
     size = 0
-    async for rows in source.stream(table.select):
-        for row in rows:
-            if row is None or len(row) + len(head) > largest:
-                raise StepFailed(
-                    f"{table.schema}.{table.name} has a row that is larger than max_allowed_packet",
-                    hint="raise max_allowed_packet on both servers, at most to 1G",
-                )
-            if waiting and size + len(row) > most:
-                await batches.put((head + b",".join(waiting), len(waiting)))
-                waiting, size = [], 0
-            waiting.append(row)
-            size += len(row) + 1
-            read.sum += zlib.crc32(row)
-        read.rows += len(rows)
+    # Closed by name: an error on its way up would keep it, and so its session, in the middle.
+    async with contextlib.aclosing(source.stream(table.select)) as stream:
+        async for rows in stream:
+            for row in rows:
+                if row is None or len(row) + len(head) > largest:
+                    raise StepFailed(
+                        f"{table.schema}.{table.name} has a row that is larger than"
+                        " max_allowed_packet",
+                        hint="raise max_allowed_packet on both servers, at most to 1G",
+                    )
+                if waiting and size + len(row) > most:
+                    await batches.put((head + b",".join(waiting), len(waiting)))
+                    waiting, size = [], 0
+                waiting.append(row)
+                size += len(row) + 1
+                read.sum += zlib.crc32(row)
+            read.rows += len(rows)
     if waiting:
         await batches.put((head + b",".join(waiting), len(waiting)))
     await batches.put(None)

@@ -9,7 +9,7 @@ import logging
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, NoReturn
 
 from asyncmy import errors as driver_errors
@@ -36,6 +36,7 @@ _ENDED = frozenset({1053, 1317, 1927, 1028, 3024, 3169})
 _INACTIVE = 4031  # closed for inactivity before this statement
 _BAD_HANDSHAKE = 1043
 _CLOSE_LIMIT_S = 0.5
+_STREAM_ROWS, _STREAM_BYTES = 500, 1 << 20  # taken at once: whichever comes first
 
 
 class MysqlError(OutsideError):
@@ -117,9 +118,9 @@ class Session:
         return next(iter(rows[0].values())) if rows else None
 
     async def stream(
-        self, sql: str, *, at_once: int = 500, idle_s: float = 60.0
-    ) -> AsyncIterator[list[Any]]:
-        """The first column of a large result, as it comes, some rows at a time.
+        self, sql: str, *, idle_s: float = 60.0
+    ) -> AsyncGenerator[list[Any], None]:
+        """The first column of a large result (bytes or text), as it comes, some rows at a time.
 
         `idle_s`: the longest wait for more. This session can do nothing else meanwhile; left
         before its end, or failed, it is closed. While the caller is busy with what it got, the
@@ -132,20 +133,24 @@ class Session:
         try:
             async with asyncio.timeout(idle_s):
                 await self._connection.query(sql, unbuffered=True)
-            result = self._connection._result
+            result, transport = self._connection._result, self._connection._transport
             while not finished:
                 rows: list[Any] = []
+                size = 0
                 async with asyncio.timeout(idle_s):
-                    while len(rows) < at_once:
+                    while len(rows) < _STREAM_ROWS and size < _STREAM_BYTES:
                         row = await result._read_rowdata_packet_unbuffered()
                         if row is None:
                             finished = True
                             break
                         rows.append(row[0])
+                        size += len(row[0] or b"")
                 if rows:
-                    self._connection._transport.pause_reading()
-                    yield rows
-                    self._connection._transport.resume_reading()
+                    transport.pause_reading()
+                    try:
+                        yield rows
+                    finally:
+                        transport.resume_reading()
         except TimeoutError:
             message = f"nothing more came for {idle_s:g} s of: {statement_text.head(sql)}"
             raise OutsideError(self.at.where, message, sent=True) from None
