@@ -17,8 +17,13 @@ class StoredProgram:
     table: str
     text: str
 
+    @property
+    def words(self) -> frozenset[str]:
+        """All words of its text, in lower case."""
+        return frozenset(w.lower() for w in _WORD.findall(self.text))
+
     def may_use(self, table: str, column: str) -> bool:
         """Whether its text has both words (a trigger's table need not be in it)."""
-        words = {w.lower() for w in _WORD.findall(self.text)}
+        words = self.words
         return column.lower() in words and (
             self.table.lower() == table.lower() or table.lower() in words)

@@ -35,6 +35,7 @@ from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.rules.alter import advice, backfill, erasure, programs, statements
 from slackwater.rules.alter.cost import Cost, cost
 from slackwater.rules.alter.judge import conflicts, judge, modes
+from slackwater.rules.alter.together import together
 from slackwater.rules.alter.verdict import Finding, Level, Note
 
 _MARIADB_TRIES = (("INSTANT", "NONE"), ("NOCOPY", "NONE"), ("INPLACE", "NONE"),
@@ -185,14 +186,16 @@ def _put_back(done: list[Linted], links: PairSettings) -> None:
 
 
 def _erased(done: list[Linted]) -> None:
-    """Say of each statement what it takes away though the definition keeps it; also what it makes
-    anew that an earlier one has dropped."""
+    """Say of each statement what it takes away though the definition keeps it; and what it does
+    together with the others."""
     for each in done:
         each.findings = [*each.findings, *each.erases]
     for at, table, what_ in erasure.again([d.changes for d in done]):
         done[at].findings.append(statements.told(
             erasure.ERASES, done[at].statement,
             f"{what_} of {table} are erased: an earlier statement dropped it"))
+    for at, rule, why in together([d.changes for d in done]):
+        done[at].findings.append(statements.told(rule, done[at].statement, why))
 
 
 _FOREIGN_KEYS = (Kind.FOREIGN_KEY_ADDED, Kind.FOREIGN_KEY_DROPPED)
