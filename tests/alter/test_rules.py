@@ -160,3 +160,33 @@ def test_advice() -> None:
     new = table(col("a"), col("b"), col("f", "float"), keys=(key, longer))
     said = {n.rule.id for n in advice.advise(table_changes(old, new))}
     assert said == {"float-column", "redundant-index"}
+
+
+def test_a_versioned_table_has_columns_behind_the_last_one() -> None:
+    def versioned(*columns: Column) -> TableDef:
+        return dataclasses.replace(table(*columns), versioned=True)
+
+    a, b = col("a"), col("b")
+    for old, new in ((versioned(a), versioned(a, b)), (versioned(a, b), versioned(a))):
+        found = {f.rule.id: f.level for f in judge(table_changes(old, new), links())}
+        assert found["column-not-last"] is Level.REFUSED
+    assert level(versioned(a), versioned(col("a", "int(11)", COLUMN_COMMENT="x")),
+                 links()) is Level.SAFE
+    # Where it names them itself, they are where they are seen to be.
+    end = col("e", "timestamp(6)", GENERATION_EXPRESSION="ROW END", EXTRA="STORED GENERATED")
+    assert level(versioned(a, end), versioned(a, end, b), links()) is Level.SAFE
+
+
+@pytest.mark.parametrize("kind", ["varchar(20)", "text", "varbinary(20)"])
+def test_a_compressed_column_is_another_type_in_row_events(kind: str) -> None:
+    plain, packed = table(col("a", kind)), table(col("a", f"{kind} /*M!100301 COMPRESSED*/"))
+    for old, new in ((plain, packed), (packed, plain)):
+        assert level(old, new, links()) is Level.REFUSED
+        assert level(old, new, links({"binlog_format": "STATEMENT"})) is Level.SAFE
+
+
+@pytest.mark.parametrize("kind", ["float", "double"])
+def test_a_float_that_takes_no_negative_values_any_more(kind: str) -> None:
+    signed, unsigned = table(col("a", kind)), table(col("a", f"{kind} unsigned"))
+    assert level(signed, unsigned, links()) is Level.COMPLY
+    assert [f.until_finished for f in judge(table_changes(unsigned, signed), links())] != [()]

@@ -31,6 +31,7 @@ class ColumnType:
     unsigned: bool
     octets: int
     members: tuple[str, ...] = ()
+    compressed: bool = False  # MariaDB
 
     @property
     def family(self) -> str:
@@ -109,7 +110,7 @@ def parse_type(full: str, octets: int = 0) -> ColumnType:
     if name in INTEGERS:
         size = 0  # a display width
     unsigned = "unsigned" in rest.lower() or "zerofill" in rest.lower()
-    return ColumnType(name, size, scale, unsigned, octets, members)
+    return ColumnType(name, size, scale, unsigned, octets, members, "compressed" in rest.lower())
 
 
 def column(row: Mapping[str, Any], *, mariadb: bool) -> Column:

@@ -92,7 +92,8 @@ def table_changes(old: TableDef, new: TableDef) -> list[Change]:
     ]
     if not parts and old.text != new.text:
         parts = [(Kind.UNKNOWN, old.text, new.text)]
-    aligned = is_aligned(old.columns, new.columns)
+    aligned = is_aligned(old.columns, new.columns) and not (
+        new.hides_last and len(old.columns) != len(new.columns))
     return [Change(kind, new.name, a, b, old, new, aligned) for kind, a, b in parts]
 
 

@@ -102,6 +102,12 @@ class TableDef:
     def primary(self) -> Key | None:
         return next((k for k in self.keys if k.primary), None)
 
+    @property
+    def hides_last(self) -> bool:
+        """Whether columns that nobody is shown stand behind the others, also in row events: those
+        of system versioning, where the table does not name them itself."""
+        return self.versioned and not any(c.expression.upper() == "ROW END" for c in self.columns)
+
     def column(self, name: str) -> Column | None:
         """The column of that name, whatever its case."""
         return next((c for c in self.columns if c.name.lower() == name.lower()), None)

@@ -201,7 +201,8 @@ def _loses(a: Column, b: Column) -> bool:
     if one.family == other.family and one.family in (*TEMPORAL, "bit"):
         return one.size > other.size
     if one.family == other.family == "float":
-        return one.name == "double" and other.name == "float"
+        return one.name == "double" and other.name == "float" or (
+            other.unsigned and not one.unsigned)
     if one.family in ("enum", "set") and other.family == one.family:
         return not set(one.members) <= set(other.members)
     return {one.family, other.family} == {"date", "datetime"} and one.family == "datetime"
