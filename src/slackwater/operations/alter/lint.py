@@ -127,6 +127,9 @@ async def lint(
     others = set(await mysql_schema.all_schemas(session)) | {
         "mysql", "sys", "information_schema", "performance_schema", "slackwater"}
     named = {known[n.lower()] for s in script for n in names(s) if n.lower() in known}
+    if any("TRIGGER" in s.words for s in script):  # DROP TRIGGER does not name its table
+        named |= await mysql_schema.trigger_tables(
+            session, database, {n for s in script for n in names(s)})
     near, foreign = await mysql_schema.relatives(session, database, named)
     if foreign:
         raise Refused("cannot lint", [f"foreign keys lead to another database: {', '.join(foreign)}"
@@ -135,7 +138,7 @@ async def lint(
     done = [_prejudged(s, database, others, ddl_follows=any(
         what(t) is What.DDL for t in script[at + 1 :])) for at, s in enumerate(script)]
     if any(not d.findings or d.kind is What.DATA for d in done):
-        async with scratch(session, notes) as place:
+        async with scratch(session, notes, like=database) as place:
             await _clone(session, database, sorted(named | near), script)
             for at, each in enumerate(done):
                 earlier = [c for d in done[:at] for c in d.changes]
@@ -246,6 +249,10 @@ async def _run(
         named = [t for t in after if t.lower() in {n.lower() for n in names(each.statement)}]
         each.changes = [Change(Kind.NOTHING, t, None, None, after[t], after[t])
                         for t in named[:1]]
+        if not named and not each.statement.has("EXISTS"):  # as OPTIMIZE TABLE: a row says so
+            each.findings = [statements.told(statements.SYNTAX, each.statement,
+                                             "it names no table of this database")]
+            return
     each.erases = await erases(place, each.statement, text, before, after)
     each.tables = list(dict.fromkeys(c.table for c in each.changes))
     each.findings = judge(each.changes, links)
