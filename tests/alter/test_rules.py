@@ -7,12 +7,13 @@ import dataclasses
 import pytest
 
 from slackwater.facts.alter_column import Column, column, parse_type
-from slackwater.facts.alter_diff import Kind, is_aligned, table_changes
+from slackwater.facts.alter_diff import Change, Kind, is_aligned, table_changes
 from slackwater.facts.alter_link import PairSettings, Settings, Traits
+from slackwater.facts.alter_program import StoredProgram
 from slackwater.facts.alter_script import What, split
 from slackwater.facts.alter_table import Key, TableDef
 from slackwater.operations.alter.lint import Linted, LintReport
-from slackwater.rules.alter import advice
+from slackwater.rules.alter import advice, programs
 from slackwater.rules.alter.cost import Cost
 from slackwater.rules.alter.judge import RULES, conflicts, judge, modes
 from slackwater.rules.alter.verdict import Level
@@ -190,3 +191,47 @@ def test_a_float_that_takes_no_negative_values_any_more(kind: str) -> None:
     signed, unsigned = table(col("a", kind)), table(col("a", f"{kind} unsigned"))
     assert level(signed, unsigned, links()) is Level.COMPLY
     assert [f.until_finished for f in judge(table_changes(unsigned, signed), links())] != [()]
+
+
+def test_a_dropped_fulltext_index_is_missed_by_who_searches() -> None:
+    text = Key("f", False, "FULLTEXT", (("a", 0, False),))
+    same = dataclasses.replace(text, name="g")
+    plain = Key("i", False, "BTREE", (("a", 0, False),))
+    column = col("a", "text")
+    assert level(table(column, keys=(text,)), table(column), links()) is Level.COMPLY
+    assert level(table(column, keys=(text, same)), table(column, keys=(same,)), links()) is (
+        Level.SAFE)
+    for after in ((), (dataclasses.replace(plain, name="j"),)):
+        (found,) = judge(table_changes(table(column, keys=(plain,)), table(column, keys=after)),
+                         links())
+        assert found.level is Level.SAFE
+        assert "must not name i" in found.until_finished[0]
+
+
+def test_the_check_of_a_new_unique_key_asks_for_what_the_key_compares() -> None:
+    key = Key("k", True, "BTREE", (("a", 3, False), ("(lower(`b`))", 0, False)))
+    columns = (col("a", "varchar(20)"), col("b", "varchar(20)"))
+    found = judge(table_changes(table(*columns), table(*columns, keys=(key,))), links())
+    assert found[0].checks == (
+        "SELECT LEFT(`a`, 3), (lower(`b`)), COUNT(*) FROM `t` WHERE LEFT(`a`, 3) IS NOT NULL AND "
+        "(lower(`b`)) IS NOT NULL GROUP BY LEFT(`a`, 3), (lower(`b`)) HAVING COUNT(*) > 1 must be "
+        "empty, and the application must keep it so",)
+
+
+def test_a_column_that_hides_changes_what_an_insert_without_names_gives() -> None:
+    shown, hidden = table(col("a"), col("b")), table(col("a"), col("b", EXTRA="INVISIBLE"))
+    for old, new in ((shown, hidden), (hidden, shown)):
+        (found,) = judge(table_changes(old, new), links())
+        assert found.level is Level.SAFE
+        assert "must name the columns" in found.until_finished[0]
+        assert level(old, new, links({"binlog_format": "MIXED"})) is Level.COMPLY
+
+
+def test_code_that_uses_a_table_that_is_dropped() -> None:
+    gone = table(col("a"))
+    code = [StoredProgram("trigger", "z", "other", "INSERT INTO T VALUES (1)"),
+            StoredProgram("trigger", "own", "t", "SET @a = (SELECT 1 FROM t)"),
+            StoredProgram("view", "v", "", "select 1 from tt")]
+    change = Change(Kind.TABLE_DROPPED, "t", gone, None, gone, None)
+    assert programs.goes([change])
+    assert [f.what for f in programs.may_use([change], code)] == ["TRIGGER z"]
