@@ -233,5 +233,21 @@ def test_code_that_uses_a_table_that_is_dropped() -> None:
             StoredProgram("trigger", "own", "t", "SET @a = (SELECT 1 FROM t)"),
             StoredProgram("view", "v", "", "select 1 from tt")]
     change = Change(Kind.TABLE_DROPPED, "t", gone, None, gone, None)
-    assert programs.goes([change])
+    assert programs.worth_reading([change])
     assert [f.what for f in programs.may_use([change], code)] == ["TRIGGER z"]
+
+
+@pytest.mark.parametrize(("body", "unnamed"), [
+    ("INSERT INTO t VALUES (NEW.a)", True), ("insert ignore `shop`.`T` select 1", True),
+    ("BEGIN REPLACE INTO shop . t () VALUES (); END", True), ("INSERT t VALUE (1)", True),
+    ("INSERT INTO t (a) VALUES (NEW.a)", False), ("INSERT INTO t SET a = 1", False),
+    ("INSERT INTO tt VALUES (1)", False), ("INSERT INTO t_t VALUES (1)", False),
+    ("INSERT INTO other (t) VALUES (1)", False), ("INSERT INTO x.at VALUES (1)", False),
+])
+def test_code_that_names_no_columns(body: str, unnamed: bool) -> None:
+    code = [StoredProgram("trigger", "z", "other", body)]
+    more = table_changes(table(col("a")), table(col("a"), col("b")))
+    found = [f for f in programs.may_use(more, code) if f.rule.id == "stored-insert"]
+    assert [f.level for f in found] == [Level.COMPLY] * unnamed
+    hidden = table_changes(table(col("a")), table(col("a"), col("b", EXTRA="INVISIBLE")))
+    assert programs.may_use(hidden, code) == []

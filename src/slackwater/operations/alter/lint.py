@@ -150,9 +150,10 @@ async def lint(
 
 
 async def _stored_code(session: Session, database: str, done: list[Linted]) -> None:
-    """Code that names a column which goes; not that which the file itself drops."""
+    """Code that names a column which goes, or leaves one out that comes; not that which the file
+    itself drops."""
     changes = [c for d in done for c in d.changes]
-    if not programs.goes(changes):
+    if not programs.worth_reading(changes):
         return
     gone = {c.name for c in changes if c.kind is Kind.TRIGGER_DROPPED}
     code = [p for p in await mysql_schema.stored_programs(session, database)

@@ -17,19 +17,28 @@ STORED_CODE = Rule(
     "look at it; if it uses them, change it first (DROP TRIGGER and CREATE TRIGGER may stand "
     "in the same file)",
 )
-RULES = (STORED_CODE,)
+STORED_INSERT = Rule(
+    "stored-insert", "Stored code has an INSERT without columns into a table that gets one more",
+    "On the new schema it gives one value too few (1136): with a trigger, every statement that "
+    "fires it fails from the switchover on, and the application knows nothing of it.",
+    "first let it name the columns (CREATE OR REPLACE, or DROP and CREATE, of that trigger or "
+    "routine), or add the column as INVISIBLE where the server can",
+)
+RULES = (STORED_CODE, STORED_INSERT)
 _GOES = (Kind.COLUMN_DROPPED, Kind.COLUMN_RENAMED, Kind.TABLE_DROPPED)
 
 
-def goes(changes: Sequence[Change]) -> bool:
-    """Whether any column or table goes, so that stored code is worth reading."""
-    return any(c.kind in _GOES for c in changes)
+def worth_reading(changes: Sequence[Change]) -> bool:
+    """Whether stored code is worth reading: a column or table goes, or a column comes."""
+    return any(c.kind in (*_GOES, Kind.COLUMN_ADDED) for c in changes)
 
 
 def may_use(changes: Sequence[Change], code: Sequence[StoredProgram]) -> list[Finding]:
     """A finding for each column or table that goes and each piece of code that has its name."""
     found = []
     for change in changes:
+        if change.kind is Kind.COLUMN_ADDED and not change.new.invisible:
+            found += _inserts(change, code)
         if change.kind not in _GOES:
             continue
         for each in code:
@@ -43,4 +52,16 @@ def may_use(changes: Sequence[Change], code: Sequence[StoredProgram]) -> list[Fi
                 found.append(Finding(
                     STORED_CODE, change.table, f"{each.kind.upper()} {each.name}", side, side,
                     checks=(f"SHOW CREATE {each.kind.upper()} {each.name}",)))
+    return found
+
+
+def _inserts(change: Change, code: Sequence[StoredProgram]) -> list[Finding]:
+    found = []
+    for each in code:
+        if each.inserts_unnamed(change.table):
+            side = comply(f"{each.kind} {each.name} has an INSERT into {change.table} without "
+                          "columns (1136)")
+            found.append(Finding(
+                STORED_INSERT, change.table, f"{each.kind.upper()} {each.name}", side, side,
+                checks=(f"SHOW CREATE {each.kind.upper()} {each.name}",)))
     return found
