@@ -11,7 +11,7 @@ from slackwater.facts.alter_diff import Change, Kind, is_aligned, table_changes
 from slackwater.facts.alter_link import PairSettings, Settings, Traits
 from slackwater.facts.alter_program import StoredProgram
 from slackwater.facts.alter_script import What, split
-from slackwater.facts.alter_table import Key, TableDef
+from slackwater.facts.alter_table import Key, SchemaRows, TableDef, tables
 from slackwater.operations.alter.lint import Linted, LintReport
 from slackwater.rules.alter import advice, programs
 from slackwater.rules.alter.cost import Cost
@@ -251,3 +251,26 @@ def test_code_that_names_no_columns(body: str, unnamed: bool) -> None:
     assert [f.level for f in found] == [Level.COMPLY] * unnamed
     hidden = table_changes(table(col("a")), table(col("a"), col("b", EXTRA="INVISIBLE")))
     assert programs.may_use(hidden, code) == []
+
+
+def test_what_mysql_shows_of_a_check() -> None:
+    """Its quotes are escaped, and each session's character set stands before a literal."""
+    def read(clause: str) -> TableDef:
+        text = "CREATE TABLE t (CHECK (" + clause.replace("\\", "") + "))"
+        rows = SchemaRows([{"TABLE_NAME": "t", "TABLE_TYPE": "BASE TABLE"}], [], texts={"t": text},
+                          checks=[{"TABLE_NAME": "t", "CONSTRAINT_NAME": "c",
+                                   "CHECK_CLAUSE": clause}])
+        return tables(rows, mariadb=False)["t"]
+
+    old, same, new = (read(c) for c in (
+        r"(`a` <> _utf8mb3\'x\')", r"(`a` <> _utf8mb4\'x\')", r"(`a` <> _utf8mb4\'y\')"))
+    assert old.checks == (("c", "(`a` <> _utf8mb3'x')"),)
+    assert table_changes(old, same) == []
+    assert {c.kind for c in table_changes(old, new)} == {Kind.CHECK_ADDED, Kind.CHECK_DROPPED}
+
+
+def test_a_point_that_gets_a_reference_system_beside_another_clause() -> None:
+    key = Key("k", False, "BTREE", (("b", 0, False),))
+    old = table(col("a", "point"), col("b"))
+    new = table(col("a", "point", SRS_ID=4326), col("b"), keys=(key,))
+    assert level(old, new, links(mariadb=False)) is Level.REFUSED

@@ -123,6 +123,8 @@ def column(row: Mapping[str, Any], *, mariadb: bool) -> Column:
     on_update = re.search(r"on update (\S+)", extra)
     invisible = "invisible" in extra
     left = extra
+    if row.get("SRS_ID") is not None:  # MySQL: which values it takes
+        left += f" srid {row['SRS_ID']}"
     for known in (r"on update \S+", "auto_increment", "virtual generated", "stored generated",
                   "persistent", "invisible", "default_generated"):
         left = re.sub(known, "", left)
