@@ -232,7 +232,7 @@ async def _run(
     """Run one statement on the empty tables, and judge what it has done."""
     text = unqualified(each.statement, database)
     if each.kind is What.DATA:
-        if await _takes(place, each, text) and not each.findings:
+        if await _takes(place, each, text, database) and not each.findings:
             await _data(place, each, text, database, earlier)
         return
     if each.findings:
@@ -242,7 +242,7 @@ async def _run(
     if error is not None:
         rule = (statements.FOREIGN_KEY_COLUMN if error.code in _FOREIGN_KEY_COLUMN
                 else statements.SYNTAX)
-        each.findings = [statements.told(rule, each.statement, f"{error.code}: {error.text}")]
+        each.findings = [statements.told(rule, each.statement, _said(place, error, database))]
         return
     after = await mysql_schema.definitions(place.session, place.name)
     each.changes = differences(before, after)
@@ -263,12 +263,17 @@ async def _run(
     each.cost = cost(algorithm, lock, each.changes, size, links.first.traits)
 
 
-async def _takes(place: Scratch, each: Linted, text: str) -> bool:
+def _said(place: Scratch, error: MysqlError, database: str) -> str:
+    """The server's refusal, with the name of the database and not of our copy."""
+    return f"{error.code}: {error.text}".replace(place.name, database)
+
+
+async def _takes(place: Scratch, each: Linted, text: str, database: str) -> bool:
     """Whether the server understands a data statement, and knows its names."""
     error = await mysql_schema.check_statement(place.session, text, place.sql_mode)
     if error is not None:
         each.findings.append(
-            statements.told(statements.SYNTAX, each.statement, f"{error.code}: {error.text}"))
+            statements.told(statements.SYNTAX, each.statement, _said(place, error, database)))
     return error is None
 
 

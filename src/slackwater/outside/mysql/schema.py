@@ -153,12 +153,17 @@ async def sizes(
 async def privately(session: Session, *, limit_s: float = 5.0) -> str:
     """Make this session one whose DDL nobody else gets: no binary log, short lock waits. Returns
     the sql_mode in which a client's statements are to be run."""
-    row = (await session.rows("SELECT @@GLOBAL.log_bin AS B, @@GLOBAL.sql_mode AS M",
-                              limit_s=limit_s))[0]
-    if int(row["B"] or 0):
+    if int(await session.value("SELECT @@GLOBAL.log_bin", limit_s=limit_s) or 0):
         await session.run("SET SESSION sql_log_bin = 0", limit_s=limit_s)
     await session.run(f"SET SESSION lock_wait_timeout = {LOCK_WAIT_S}", limit_s=limit_s)
-    return ",".join(m for m in str(row["M"]).split(",") if m not in _OTHER_LEXER)
+    return await file_mode(session, limit_s=limit_s)
+
+
+async def file_mode(session: Session, *, limit_s: float = 5.0) -> str:
+    """The server's own sql_mode, as far as a file of statements is read in it: here and by us a
+    quote is a quote, also where the server would have "x" be a name."""
+    modes = str(await session.value("SELECT @@GLOBAL.sql_mode", limit_s=limit_s))
+    return ",".join(m for m in modes.split(",") if m not in _OTHER_LEXER)
 
 
 async def left_behind(session: Session, *, limit_s: float = 10.0) -> list[str]:
