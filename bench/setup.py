@@ -8,7 +8,7 @@ longest (ms), alone and meanwhile. At the end every acknowledged write is looked
 and `pair compare` says whether the copies are equal.
 
     python -m bench.setup [--gb 0.1] [--rate 150] [--alone 10] [--method dump|clone|backup]
-        [--slow-ms N] [--target-in-memory] [NAME …]
+        [--slow-ms N] [NAME …]
 
 brakes: how often the copy was slowed down because the source answered late.
 """
@@ -32,7 +32,6 @@ from tests.servers.patience import eventually
 from tests.setup import stories
 from tests.setup.scene import Scene, scene
 
-from bench.apart import in_memory
 from slackwater.lab.instance import installed
 
 TABLES = 4
@@ -148,8 +147,6 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--method", default="")
     parser.add_argument("server", nargs="*")
     parser.add_argument("--slow-ms", type=float, help="as of pair setup; 0: not slowed down")
-    parser.add_argument("--target-in-memory", action="store_true",
-                        help="as if its disk were another machine's (root)")
     asked = parser.parse_args(words)
     print(f"{asked.gb:g} GB, {asked.rate:g} writes/s; ms as p50/p99/longest")
     print(f"{'server':14} way      MiB  copy s  MiB/s  all s  lock ms  {'alone':>18} "
@@ -164,9 +161,7 @@ def main(words: Sequence[str] | None = None) -> int:
             extra = stories.plugins(program, place, "mysql_clone") if clone else ()
             with scene(program, place, extra=extra) as made:
                 fill(made, asked.gb * 2**30)
-                with in_memory(made.servers["b"], wanted=asked.target_in_memory,
-                               gigabytes=3 * asked.gb + 2):
-                    found = measure(made, asked.method, asked.rate, asked.alone, asked.slow_ms)
+                found = measure(made, asked.method, asked.rate, asked.alone, asked.slow_ms)
         finally:
             shutil.rmtree(place, ignore_errors=True)
         alone, meanwhile = ("/".join(f"{v:.1f}" for v in found[k]) for k in ("alone", "meanwhile"))

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import ClassVar
 
+from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError, StepFailed
 from slackwater.operations import pair_lock
 from slackwater.operations.pair_world import PairWorld
@@ -138,7 +139,7 @@ async def close_for_good(
     # Nor for commits that wait for a replica's word, which no longer comes: their clients are gone.
     await stop_waiting(world, name, session)
     if tries:
-        await mysql_setup.close(session, tries=tries)
+        await mysql_setup.close(session, tries=tries, between=lambda: _free(world, name, session))
     else:
         await mysql_server.set_read_only(session, True, limit_s=limit_s)
     await _end_clients(world, name, session)
@@ -150,6 +151,19 @@ async def stop_waiting(world: PairWorld, name: str, session: Session) -> None:
     if found and found.source:
         world.note(NO_WAIT, sorted({*world.notes.get(NO_WAIT, []), name}))
         await semi_sync.set_source(session, False, limit_s=CLOSE_LIMIT_S)
+
+
+async def _free(world: PairWorld, name: str, session: Session) -> None:
+    """End the wait of a worker that applies what others wrote, and waits for a word although that
+    was switched off: it may have begun to in that very moment, and nothing wakes it till it is
+    killed (seen on MariaDB 10.11). What it waited with is in the binary log and is committed."""
+    found = await semi_sync.look(session, limit_s=CLOSE_LIMIT_S)
+    if found is None or found.source:
+        return
+    for worker in await semi_sync.waiting(session, limit_s=CLOSE_LIMIT_S):
+        await mysql_server.kill(session, worker, limit_s=CLOSE_LIMIT_S)
+        world.tell({"at": clock.unix(), "event": "told", "text":
+                    f"{name}: its worker {worker} waited for a word that nobody gives: ended"})
 
 
 async def wait_again(world: PairWorld, name: str) -> None:

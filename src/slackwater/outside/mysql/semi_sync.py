@@ -17,6 +17,9 @@ _LOOK = (
 )
 _KILL = "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_slave_kill_conn_timeout'"
 _RECEIVERS = "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Slave_IO'"
+_WAITING = (
+    "SELECT ID FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for semi-sync ACK%'"
+)
 NO_SUCH_THREAD = 1094
 STILL_S = 0.05
 _SOURCE = ("rpl_semi_sync_source_", "rpl_semi_sync_master_")
@@ -79,6 +82,12 @@ async def set_replica(session: Session, on: bool, *, limit_s: float = 10.0) -> N
         await session.run(f"SET GLOBAL {prefix}enabled = {int(on)}", limit_s=limit_s)
         await stop_receiving(session, limit_s=limit_s)
         await mysql_server.start_replica(session, limit_s=limit_s)
+
+
+async def waiting(session: Session, *, limit_s: float = 2.0) -> list[int]:
+    """The threads that wait for a replica's word."""
+    rows = await session.rows(_WAITING, limit_s=limit_s)
+    return [int(r["ID"]) for r in rows]
 
 
 async def set_source(session: Session, on: bool, *, limit_s: float = 2.0) -> None:

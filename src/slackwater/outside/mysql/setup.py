@@ -354,8 +354,12 @@ async def _at_work(session: Session) -> str:
     return f"at work there: {', '.join(said[:12]) or 'nobody'}"
 
 
-async def close(session: Session, *, tries: int = CLOSE_TRIES) -> None:
+async def close(
+    session: Session, *, tries: int = CLOSE_TRIES,
+    between: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     """Close a server that replicates, to administrators too; one and a half seconds a try.
+    `between` is done before it is tried again.
 
     On MySQL 5.7 workers that commit in their source's order and this statement can wait for each
     other (one has the commit lock's place in the queue, one that comes before it waits behind us):
@@ -373,6 +377,8 @@ async def close(session: Session, *, tries: int = CLOSE_TRIES) -> None:
                 if not left:
                     raise OutsideError(session.at.where, f"{error}; {await _at_work(session)}",
                                        sent=True) from error
+            if between is not None:
+                await between()
             await asyncio.sleep(CLOSE_REST_S)
     finally:
         if session.broken is None:
