@@ -246,3 +246,23 @@ def _kill_half_way(shop: LabFacts, tmp_path: Path) -> None:
     assert lint(shop, "ALTER TABLE orders ADD z INT").code == 0
     still_read_only(passive)
     assert sql(server(shop, "b"), "SHOW COLUMNS FROM shop.orders LIKE 'c%'") == []
+
+
+def test_what_only_the_database_knows(shop: LabFacts) -> None:
+    """Its default character set, and which table a trigger is on."""
+    said = lint(shop, "DROP TRIGGER IF EXISTS seen")
+    assert [f["change"] for s in said.report["statements"] for f in s["findings"]] == [
+        "DROP TRIGGER seen"], said.errors
+    assert said.report["statements"][0]["tables"] == ["orders"]
+    sql(server(shop, "a"), "ALTER DATABASE shop CHARACTER SET latin1")
+    arrives(server(shop, "b"), "SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME ="
+            " 'shop' AND DEFAULT_CHARACTER_SET_NAME = 'latin1'")
+    said = lint(shop, "ALTER TABLE people CONVERT TO CHARACTER SET DEFAULT")
+    assert said.code == 1
+    assert "column-charset" in json.dumps(said.report)
+    sql(server(shop, "b"), "STOP REPLICA")
+    sql(server(shop, "a"), "ALTER DATABASE shop CHARACTER SET utf8mb4")
+    said = lint(shop, "CREATE TABLE later (name VARCHAR(10))")
+    assert said.code == 1
+    assert "the database shop has latin1" in json.dumps(said.report)
+    assert lint(shop, "CREATE INDEX n ON people (name)").code == 0

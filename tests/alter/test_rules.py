@@ -7,12 +7,13 @@ import dataclasses
 import pytest
 
 from slackwater.facts.alter_column import Column, column, parse_type
-from slackwater.facts.alter_diff import Kind, is_aligned, table_changes
+from slackwater.facts.alter_diff import Change, Kind, is_aligned, table_changes
 from slackwater.facts.alter_link import PairSettings, Settings, Traits
+from slackwater.facts.alter_program import StoredProgram
 from slackwater.facts.alter_script import What, split
-from slackwater.facts.alter_table import Key, TableDef
+from slackwater.facts.alter_table import Key, SchemaRows, TableDef, tables
 from slackwater.operations.alter.lint import Linted, LintReport
-from slackwater.rules.alter import advice
+from slackwater.rules.alter import advice, programs
 from slackwater.rules.alter.cost import Cost
 from slackwater.rules.alter.judge import RULES, conflicts, judge, modes
 from slackwater.rules.alter.verdict import Level
@@ -160,3 +161,116 @@ def test_advice() -> None:
     new = table(col("a"), col("b"), col("f", "float"), keys=(key, longer))
     said = {n.rule.id for n in advice.advise(table_changes(old, new))}
     assert said == {"float-column", "redundant-index"}
+
+
+def test_a_versioned_table_has_columns_behind_the_last_one() -> None:
+    def versioned(*columns: Column) -> TableDef:
+        return dataclasses.replace(table(*columns), versioned=True)
+
+    a, b = col("a"), col("b")
+    for old, new in ((versioned(a), versioned(a, b)), (versioned(a, b), versioned(a))):
+        found = {f.rule.id: f.level for f in judge(table_changes(old, new), links())}
+        assert found["column-not-last"] is Level.REFUSED
+    assert level(versioned(a), versioned(col("a", "int(11)", COLUMN_COMMENT="x")),
+                 links()) is Level.SAFE
+    # Where it names them itself, they are where they are seen to be.
+    end = col("e", "timestamp(6)", GENERATION_EXPRESSION="ROW END", EXTRA="STORED GENERATED")
+    assert level(versioned(a, end), versioned(a, end, b), links()) is Level.SAFE
+
+
+@pytest.mark.parametrize("kind", ["varchar(20)", "text", "varbinary(20)"])
+def test_a_compressed_column_is_another_type_in_row_events(kind: str) -> None:
+    plain, packed = table(col("a", kind)), table(col("a", f"{kind} /*M!100301 COMPRESSED*/"))
+    for old, new in ((plain, packed), (packed, plain)):
+        assert level(old, new, links()) is Level.REFUSED
+        assert level(old, new, links({"binlog_format": "STATEMENT"})) is Level.SAFE
+
+
+@pytest.mark.parametrize("kind", ["float", "double"])
+def test_a_float_that_takes_no_negative_values_any_more(kind: str) -> None:
+    signed, unsigned = table(col("a", kind)), table(col("a", f"{kind} unsigned"))
+    assert level(signed, unsigned, links()) is Level.COMPLY
+    assert [f.until_finished for f in judge(table_changes(unsigned, signed), links())] != [()]
+
+
+def test_a_dropped_fulltext_index_is_missed_by_who_searches() -> None:
+    text = Key("f", False, "FULLTEXT", (("a", 0, False),))
+    same = dataclasses.replace(text, name="g")
+    plain = Key("i", False, "BTREE", (("a", 0, False),))
+    column = col("a", "text")
+    assert level(table(column, keys=(text,)), table(column), links()) is Level.COMPLY
+    assert level(table(column, keys=(text, same)), table(column, keys=(same,)), links()) is (
+        Level.SAFE)
+    for after in ((), (dataclasses.replace(plain, name="j"),)):
+        (found,) = judge(table_changes(table(column, keys=(plain,)), table(column, keys=after)),
+                         links())
+        assert found.level is Level.SAFE
+        assert "must not name i" in found.until_finished[0]
+
+
+def test_the_check_of_a_new_unique_key_asks_for_what_the_key_compares() -> None:
+    key = Key("k", True, "BTREE", (("a", 3, False), ("(lower(`b`))", 0, False)))
+    columns = (col("a", "varchar(20)"), col("b", "varchar(20)"))
+    found = judge(table_changes(table(*columns), table(*columns, keys=(key,))), links())
+    assert found[0].checks == (
+        "SELECT LEFT(`a`, 3), (lower(`b`)), COUNT(*) FROM `t` WHERE LEFT(`a`, 3) IS NOT NULL AND "
+        "(lower(`b`)) IS NOT NULL GROUP BY LEFT(`a`, 3), (lower(`b`)) HAVING COUNT(*) > 1 must be "
+        "empty, and the application must keep it so",)
+
+
+def test_a_column_that_hides_changes_what_an_insert_without_names_gives() -> None:
+    shown, hidden = table(col("a"), col("b")), table(col("a"), col("b", EXTRA="INVISIBLE"))
+    for old, new in ((shown, hidden), (hidden, shown)):
+        (found,) = judge(table_changes(old, new), links())
+        assert found.level is Level.SAFE
+        assert "must name the columns" in found.until_finished[0]
+        assert level(old, new, links({"binlog_format": "MIXED"})) is Level.COMPLY
+
+
+def test_code_that_uses_a_table_that_is_dropped() -> None:
+    gone = table(col("a"))
+    code = [StoredProgram("trigger", "z", "other", "INSERT INTO T VALUES (1)"),
+            StoredProgram("trigger", "own", "t", "SET @a = (SELECT 1 FROM t)"),
+            StoredProgram("view", "v", "", "select 1 from tt")]
+    change = Change(Kind.TABLE_DROPPED, "t", gone, None, gone, None)
+    assert programs.worth_reading([change])
+    assert [f.what for f in programs.may_use([change], code)] == ["TRIGGER z"]
+
+
+@pytest.mark.parametrize(("body", "unnamed"), [
+    ("INSERT INTO t VALUES (NEW.a)", True), ("insert ignore `shop`.`T` select 1", True),
+    ("BEGIN REPLACE INTO shop . t () VALUES (); END", True), ("INSERT t VALUE (1)", True),
+    ("INSERT INTO t (a) VALUES (NEW.a)", False), ("INSERT INTO t SET a = 1", False),
+    ("INSERT INTO tt VALUES (1)", False), ("INSERT INTO t_t VALUES (1)", False),
+    ("INSERT INTO other (t) VALUES (1)", False), ("INSERT INTO x.at VALUES (1)", False),
+])
+def test_code_that_names_no_columns(body: str, unnamed: bool) -> None:
+    code = [StoredProgram("trigger", "z", "other", body)]
+    more = table_changes(table(col("a")), table(col("a"), col("b")))
+    found = [f for f in programs.may_use(more, code) if f.rule.id == "stored-insert"]
+    assert [f.level for f in found] == [Level.COMPLY] * unnamed
+    hidden = table_changes(table(col("a")), table(col("a"), col("b", EXTRA="INVISIBLE")))
+    assert programs.may_use(hidden, code) == []
+
+
+def test_what_mysql_shows_of_a_check() -> None:
+    """Its quotes are escaped, and each session's character set stands before a literal."""
+    def read(clause: str) -> TableDef:
+        text = "CREATE TABLE t (CHECK (" + clause.replace("\\", "") + "))"
+        rows = SchemaRows([{"TABLE_NAME": "t", "TABLE_TYPE": "BASE TABLE"}], [], texts={"t": text},
+                          checks=[{"TABLE_NAME": "t", "CONSTRAINT_NAME": "c",
+                                   "CHECK_CLAUSE": clause}])
+        return tables(rows, mariadb=False)["t"]
+
+    old, same, new = (read(c) for c in (
+        r"(`a` <> _utf8mb3\'x\')", r"(`a` <> _utf8mb4\'x\')", r"(`a` <> _utf8mb4\'y\')"))
+    assert old.checks == (("c", "(`a` <> _utf8mb3'x')"),)
+    assert table_changes(old, same) == []
+    assert {c.kind for c in table_changes(old, new)} == {Kind.CHECK_ADDED, Kind.CHECK_DROPPED}
+
+
+def test_a_point_that_gets_a_reference_system_beside_another_clause() -> None:
+    key = Key("k", False, "BTREE", (("b", 0, False),))
+    old = table(col("a", "point"), col("b"))
+    new = table(col("a", "point", SRS_ID=4326), col("b"), keys=(key,))
+    assert level(old, new, links(mariadb=False)) is Level.REFUSED

@@ -75,6 +75,10 @@ def test_kinds(text: str, kind: What) -> None:
     ("ALTER IGNORE TABLE a ADD UNIQUE (b)", "rows-removed"),
     ("ALTER TABLE a RENAME TO b", "rename-table"), ("ALTER TABLE a RENAME b", "rename-table"),
     ("RENAME TABLE a TO b", "rename-table"), ("CREATE TABLE a SELECT 1", "create-select"),
+    ("CREATE TABLE a TABLE b", "create-select"), ("CREATE TABLE a (TABLE b)", "create-select"),
+    ("CREATE TABLE a (id INT) VALUES ROW(1)", "create-select"),
+    ("CREATE TABLE a VALUES (1)", "create-select"),
+    ("ALTER TABLE shop.trigger DROP PARTITION p", "rows-removed"),
     ("ALTER TABLE a /*!80000 ADD b INT */", "code-in-comment"),
     ("DROP DATABASE a", "statement-not-allowed"),
 ])
@@ -87,7 +91,10 @@ def test_refused_by_its_words(text: str, rule: str) -> None:
 @pytest.mark.parametrize("text", [
     "ALTER TABLE a RENAME COLUMN b TO c", "ALTER TABLE a RENAME INDEX b TO c",
     "ALTER TABLE a ADD `rename` INT", "ALTER TABLE a ADD b INT COMMENT 'TRUNCATE'",
-    "CREATE TABLE a (b INT)", "CREATE TABLE a LIKE b", "UPDATE a SET b = 'USE x'",
+    "CREATE TABLE a (b INT)", "CREATE TABLE a LIKE b",
+    "CREATE TABLE `table` (b INT COMMENT 'TABLE') "
+    "PARTITION BY LIST (b) (PARTITION p VALUES IN (1))",
+    "UPDATE a SET b = 'USE x'",
 ])
 def test_not_refused_by_its_words(text: str) -> None:
     assert refusal(split(text)[0]) is None

@@ -33,6 +33,7 @@ def test_what_is_refused_touches_nothing(shop: LabFacts) -> None:
         said = alter(shop, text)
         assert (said.code, said.report.get("outcome")) == (1, "refused"), (name, said)
         assert said.report["reasons"], name
+        assert "slackwater_lint_" not in " ".join(said.report["reasons"]), name
     for name in ("a", "b"):
         assert "x" not in columns(shop, name) and conversions(shop, name) == ""
         assert on(shop, name, "SELECT @@GLOBAL.read_only AS r") == before[name]
@@ -52,3 +53,15 @@ def test_servers_that_differ_already_and_nothing_to_finish(shop: LabFacts) -> No
     said = alter(shop, "ALTER TABLE items ADD COLUMN x INT")
     assert said.report["outcome"] == "refused"
     assert re.search("items.* on b and a", said.report["reasons"][0])
+
+
+def test_a_quote_is_a_quote_whatever_the_servers_have_it_be(shop: LabFacts) -> None:
+    """What was judged is what is run."""
+    for name in ("a", "b"):
+        on(shop, name, "SET GLOBAL sql_mode = 'ANSI_QUOTES,STRICT_TRANS_TABLES'")
+    said = alter(shop, 'ALTER TABLE items ADD COLUMN x VARCHAR(9) DEFAULT "it";'
+                 'UPDATE items SET x = "n" WHERE id = 1')
+    assert said.report["outcome"] == "done", said
+    assert slackwater(shop, "alter", "finish").report["outcome"] == "done"
+    for name in ("a", "b"):
+        assert "x" in columns(shop, name)

@@ -31,6 +31,7 @@ class ColumnType:
     unsigned: bool
     octets: int
     members: tuple[str, ...] = ()
+    compressed: bool = False  # MariaDB
 
     @property
     def family(self) -> str:
@@ -109,7 +110,7 @@ def parse_type(full: str, octets: int = 0) -> ColumnType:
     if name in INTEGERS:
         size = 0  # a display width
     unsigned = "unsigned" in rest.lower() or "zerofill" in rest.lower()
-    return ColumnType(name, size, scale, unsigned, octets, members)
+    return ColumnType(name, size, scale, unsigned, octets, members, "compressed" in rest.lower())
 
 
 def column(row: Mapping[str, Any], *, mariadb: bool) -> Column:
@@ -122,6 +123,8 @@ def column(row: Mapping[str, Any], *, mariadb: bool) -> Column:
     on_update = re.search(r"on update (\S+)", extra)
     invisible = "invisible" in extra
     left = extra
+    if row.get("SRS_ID") is not None:  # MySQL: which values it takes
+        left += f" srid {row['SRS_ID']}"
     for known in (r"on update \S+", "auto_increment", "virtual generated", "stored generated",
                   "persistent", "invisible", "default_generated"):
         left = re.sub(known, "", left)

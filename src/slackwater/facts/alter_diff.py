@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -84,16 +85,23 @@ def table_changes(old: TableDef, new: TableDef) -> list[Change]:
         *_columns(old, new), *_keys(old, new),
         *_listed(old.foreign_keys, new.foreign_keys, lambda f: f.definition,
                  Kind.FOREIGN_KEY_ADDED, Kind.FOREIGN_KEY_DROPPED),
-        *_listed(_own_checks(old, new), _own_checks(new, old), lambda c: c,
+        *_listed(_own_checks(old, new), _own_checks(new, old), lambda c: (c[0], _plain(c[1])),
                  Kind.CHECK_ADDED, Kind.CHECK_DROPPED),
         *_listed(old.triggers, new.triggers, lambda t: t,
                  Kind.TRIGGER_ADDED, Kind.TRIGGER_DROPPED),
         *_table(old, new),
     ]
-    if not parts and old.text != new.text:
+    if not parts and _plain(old.text) != _plain(new.text):
         parts = [(Kind.UNKNOWN, old.text, new.text)]
-    aligned = is_aligned(old.columns, new.columns)
+    aligned = is_aligned(old.columns, new.columns) and not (
+        new.hides_last and len(old.columns) != len(new.columns))
     return [Change(kind, new.name, a, b, old, new, aligned) for kind, a, b in parts]
+
+
+def _plain(text: str) -> str:
+    """Without the character set in front of literals: MySQL writes that of the session in which
+    the statement was, another one each time that it makes a table anew."""
+    return re.sub(r"\b_[a-z]\w*(?=')", "", text)
 
 
 Part = tuple[Kind, Any, Any]

@@ -17,8 +17,20 @@ class StoredProgram:
     table: str
     text: str
 
+    @property
+    def words(self) -> frozenset[str]:
+        """All words of its text, in lower case."""
+        return frozenset(w.lower() for w in _WORD.findall(self.text))
+
+    def inserts_unnamed(self, table: str) -> bool:
+        """Whether it has an INSERT into the table that names no columns."""
+        into = rf"(?:[\w$`]+\s*\.\s*)?`?(?<![\w$]){re.escape(table)}`?\s*(?:\(\s*\)\s*)?"
+        return re.search(
+            rf"\b(?:insert|replace)\b(?:\s+(?:ignore|low_priority|delayed|high_priority|into))*\s+"
+            rf"{into}\b(?:values?|select|with)\b", self.text, re.IGNORECASE) is not None
+
     def may_use(self, table: str, column: str) -> bool:
         """Whether its text has both words (a trigger's table need not be in it)."""
-        words = {w.lower() for w in _WORD.findall(self.text)}
+        words = self.words
         return column.lower() in words and (
             self.table.lower() == table.lower() or table.lower() in words)

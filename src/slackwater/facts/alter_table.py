@@ -102,6 +102,12 @@ class TableDef:
     def primary(self) -> Key | None:
         return next((k for k in self.keys if k.primary), None)
 
+    @property
+    def hides_last(self) -> bool:
+        """Whether columns that nobody is shown stand behind the others, also in row events: those
+        of system versioning, where the table does not name them itself."""
+        return self.versioned and not any(c.expression.upper() == "ROW END" for c in self.columns)
+
     def column(self, name: str) -> Column | None:
         """The column of that name, whatever its case."""
         return next((c for c in self.columns if c.name.lower() == name.lower()), None)
@@ -153,8 +159,9 @@ def tables(rows: SchemaRows, *, mariadb: bool) -> dict[str, TableDef]:
             versioned=row["TABLE_TYPE"] == "SYSTEM VERSIONED",
             columns=tuple(columns[name]), keys=keys.get(name, ()),
             foreign_keys=foreign.get(name, ()),
-            checks=tuple(sorted((str(r["CONSTRAINT_NAME"]), str(r["CHECK_CLAUSE"]))
-                                for r in rows.checks if r["TABLE_NAME"] == name)),
+            checks=tuple(sorted(
+                (str(r["CONSTRAINT_NAME"]), _clause(str(r["CHECK_CLAUSE"]), mariadb=mariadb))
+                for r in rows.checks if r["TABLE_NAME"] == name)),
             triggers=tuple(
                 Trigger(str(r["TRIGGER_NAME"]), f"{r['ACTION_TIMING']} {r['EVENT_MANIPULATION']}",
                         str(r["ACTION_STATEMENT"]))
@@ -163,6 +170,11 @@ def tables(rows: SchemaRows, *, mariadb: bool) -> dict[str, TableDef]:
             text=" ".join(COUNTER.sub("", rows.texts.get(name, "")).split()),
         )
     return found
+
+
+def _clause(text: str, *, mariadb: bool) -> str:
+    """A CHECK as SQL: MySQL shows it with its quotes escaped."""
+    return text if mariadb else re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
 
 
 def _keys(rows: Sequence[Row]) -> dict[str, tuple[Key, ...]]:

@@ -48,7 +48,8 @@ async def tried(
         beside = await mysql_schema.texts(
             session, change.database, sorted(near - set(change.tables)))
         made = [_table(now.get(t, "")) for t in change.tables] + [*beside.values()]
-        async with scratch(session, notes_file(world.config, passive)) as place:
+        async with scratch(session, notes_file(world.config, passive),
+                           like=change.database) as place:
             await mysql_schema.make(session, [t for t in made if t])
             return found, await _try(place, change, script)
     except Refused as refusal:

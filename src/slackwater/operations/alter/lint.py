@@ -35,6 +35,7 @@ from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.rules.alter import advice, backfill, erasure, programs, statements
 from slackwater.rules.alter.cost import Cost, cost
 from slackwater.rules.alter.judge import conflicts, judge, modes
+from slackwater.rules.alter.together import together
 from slackwater.rules.alter.verdict import Finding, Level, Note
 
 _MARIADB_TRIES = (("INSTANT", "NONE"), ("NOCOPY", "NONE"), ("INPLACE", "NONE"),
@@ -126,6 +127,9 @@ async def lint(
     others = set(await mysql_schema.all_schemas(session)) | {
         "mysql", "sys", "information_schema", "performance_schema", "slackwater"}
     named = {known[n.lower()] for s in script for n in names(s) if n.lower() in known}
+    if any("TRIGGER" in s.words for s in script):  # DROP TRIGGER does not name its table
+        named |= await mysql_schema.trigger_tables(
+            session, database, {n for s in script for n in names(s)})
     near, foreign = await mysql_schema.relatives(session, database, named)
     if foreign:
         raise Refused("cannot lint", [f"foreign keys lead to another database: {', '.join(foreign)}"
@@ -134,7 +138,7 @@ async def lint(
     done = [_prejudged(s, database, others, ddl_follows=any(
         what(t) is What.DDL for t in script[at + 1 :])) for at, s in enumerate(script)]
     if any(not d.findings or d.kind is What.DATA for d in done):
-        async with scratch(session, notes) as place:
+        async with scratch(session, notes, like=database) as place:
             await _clone(session, database, sorted(named | near), script)
             for at, each in enumerate(done):
                 earlier = [c for d in done[:at] for c in d.changes]
@@ -146,9 +150,10 @@ async def lint(
 
 
 async def _stored_code(session: Session, database: str, done: list[Linted]) -> None:
-    """Code that names a column which goes; not that which the file itself drops."""
+    """Code that names a column which goes, or leaves one out that comes; not that which the file
+    itself drops."""
     changes = [c for d in done for c in d.changes]
-    if not programs.goes(changes):
+    if not programs.worth_reading(changes):
         return
     gone = {c.name for c in changes if c.kind is Kind.TRIGGER_DROPPED}
     code = [p for p in await mysql_schema.stored_programs(session, database)
@@ -185,14 +190,16 @@ def _put_back(done: list[Linted], links: PairSettings) -> None:
 
 
 def _erased(done: list[Linted]) -> None:
-    """Say of each statement what it takes away though the definition keeps it; also what it makes
-    anew that an earlier one has dropped."""
+    """Say of each statement what it takes away though the definition keeps it; and what it does
+    together with the others."""
     for each in done:
         each.findings = [*each.findings, *each.erases]
     for at, table, what_ in erasure.again([d.changes for d in done]):
         done[at].findings.append(statements.told(
             erasure.ERASES, done[at].statement,
             f"{what_} of {table} are erased: an earlier statement dropped it"))
+    for at, rule, why in together([d.changes for d in done]):
+        done[at].findings.append(statements.told(rule, done[at].statement, why))
 
 
 _FOREIGN_KEYS = (Kind.FOREIGN_KEY_ADDED, Kind.FOREIGN_KEY_DROPPED)
@@ -225,7 +232,7 @@ async def _run(
     """Run one statement on the empty tables, and judge what it has done."""
     text = unqualified(each.statement, database)
     if each.kind is What.DATA:
-        if await _takes(place, each, text) and not each.findings:
+        if await _takes(place, each, text, database) and not each.findings:
             await _data(place, each, text, database, earlier)
         return
     if each.findings:
@@ -235,7 +242,7 @@ async def _run(
     if error is not None:
         rule = (statements.FOREIGN_KEY_COLUMN if error.code in _FOREIGN_KEY_COLUMN
                 else statements.SYNTAX)
-        each.findings = [statements.told(rule, each.statement, f"{error.code}: {error.text}")]
+        each.findings = [statements.told(rule, each.statement, _said(place, error, database))]
         return
     after = await mysql_schema.definitions(place.session, place.name)
     each.changes = differences(before, after)
@@ -243,6 +250,10 @@ async def _run(
         named = [t for t in after if t.lower() in {n.lower() for n in names(each.statement)}]
         each.changes = [Change(Kind.NOTHING, t, None, None, after[t], after[t])
                         for t in named[:1]]
+        if not named and not each.statement.has("EXISTS"):  # as OPTIMIZE TABLE: a row says so
+            each.findings = [statements.told(statements.SYNTAX, each.statement,
+                                             "it names no table of this database")]
+            return
     each.erases = await erases(place, each.statement, text, before, after)
     each.tables = list(dict.fromkeys(c.table for c in each.changes))
     each.findings = judge(each.changes, links)
@@ -252,12 +263,17 @@ async def _run(
     each.cost = cost(algorithm, lock, each.changes, size, links.first.traits)
 
 
-async def _takes(place: Scratch, each: Linted, text: str) -> bool:
+def _said(place: Scratch, error: MysqlError, database: str) -> str:
+    """The server's refusal, with the name of the database and not of our copy."""
+    return f"{error.code}: {error.text}".replace(place.name, database)
+
+
+async def _takes(place: Scratch, each: Linted, text: str, database: str) -> bool:
     """Whether the server understands a data statement, and knows its names."""
     error = await mysql_schema.check_statement(place.session, text, place.sql_mode)
     if error is not None:
         each.findings.append(
-            statements.told(statements.SYNTAX, each.statement, f"{error.code}: {error.text}"))
+            statements.told(statements.SYNTAX, each.statement, _said(place, error, database)))
     return error is None
 
 

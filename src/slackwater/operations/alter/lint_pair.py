@@ -79,6 +79,13 @@ async def _same_on_both(
     """A change that is half done would be judged by the wrong old definition."""
     wanted = {n.lower() for s in script for n in names(s)}
     tables = [t for t in await mysql_schema.table_names(passive, schema) if t.lower() in wanted]
+    if any((s.begins("CREATE") and "TABLE" in s.words[:4]) or s.has("CONVERT") for s in script):
+        has, had = [await mysql_schema.default_collation(s, schema) for s in (passive, active)]
+        if has != had:
+            raise Refused("cannot lint", [
+                f"the database {schema} has {has} on {passive.at.name} and {had} on "
+                f"{active.at.name}: a table that does not say its own would differ"],
+                hint=f"ALTER DATABASE {schema} COLLATE …, with sql_log_bin = 0 on one of them")
     one, other = [await mysql_schema.texts(s, schema, tables) for s in (passive, active)]
     if differ := [t for t in tables if one[t] != other[t]]:
         raise Refused("cannot lint", [f"table {t} is not the same on {passive.at.name} and "

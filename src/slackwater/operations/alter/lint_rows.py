@@ -27,7 +27,7 @@ async def erases(
         return []
     name = rows_name(place.name)
     try:
-        await mysql_schema.create_scratch(place.session, name)
+        await mysql_schema.create_scratch(place.session, name, like=place.name)
         tables = {t: (before[t], after[t]) for t in there}
         return [statements.told(erasure.ERASES, statement, why)
                 for why in await _tried(place, text, tables, named)]

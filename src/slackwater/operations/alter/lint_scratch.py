@@ -40,8 +40,11 @@ def rows_name(name: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def scratch(session: Session, notes: Path | None) -> AsyncIterator[Scratch]:
-    """An empty schema of our own, the session's default. `notes`: the file for this server, None
+async def scratch(
+    session: Session, notes: Path | None, *, like: str
+) -> AsyncIterator[Scratch]:
+    """An empty schema of our own, the session's default, where new tables get the character set
+    that they get in `like`. `notes`: the file for this server, None
     for a server that nobody else uses. Raises Refused when another linter is at work there."""
     if not int(await session.value("SELECT GET_LOCK(%s, 5)", _LOCK, limit_s=10) or 0):
         raise Refused(f"cannot lint on {session.at.name}", ["another linter is at work there"])
@@ -60,7 +63,7 @@ async def scratch(session: Session, notes: Path | None) -> AsyncIterator[Scratch
         try:
             for left in await mysql_schema.left_behind(session):
                 await mysql_schema.drop_scratch(session, left)
-            await mysql_schema.create_scratch(session, name)
+            await mysql_schema.create_scratch(session, name, like=like)
         except MysqlError as error:
             name = ""
             raise _not_allowed(session, error) from error

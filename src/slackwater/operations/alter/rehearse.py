@@ -25,6 +25,7 @@ from slackwater.operations.alter.lint import LintReport, lint
 from slackwater.outside.mysql import rehearse as mysql_rehearse
 from slackwater.outside.mysql.rehearse import Grid, Schema
 from slackwater.outside.mysql.row_text import identifier
+from slackwater.outside.mysql.schema import file_mode
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.rules.rehearsal import Judgement, judge
 
@@ -150,7 +151,8 @@ async def _settings(pair: _Pair, asked: Asked, report: LintReport, way: Way) -> 
 
 async def _change(session: Session, asked: Asked) -> Error | None:
     """Run the file's DDL there, outside of the binary log."""
-    await session.run("SET SESSION foreign_key_checks = 1, SESSION sql_mode = @@GLOBAL.sql_mode")
+    await session.run("SET SESSION foreign_key_checks = 1, SESSION sql_mode = %s",
+                      await file_mode(session))
     await session.run(f"USE {identifier(asked.database)}")
     for statement in asked.change:
         if what(statement) is not What.DDL:

@@ -6,6 +6,7 @@ import hashlib
 
 from slackwater.facts.alter_state import Progress
 from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.schema import file_mode
 from slackwater.outside.mysql.session import MysqlError, Session
 
 NO_SUCH_TABLE = frozenset({1146, 1049, 1051})
@@ -20,8 +21,9 @@ def quoted(name: str) -> str:
 
 async def prepare_worker(session: Session, database: str, *, lock_wait_s: int) -> None:
     """Make a session one that changes this server alone, under the server's own SQL mode."""
+    await session.run("SET SESSION sql_mode = %s", await file_mode(session), limit_s=5)
     await session.many(
-        "SET SESSION sql_log_bin = 0, SESSION sql_mode = @@GLOBAL.sql_mode,"
+        "SET SESSION sql_log_bin = 0,"
         " SESSION time_zone = @@GLOBAL.time_zone, SESSION wait_timeout = 86400,"
         f" SESSION lock_wait_timeout = {int(lock_wait_s)};"
         f"USE {quoted(database)}",
@@ -43,8 +45,9 @@ async def prepare_filler(session: Session, database: str, *, at: float | None) -
     rows = await session.rows("SHOW GLOBAL VARIABLES LIKE 'binlog_format'", limit_s=5)
     if rows and str(rows[0]["Value"]).upper() != "ROW":
         await session.run("SET SESSION binlog_format = ROW", limit_s=5)
+    await session.run("SET SESSION sql_mode = %s", await file_mode(session), limit_s=5)
     await session.many(
-        "SET SESSION sql_mode = @@GLOBAL.sql_mode, SESSION time_zone = @@GLOBAL.time_zone,"
+        "SET SESSION time_zone = @@GLOBAL.time_zone,"
         " SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 5,"
         " SESSION wait_timeout = 60;"
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;"

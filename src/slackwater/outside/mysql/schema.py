@@ -153,12 +153,17 @@ async def sizes(
 async def privately(session: Session, *, limit_s: float = 5.0) -> str:
     """Make this session one whose DDL nobody else gets: no binary log, short lock waits. Returns
     the sql_mode in which a client's statements are to be run."""
-    row = (await session.rows("SELECT @@GLOBAL.log_bin AS B, @@GLOBAL.sql_mode AS M",
-                              limit_s=limit_s))[0]
-    if int(row["B"] or 0):
+    if int(await session.value("SELECT @@GLOBAL.log_bin", limit_s=limit_s) or 0):
         await session.run("SET SESSION sql_log_bin = 0", limit_s=limit_s)
     await session.run(f"SET SESSION lock_wait_timeout = {LOCK_WAIT_S}", limit_s=limit_s)
-    return ",".join(m for m in str(row["M"]).split(",") if m not in _OTHER_LEXER)
+    return await file_mode(session, limit_s=limit_s)
+
+
+async def file_mode(session: Session, *, limit_s: float = 5.0) -> str:
+    """The server's own sql_mode, as far as a file of statements is read in it: here and by us a
+    quote is a quote, also where the server would have "x" be a name."""
+    modes = str(await session.value("SELECT @@GLOBAL.sql_mode", limit_s=limit_s))
+    return ",".join(m for m in modes.split(",") if m not in _OTHER_LEXER)
 
 
 async def left_behind(session: Session, *, limit_s: float = 10.0) -> list[str]:
@@ -179,10 +184,22 @@ async def _scratches(session: Session, limit_s: float) -> list[str]:
     return [str(next(iter(row.values()))) for row in rows]
 
 
-async def create_scratch(session: Session, name: str, *, limit_s: float = 10.0) -> None:
-    """An empty schema, by its lock ours, and the session's own from now on."""
+async def default_collation(session: Session, schema: str, *, limit_s: float = 10.0) -> str:
+    """What a table of this schema gets that says nothing of it; "" without such a schema."""
+    return str(await session.value(
+        "SELECT MAX(DEFAULT_COLLATION_NAME) FROM information_schema.SCHEMATA"
+        " WHERE SCHEMA_NAME = %s", schema, limit_s=limit_s) or "")
+
+
+async def create_scratch(
+    session: Session, name: str, *, like: str = "", limit_s: float = 10.0
+) -> None:
+    """An empty schema, by its lock ours, and the session's own from now on; with the default
+    collation of `like`."""
     await session.value("SELECT GET_LOCK(%s, 0)", name, limit_s=limit_s)
-    await session.run(f"CREATE DATABASE {quoted(name)}", limit_s=limit_s)
+    collation = await default_collation(session, like, limit_s=limit_s) if like else ""
+    await session.run(f"CREATE DATABASE {quoted(name)}"
+                      + (f" COLLATE {collation}" if collation else ""), limit_s=limit_s)
     await session.run(f"USE {quoted(name)}", limit_s=limit_s)
 
 
@@ -258,6 +275,17 @@ async def make(
     await session.run("SET SESSION foreign_key_checks = 0, SESSION sql_mode = ''", limit_s=limit_s)
     for text in texts:
         await session.run(_PLACED.sub("", text), limit_s=limit_s)
+
+
+async def trigger_tables(
+    session: Session, schema: str, names: Iterable[str], *, limit_s: float = 10.0
+) -> set[str]:
+    """The tables of the triggers that have one of these names."""
+    wanted = {n.lower() for n in names}
+    rows = await session.rows(
+        "SELECT TRIGGER_NAME AS N, EVENT_OBJECT_TABLE AS T FROM information_schema.TRIGGERS"
+        " WHERE TRIGGER_SCHEMA = %s", schema, limit_s=limit_s)
+    return {str(r["T"]) for r in rows if str(r["N"]).lower() in wanted}
 
 
 async def _triggers(session: Session, schema: str, wanted: set[str], limit_s: float) -> list[Row]:

@@ -86,7 +86,8 @@ GENERATED = Rule(
 )
 LOOKS = Rule(
     "column-looks", "A comment, or whether SELECT * shows a column, changes",
-    "Replication does not care.",
+    "Replication does not care. An INSERT without a list of columns must have one value more or "
+    "less (1136).",
 )
 ATTRIBUTE = Rule(
     "column-attribute", "An attribute that is not understood changes", "It cannot be judged.",
@@ -119,6 +120,13 @@ def changed(change: Change, links: PairSettings) -> list[Finding]:
         found.append(finding(ATTRIBUTE, change, _what(change),
                              lambda _: refused(f"{old.extra or 'nothing'} became "
                                                f"{new.extra or 'nothing'}"), links))
+    if old.invisible != new.invisible:
+        found.append(finding(
+            LOOKS, change, f"MODIFY {new.name} {'INVISIBLE' if new.invisible else 'VISIBLE'}",
+            lambda link: comply("an INSERT without a list of columns stops replication (1136)")
+            if link.statements else SAFE, links,
+            gates=[f"must name the columns in every INSERT into {change.table} (1136), and must "
+                   "not count on SELECT *"]))
     return found or [finding(LOOKS, change, f"MODIFY {new.name}", lambda _: SAFE, links)]
 
 
@@ -201,7 +209,8 @@ def _loses(a: Column, b: Column) -> bool:
     if one.family == other.family and one.family in (*TEMPORAL, "bit"):
         return one.size > other.size
     if one.family == other.family == "float":
-        return one.name == "double" and other.name == "float"
+        return (one.name == "double" and other.name == "float") or (
+            other.unsigned and not one.unsigned)
     if one.family in ("enum", "set") and other.family == one.family:
         return not set(one.members) <= set(other.members)
     return {one.family, other.family} == {"date", "datetime"} and one.family == "datetime"

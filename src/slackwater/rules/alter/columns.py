@@ -32,7 +32,8 @@ ADD_REQUIRED = Rule(
 NOT_LAST = Rule(
     "column-not-last", "A column is added, dropped or moved in the middle",
     "Row events know columns by their place: behind the change every value goes to the wrong "
-    "column. Where the types are alike there is no error at all.",
+    "column. Where the types are alike there is no error at all. A system-versioned table has two "
+    "hidden columns behind all others: none that is added is the last.",
     "add the column as the last one; to drop one in the middle, stop using it, then drop it with "
     "a plain ALTER on the active (ALGORITHM=INSTANT where the server can), through the binary log",
 )

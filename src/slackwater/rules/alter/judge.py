@@ -15,6 +15,7 @@ from slackwater.rules.alter import (
     programs,
     statements,
     tables,
+    together,
 )
 from slackwater.rules.alter.verdict import (
     UNSIGNED,
@@ -27,6 +28,7 @@ from slackwater.rules.alter.verdict import (
 RULES: tuple[Rule, ...] = (
     *columns.RULES, *attributes.RULES, *keys.RULES, *constraints.RULES, *tables.RULES,
     *programs.RULES, *statements.RULES, *erasure.RULES,
+    *together.RULES,
 )
 _LOOKS: dict[Kind, Callable[[Change, PairSettings], list[Finding]]] = {
     Kind.COLUMN_ADDED: columns.added,

@@ -17,7 +17,13 @@ from slackwater.rules.alter.verdict import (
 
 INDEX = Rule(
     "index", "An index that is not unique is added, dropped, renamed or hidden",
-    "Replication does not care. A statement may become slow where the index is missing.",
+    "Replication does not care. A statement may become slow where the index is missing, and fails "
+    "where it names it (FORCE INDEX, 1176).",
+)
+TEXT_INDEX = Rule(
+    "drop-fulltext", "A FULLTEXT index is dropped",
+    "From the switchover on, MATCH … AGAINST of its columns fails (1191).",
+    "first release the application that does not search with it",
 )
 ADD_UNIQUE = Rule(
     "add-unique", "A unique key is added",
@@ -38,7 +44,7 @@ PRIMARY = Rule(
     "use binlog_row_image=FULL for the duration",
 )
 
-RULES = (INDEX, ADD_UNIQUE, DROP_UNIQUE, PRIMARY)
+RULES = (INDEX, TEXT_INDEX, ADD_UNIQUE, DROP_UNIQUE, PRIMARY)
 
 
 def added(change: Change, links: PairSettings) -> list[Finding]:
@@ -49,10 +55,11 @@ def added(change: Change, links: PairSettings) -> list[Finding]:
         return [finding(INDEX, change, what, lambda _: SAFE, links)]
     covered = _already_unique(key, change.before) or _of_new_columns(key, change)
     harmless = not key.primary or _has_same(key, change.before)
-    columns = ", ".join(f"`{c}`" for c in key.columns)
+    columns = ", ".join(_sql(c, n) for c, n, _ in key.parts)
+    known = " AND ".join(f"{_sql(c, n)} IS NOT NULL" for c, n, _ in key.parts)
     checks = [] if covered else [
-        f"SELECT {columns}, COUNT(*) FROM `{change.table}` GROUP BY {columns} HAVING COUNT(*) > 1"
-        " must be empty, and the application must keep it so"]
+        f"SELECT {columns}, COUNT(*) FROM `{change.table}` WHERE {known} GROUP BY {columns} HAVING "
+        "COUNT(*) > 1 must be empty, and the application must keep it so"]
 
     def judge(link: Link) -> Side:
         side = SAFE if covered else comply(
@@ -68,8 +75,14 @@ def dropped(change: Change, links: PairSettings) -> list[Finding]:
     """An index that is gone."""
     key: Key = change.old
     what = f"DROP {_name(key)}"
+    if key.kind == "FULLTEXT" and not _searches(key, change.after):
+        return [finding(TEXT_INDEX, change, what,
+                        lambda _: comply("MATCH … AGAINST fails without it (1191)"), links,
+                        gates=_unnamed(key),
+                        checks=[f"no statement has MATCH ({', '.join(key.columns)}): performance_"
+                                "schema.events_statements_summary_by_digest, and the general log"])]
     if not key.unique:
-        return [finding(INDEX, change, what, lambda _: SAFE, links)]
+        return [finding(INDEX, change, what, lambda _: SAFE, links, gates=_unnamed(key))]
     if _already_unique(key, change.after):
         harmless = not key.primary or _has_same(key, change.after)
         return [finding(PRIMARY if key.primary else DROP_UNIQUE, change, what,
@@ -89,7 +102,17 @@ def dropped(change: Change, links: PairSettings) -> list[Finding]:
 def renamed(change: Change, links: PairSettings) -> list[Finding]:
     """Another name, or hidden from the optimizer."""
     what = f"RENAME OR HIDE {_name(change.old)}"
-    return [finding(INDEX, change, what, lambda _: SAFE, links)]
+    return [finding(INDEX, change, what, lambda _: SAFE, links, gates=_unnamed(change.old))]
+
+
+def _unnamed(key: Key) -> list[str]:
+    return [] if key.primary else [f"must not name {key.name} in FORCE, USE or IGNORE INDEX (1176)"]
+
+
+def _searches(key: Key, table: TableDef | None) -> bool:
+    """Whether another FULLTEXT index is of the same columns."""
+    return any(k.kind == "FULLTEXT" and not k.hidden and set(k.columns) == set(key.columns)
+               for k in (table.keys if table else ()))
 
 
 def _partial(link: Link, key: Key) -> Side:
@@ -124,6 +147,13 @@ def _of_new_columns(key: Key, change: Change) -> bool:
     columns = [new.column(c) for c in key.columns if old.column(c) is None]
     return any(c is not None and c.nullable and c.default is None and not c.generated
                for c in columns)
+
+
+def _sql(column: str, length: int) -> str:
+    """A part of a key as an expression: the prefix that it takes, or its own expression."""
+    if column.startswith("("):
+        return column.replace("\\'", "'")
+    return f"LEFT(`{column}`, {length})" if length else f"`{column}`"
 
 
 def _name(key: Key) -> str:

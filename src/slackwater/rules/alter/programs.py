@@ -1,5 +1,5 @@
-"""Stored code that names a column which is dropped or renamed: found by its words, to be looked at
-by a person."""
+"""Stored code that names a column or table which is dropped or renamed: found by its words, to be
+looked at by a person."""
 
 from __future__ import annotations
 
@@ -10,32 +10,58 @@ from slackwater.facts.alter_program import StoredProgram
 from slackwater.rules.alter.verdict import Finding, Rule, comply
 
 STORED_CODE = Rule(
-    "stored-code", "A view, trigger, routine or event may use a column that goes",
-    "Its text has the words; what it does with them cannot be judged from that. If it uses the "
-    "column, its statements fail on the new schema (1054, a view 1356), also those of an "
-    "application that knows nothing of it.",
-    "look at it; if it uses the column, change it first (DROP TRIGGER and CREATE TRIGGER may stand "
+    "stored-code", "A view, trigger, routine or event may use a column or table that goes",
+    "Its text has the words; what it does with them cannot be judged from that. If it uses them, "
+    "its statements fail on the new schema (1054, 1146, a view 1356), and with a trigger every "
+    "statement that fires it, also those of an application that knows nothing of it.",
+    "look at it; if it uses them, change it first (DROP TRIGGER and CREATE TRIGGER may stand "
     "in the same file)",
 )
-RULES = (STORED_CODE,)
-_GOES = (Kind.COLUMN_DROPPED, Kind.COLUMN_RENAMED)
+STORED_INSERT = Rule(
+    "stored-insert", "Stored code has an INSERT without columns into a table that gets one more",
+    "On the new schema it gives one value too few (1136): with a trigger, every statement that "
+    "fires it fails from the switchover on, and the application knows nothing of it.",
+    "first let it name the columns (CREATE OR REPLACE, or DROP and CREATE, of that trigger or "
+    "routine), or add the column as INVISIBLE where the server can",
+)
+RULES = (STORED_CODE, STORED_INSERT)
+_GOES = (Kind.COLUMN_DROPPED, Kind.COLUMN_RENAMED, Kind.TABLE_DROPPED)
 
 
-def goes(changes: Sequence[Change]) -> bool:
-    """Whether any column goes, so that stored code is worth reading."""
-    return any(c.kind in _GOES for c in changes)
+def worth_reading(changes: Sequence[Change]) -> bool:
+    """Whether stored code is worth reading: a column or table goes, or a column comes."""
+    return any(c.kind in (*_GOES, Kind.COLUMN_ADDED) for c in changes)
 
 
 def may_use(changes: Sequence[Change], code: Sequence[StoredProgram]) -> list[Finding]:
-    """A finding for each column that goes and each piece of code that has its name."""
+    """A finding for each column or table that goes and each piece of code that has its name."""
     found = []
     for change in changes:
+        if change.kind is Kind.COLUMN_ADDED and not change.new.invisible:
+            found += _inserts(change, code)
         if change.kind not in _GOES:
             continue
         for each in code:
-            if each.may_use(change.table, change.old.name):
+            if change.kind is Kind.TABLE_DROPPED:
+                # Its own triggers go with it.
+                uses = change.table.lower() in each.words and each.table != change.table
+            else:
+                uses = each.may_use(change.table, change.old.name)
+            if uses:
                 side = comply(f"{each.kind} {each.name} must do without {change.old.name}: look")
                 found.append(Finding(
                     STORED_CODE, change.table, f"{each.kind.upper()} {each.name}", side, side,
                     checks=(f"SHOW CREATE {each.kind.upper()} {each.name}",)))
+    return found
+
+
+def _inserts(change: Change, code: Sequence[StoredProgram]) -> list[Finding]:
+    found = []
+    for each in code:
+        if each.inserts_unnamed(change.table):
+            side = comply(f"{each.kind} {each.name} has an INSERT into {change.table} without "
+                          "columns (1136)")
+            found.append(Finding(
+                STORED_INSERT, change.table, f"{each.kind.upper()} {each.name}", side, side,
+                checks=(f"SHOW CREATE {each.kind.upper()} {each.name}",)))
     return found

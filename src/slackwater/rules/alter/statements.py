@@ -139,7 +139,11 @@ def _ddl(statement: Statement) -> Finding | None:
     makes = statement.begins("CREATE") and "TABLE" in statement.words[:4]
     if makes and "SELECT" in statement.words:
         return told(WITH_DATA, statement, "CREATE TABLE … SELECT")
-    if not statement.has("TRIGGER"):
+    if makes and statement.words.count("TABLE") > 1:  # a word that no name is without quotes
+        return told(WITH_DATA, statement, "CREATE TABLE … TABLE")
+    if makes and (statement.has("VALUES", "ROW") or statement.has("VALUES", "(")):
+        return told(WITH_DATA, statement, "CREATE TABLE … VALUES")
+    if not (statement.begins("CREATE") and statement.has("TRIGGER")):
         for words in _LOSING:
             if statement.has(*words):
                 return told(LOSES_ROWS, statement, " ".join(words))

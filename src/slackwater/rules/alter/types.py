@@ -30,6 +30,8 @@ _SAME_BYTES = {("ascii", "latin1"), ("ascii", "utf8mb3"), ("ascii", "utf8mb4"),
 def rows_into(source: Column, replica: Column, link: Link) -> Side:
     """Row events of `source` applied to `replica`, both of one name at the same place."""
     a, b = source.type, replica.type
+    if a.compressed != b.compressed:
+        return refused("rows of a COMPRESSED column are not converted to plain ones, nor back")
     if a.family != b.family:
         return _between_families(source, replica, link)
     if a.family == "integer":
