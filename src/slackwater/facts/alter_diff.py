@@ -79,6 +79,10 @@ def differences(before: Mapping[str, TableDef], after: Mapping[str, TableDef]) -
     return found
 
 
+# Literals are found too, so that what looks like a character set within one stays.
+_INTRODUCER = re.compile(r"(?P<literal>'(?:[^'\\]|\\.|'')*')|\b_[a-z]\w*(?=')", re.DOTALL)
+
+
 def table_changes(old: TableDef, new: TableDef) -> list[Change]:
     """What an ALTER of one table has done; UNKNOWN when its text differs and nothing is found."""
     parts = [
@@ -101,7 +105,7 @@ def table_changes(old: TableDef, new: TableDef) -> list[Change]:
 def _plain(text: str) -> str:
     """Without the character set in front of literals: MySQL writes that of the session in which
     the statement was, another one each time that it makes a table anew."""
-    return re.sub(r"\b_[a-z]\w*(?=')", "", text)
+    return _INTRODUCER.sub(lambda found: found["literal"] or "", text)
 
 
 Part = tuple[Kind, Any, Any]
