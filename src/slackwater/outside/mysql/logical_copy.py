@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from slackwater import clock
@@ -112,8 +112,12 @@ async def copy_table(
     batches: asyncio.Queue[tuple[bytes, int] | None] = asyncio.Queue(AHEAD)
     read = _Sum()
     try:
-        async with asyncio.TaskGroup() as both:
-            both.create_task(_read(source, table, batches, read, largest))
+        # Closed by name: an error on its way up would keep it, and so its session, in the middle.
+        async with (
+            contextlib.aclosing(source.stream(table.select)) as stream,
+            asyncio.TaskGroup() as both,
+        ):
+            both.create_task(_read(stream, table, batches, read, largest))
             both.create_task(_write(target, table, batches, progress, show))
     finally:
         if source.broken is None:
@@ -131,30 +135,27 @@ class _Sum:
 
 
 async def _read(
-    source: Session, table: Table, batches: asyncio.Queue[tuple[bytes, int] | None], read: _Sum,
-    largest: int,
+    stream: AsyncGenerator[list[bytes | None], None], table: Table,
+    batches: asyncio.Queue[tuple[bytes, int] | None], read: _Sum, largest: int,
 ) -> None:
     head = table.insert
     most = min(BATCH, largest - len(head) - 64)
     waiting: list[bytes] = []
     size = 0
-    # Closed by name: an error on its way up would keep it, and so its session, in the middle.
-    async with contextlib.aclosing(source.stream(table.select)) as stream:
-        async for rows in stream:
-            for row in rows:
-                if row is None or len(row) + len(head) > largest:
-                    raise StepFailed(
-                        f"{table.schema}.{table.name} has a row that is larger than"
-                        " max_allowed_packet",
-                        hint="raise max_allowed_packet on both servers, at most to 1G",
-                    )
-                if waiting and size + len(row) > most:
-                    await batches.put((head + b",".join(waiting), len(waiting)))
-                    waiting, size = [], 0
-                waiting.append(row)
-                size += len(row) + 1
-                read.sum += zlib.crc32(row)
-            read.rows += len(rows)
+    async for rows in stream:
+        for row in rows:
+            if row is None or len(row) + len(head) > largest:
+                raise StepFailed(
+                    f"{table.schema}.{table.name} has a row that is larger than max_allowed_packet",
+                    hint="raise max_allowed_packet on both servers, at most to 1G",
+                )
+            if waiting and size + len(row) > most:
+                await batches.put((head + b",".join(waiting), len(waiting)))
+                waiting, size = [], 0
+            waiting.append(row)
+            size += len(row) + 1
+            read.sum += zlib.crc32(row)
+        read.rows += len(rows)
     if waiting:
         await batches.put((head + b",".join(waiting), len(waiting)))
     await batches.put(None)
