@@ -163,7 +163,8 @@ async def _free(world: PairWorld, name: str, session: Session) -> None:
     for worker in await semi_sync.waiting(session, limit_s=CLOSE_LIMIT_S):
         await mysql_server.kill(session, worker, limit_s=CLOSE_LIMIT_S)
         world.tell({"at": clock.unix(), "event": "told", "text":
-                    f"{name}: its worker {worker} waited for a word that nobody gives: ended"})
+                    f"{name}: replication worker {worker} waited for a semi-sync word although "
+                    "that is switched off; it was ended"})
 
 
 async def wait_again(world: PairWorld, name: str) -> None:

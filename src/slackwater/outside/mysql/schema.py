@@ -192,12 +192,12 @@ async def default_collation(session: Session, schema: str, *, limit_s: float = 1
 
 
 async def create_scratch(
-    session: Session, name: str, *, like: str = "", limit_s: float = 10.0
+    session: Session, name: str, *, like: str, limit_s: float = 10.0
 ) -> None:
     """An empty schema, by its lock ours, and the session's own from now on; with the default
     collation of `like`."""
     await session.value("SELECT GET_LOCK(%s, 0)", name, limit_s=limit_s)
-    collation = await default_collation(session, like, limit_s=limit_s) if like else ""
+    collation = await default_collation(session, like, limit_s=limit_s)
     await session.run(f"CREATE DATABASE {quoted(name)}"
                       + (f" COLLATE {collation}" if collation else ""), limit_s=limit_s)
     await session.run(f"USE {quoted(name)}", limit_s=limit_s)
