@@ -8,8 +8,9 @@ import pytest
 from tests.servers.command import slackwater
 
 from slackwater import config
-from slackwater.errors import StepFailed
+from slackwater.errors import OutsideError, StepFailed
 from slackwater.lab.facts import LabFacts
+from slackwater.operations import servers_world
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING
 from slackwater.operations.switchover.switchover import AimHold, HoldClients
@@ -79,6 +80,34 @@ def test_a_hold_whose_pin_was_lost_is_no_hold(lab: LabFacts) -> None:
             with pytest.raises(StepFailed, match="the pin was lost"):
                 await aim.do(world)
             await hold.undo(world)
+        finally:
+            await world.close()
+
+    asyncio.run(look())
+
+
+def test_a_session_that_the_server_keeps_is_told_in_words(
+    lab: LabFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It rolls back for a while; one that hangs in its lock is the same to who looks."""
+    monkeypatch.setattr(servers_world, "END_LIMIT_S", 0.02)
+    copy = "INSERT INTO slackwater_lab.kept SELECT UUID() FROM slackwater_lab.kept"
+
+    async def look() -> None:
+        world = PairWorld(config.load(lab.config), "lab")
+        try:
+            await world.connect()
+            at_work, other = await world.servers["a"].fresh(), await world.session("a")
+            await other.run("CREATE TABLE slackwater_lab.kept (x VARCHAR(40)) ENGINE=InnoDB")
+            await other.run("INSERT INTO slackwater_lab.kept VALUES (UUID())")
+            await at_work.run("BEGIN")
+            for _ in range(17):
+                await at_work.run(copy, limit_s=60)
+            with pytest.raises(OutsideError, match=r"told to end .* still there"):
+                await world.end_session("a", at_work.connection_id)
+            monkeypatch.undo()
+            await world.end_session("a", at_work.connection_id)
+            await other.run("DROP TABLE slackwater_lab.kept")
         finally:
             await world.close()
 

@@ -6,12 +6,12 @@ import random
 from dataclasses import dataclass
 
 STEPS = (
-    "TakeLocks", "MakeCanary", "RehearseCatchUp", "HoldClients", "SettleSessions", "FenceWrites",
-    "WaitForReplay", "FenceForGood", "AimHold", "PromoteNew", "SendClients", "CloseLeftovers",
-    "FollowNew", "Persist", "ProveIt",
+    "TakeLocks", "MakeCanary", "RehearseCatchUp", "PauseApplier", "HoldClients", "SettleSessions",
+    "FenceWrites", "WaitForReplay", "FenceForGood", "AimHold", "PromoteNew", "SendClients",
+    "CloseLeftovers", "FollowNew", "Persist", "ProveIt",
 )
 COMMIT = STEPS.index("PromoteNew")
-UNDOABLE = ("TakeLocks", "HoldClients", "FenceWrites", "FenceForGood", "AimHold")
+UNDOABLE = ("TakeLocks", "PauseApplier", "HoldClients", "FenceWrites", "FenceForGood", "AimHold")
 KINDS = ("before", "lost", "after", "verify", "undo", "kill", "killed", "killgroup")
 
 # What the world does, just before a step.
@@ -22,7 +22,7 @@ WORLD = (
 NETWORK = ("cut old", "cut new", "cut balancer")
 DISK = ("disk full at the start", "disk fills up")
 WORLD_STEPS = (
-    "TakeLocks", "RehearseCatchUp", "HoldClients", "SettleSessions", "FenceWrites",
+    "TakeLocks", "RehearseCatchUp", "PauseApplier", "HoldClients", "SettleSessions", "FenceWrites",
     "WaitForReplay", "FenceForGood", "AimHold", "PromoteNew", "SendClients", "CloseLeftovers",
     "FollowNew", "Persist", "ProveIt",
 )

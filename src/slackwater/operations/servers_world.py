@@ -17,6 +17,7 @@ from slackwater.outside.mysql.session import Session
 CONNECT_LIMIT_S = 3.0
 # A server whose operator is gone frees our locks after this long, whatever happened to us.
 SESSION_WAIT_TIMEOUT_S = 60
+END_LIMIT_S = 3.0
 
 
 class Server:
@@ -117,12 +118,20 @@ class ServersWorld(World):
         return await self.servers[server].session()
 
     async def end_session(self, server: str, session_id: int) -> None:
-        """Kill one of our sessions and wait until the server no longer has it."""
+        """Kill one of our sessions and wait until the server no longer has it. Raises OutsideError,
+        also when the server keeps it: it then may go on with what it does."""
         fresh = await self.servers[server].fresh()
         try:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(END_LIMIT_S):
                 while await mysql_server.end_session(fresh, session_id):
                     await asyncio.sleep(0.002)
+        except TimeoutError as error:
+            raise OutsideError(
+                fresh.at.where, f"our session {session_id} was told to end {END_LIMIT_S:g} s ago"
+                " and is still there", sent=True,
+                hint=f"look at it in SHOW FULL PROCESSLIST on {server}: while it has all tables "
+                     "locked, every write there waits; a server that keeps it has to be restarted",
+            ) from error
         finally:
             await fresh.close()
 

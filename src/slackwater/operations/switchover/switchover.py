@@ -20,6 +20,7 @@ from slackwater.operations.switchover.before import (
     RehearseCatchUp,
     TakeLocks,
 )
+from slackwater.operations.switchover.pause_applier import PauseApplier
 from slackwater.operations.switchover.settle_sessions import SettleSessions
 from slackwater.outside.haproxy.haproxy import HAProxy
 from slackwater.outside.mysql import server as mysql_server
@@ -49,6 +50,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
             TakeLocks(old, new),
             MakeCanary(old),
             RehearseCatchUp(old, new, asked.lag_s),
+            PauseApplier(old),
             HoldClients(balancers, old, new, asked.hold_limit_s),
             SettleSessions(old, balancers, asked.grace_s),
             FenceWrites(old),

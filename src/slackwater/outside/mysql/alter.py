@@ -146,6 +146,24 @@ async def start_applier(session: Session, *, limit_s: float = 15.0) -> None:
     await _applier(session, "START", limit_s)
 
 
+async def can_hang_with_a_lock(session: Session) -> bool:
+    """Whether a parallel applier of MariaDB runs here: FLUSH TABLES WITH READ LOCK and it can then
+    wait for each other for ever, all writes behind them, and no KILL ends that.
+
+    Seen on 10.11.19: the lock, taken already, waits in rpl_unpause_after_ftwrl() for a mutex of an
+    applier that has to write mysql.gtid_slave_pos for what it left out, its own server's writes
+    that came back: what the active server of a pair does all the time. With eight writers once in
+    some hundred locks.
+    """
+    speaks = dialect(session.flavour)
+    if not speaks.mariadb:
+        return False
+    if not int(await session.value("SELECT @@GLOBAL.slave_parallel_threads", limit_s=5) or 0):
+        return False
+    rows = await session.rows(speaks.replica_status, limit_s=5)
+    return any(str(row.get("Slave_SQL_Running")) != "No" for row in rows)
+
+
 async def _applier(session: Session, verb: str, limit_s: float) -> None:
     speaks = dialect(session.flavour)
     rows = await session.rows(speaks.replica_status, limit_s=5)
