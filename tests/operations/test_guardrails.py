@@ -91,7 +91,7 @@ def test_status_tells_of_clients_that_wait_though_nothing_is_held(lab: LabFacts)
 
 
 def test_another_slackwater_and_a_state_directory_that_cannot_be(lab: LabFacts) -> None:
-    with locked(lab, "b", "slackwater:lab"):
+    with locked(lab, "b", "slackwater"):
         assert reasons(lab) == ["another slackwater works on this pair (its lock is on b)"]
         assert slackwater(lab, "status").report["agree"], "it only looks"
 

@@ -11,7 +11,7 @@ from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.operations import canary
 from slackwater.operations.pair_asked import PairAsked, still_configured
-from slackwater.operations.pair_lock import claim, claim_late
+from slackwater.operations.pair_lock import claim, claim_late, owned
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING, reopen_old, surely_read_only, unlock
 from slackwater.operations.switchover.after import CloseLeftovers, FollowNew, Persist, ProveIt
@@ -81,6 +81,11 @@ class HoldClients(Step[PairWorld]):
     hold_limit_s: float
 
     async def do(self, world: PairWorld) -> Seen:
+        # Our machine may have slept meanwhile: then others were free to switch over, and clients
+        # would be let in to a server that is no longer the active one.
+        if lost := [n for n in (self.old, self.new) if not await owned(world, n)]:
+            raise StepFailed(f"our lock on {' and '.join(lost)} is lost (it ends with its session):"
+                             " others may have been at work since")
         # The pin is taken before the clock starts: it is a connection, and may take its time.
         await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
         gc.disable()  # a pause of the collector would be a pause of the clients
