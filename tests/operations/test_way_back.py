@@ -10,6 +10,7 @@ from tests.servers.command import slackwater
 from slackwater import config
 from slackwater.errors import StepFailed
 from slackwater.lab.facts import LabFacts
+from slackwater.operations.pair_lock import claim
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING
 from slackwater.operations.switchover.switchover import AimHold, HoldClients
@@ -31,6 +32,7 @@ def test_a_hold_is_not_aimed_back_while_the_new_server_may_accept_writes(lab: La
 
         try:
             await world.connect()
+            await claim(world)
             await HoldClients(LB, "a", "b", 8.0).do(world)
             await step.do(world)
             a, b = await world.session("a"), await world.session("b")
@@ -66,6 +68,7 @@ def test_a_hold_whose_pin_was_lost_is_no_hold(lab: LabFacts) -> None:
         hold, aim = HoldClients(LB, "a", "b", 8.0), AimHold(LB, "b", "a")
         try:
             await world.connect()
+            await claim(world)
             await hold.do(world)
             await aim.do(world)
             assert [await s.verify(world) for s in (hold, aim)] == [Seen.DONE, Seen.DONE]

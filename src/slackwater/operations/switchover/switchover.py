@@ -158,14 +158,23 @@ class WaitForReplay(Step[PairWorld]):
     async def do(self, world: PairWorld) -> Seen:
         session = await world.session(self.new)
         left = max(0.1, world.hold_left_s() - HOLD_LEFT_TO_COMMIT_S)
-        if not await mysql_server.wait_executed(session, world.notes["position"], limit_s=left):
+        waited, held = await asyncio.gather(
+            mysql_server.wait_executed(session, world.notes["position"], limit_s=left),
+            world.each_balancer(world.balancers, _held_by_us),
+        )
+        # A balancer that was reloaded lets clients in: they wait for the lock, which is freed now.
+        # Once the server is read-only they would get an error.
+        if lost := [name for name, ours in held.items() if not ours]:
+            raise StepFailed(f"the hold at {', '.join(lost)} is no longer in force")
+        if not waited:
             raise StepFailed(f"{self.new} did not catch up with {self.old} within {left:.1f} s")
         return Seen.DONE
 
     async def verify(self, world: PairWorld) -> Seen:
         session = await world.session(self.new)
         reached = await mysql_server.has_executed(session, world.notes["position"])
-        return Seen.DONE if reached else Seen.NOT_DONE
+        held = await world.each_balancer(world.balancers, _held_by_us)
+        return Seen.DONE if reached and all(held.values()) else Seen.NOT_DONE
 
 
 @dataclass(frozen=True)
