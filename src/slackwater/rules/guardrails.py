@@ -404,8 +404,9 @@ def nobody_bypasses(seen: PairSeen, wish: Wish) -> Reasons:
     if wish.settle_bypassing:
         return
     for session in seen.bypassing:
-        yield (f"{wish.old}: {session.who()} is connected past the balancers: have it use them, or "
-               "close such sessions too with --settle-bypassing")
+        yield (f"{wish.old}: {session.who()} is connected past the balancers, or by an old process "
+               "that a reload of HAProxy left: have it use them, or close such sessions too with "
+               "--settle-bypassing")
     if seen.passing is not None and not seen.bypassing:
         who = f" (seen: {', '.join(seen.passing.who[:5])})" if seen.passing.who else ""
         yield (f"{wish.old}: some {seen.passing.per_s:.0f} connections a second come past the "
