@@ -419,6 +419,25 @@ def _loose_names(config: Config) -> Iterator[str]:
             yield f"servers.{name}.address = {server.address!r} is the address of {other} too"
 
 
+# In place of pydantic's words, which are a programmer's.
+_PLAINER = {
+    "tuple_type": 'write a list, such as ["one", "two"]',
+    "too_short": "write at least {min_length} of them",
+    "too_long": "write at most {max_length} of them",
+    "string_type": "write a text, in quotes",
+    "string_too_short": "write at least one letter",
+    "path_type": "write a path, in quotes",
+    "bool_type": "write true or false, without quotes",
+    "float_type": "write a number, without quotes or a unit, such as 5 or 0.5",
+    "int_type": "write a whole number, without quotes",
+    "finite_number": "write a number, such as 5 or 0.5",
+    "greater_than": "write a number above {gt:g}",
+    "greater_than_equal": "write {ge:g} or more",
+    "less_than_equal": "write {le:g} or less",
+    "literal_error": "write one of {expected}",
+}
+
+
 def _fault(path: Path, error: dict[str, Any]) -> str:
     where = [str(p) for p in error["loc"] if p != "[key]"]
     key, kind, value = ".".join(where), error["type"], error.get("input")
@@ -436,6 +455,7 @@ def _fault(path: Path, error: dict[str, Any]) -> str:
         return f"{path}: {key}: this key is missing" + (f"; write {example}" if example else "")
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         message = f"this is a table: write [{key}] and its keys below it"
+    message = _PLAINER.get(kind, message).format(**error.get("ctx", {}))
     shown = "" if isinstance(value, dict) or _secret(where) else f" = {value!r}"
     return f"{path}: {key}{shown}: {message}"
 

@@ -21,7 +21,7 @@ from slackwater.lab.facts import LabFacts
 DATABASE = "slackwater_lab"
 ROWS = 4000
 NAMES = ("a", "b")
-ROLE = "SELECT @@GLOBAL.read_only AS r, IS_USED_LOCK('slackwater:lab') AS l"
+ROLE = "SELECT @@GLOBAL.read_only AS r, IS_USED_LOCK('slackwater') AS l"
 SCHEMA = (
     f"CREATE TABLE {DATABASE}.parent (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,"
     " name VARCHAR(20) NOT NULL) ENGINE=InnoDB",

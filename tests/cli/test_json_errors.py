@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,13 @@ def test_looks_have_the_shape_too(tmp_path: Path) -> None:
 def test_a_commands_own_words_are_not_ours() -> None:
     assert asks_json(["hold", "--json", "--port", "1", "--", "x"])
     assert not asks_json(["hold", "--port", "1", "--", "x", "--json"])
+
+
+def test_closed_standard_output_and_error() -> None:
+    """As from a service manager, or `>&-`: Python then has None in their places."""
+    words = shlex.join(python("slackwater", "history", "--config", "/nowhere"))
+    for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(f"{words} {closed}", shell=True, env=environment(), text=True,
+                              capture_output=True, timeout=30 * PATIENCE, check=False)
+        assert done.returncode == 78, (closed, done)
+        assert done.stdout == "" and "Traceback" not in done.stderr, (closed, done)

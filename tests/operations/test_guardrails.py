@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import pymysql
 import pytest
 from tests.operations.test_locks import locked
 from tests.rules.builder import WISH
@@ -90,8 +91,18 @@ def test_status_tells_of_clients_that_wait_though_nothing_is_held(lab: LabFacts)
     assert (status.code, status.report["waiting"]) == (0, [])
 
 
+def test_an_account_that_the_passive_server_lacks(lab: LabFacts) -> None:
+    make = "SET sql_log_bin = 0", "CREATE USER shop@'10.%' IDENTIFIED BY 'x'"
+    with contextlib.closing(pymysql.connect(
+            unix_socket=str(lab.servers["a"]["socket"]), user="root")) as session:
+        for statement in make:
+            session.cursor().execute(statement)
+    [reason] = reasons(lab)
+    assert reason.startswith("b has no account shop, which a has")
+
+
 def test_another_slackwater_and_a_state_directory_that_cannot_be(lab: LabFacts) -> None:
-    with locked(lab, "b", "slackwater:lab"):
+    with locked(lab, "b", "slackwater"):
         assert reasons(lab) == ["another slackwater works on this pair (its lock is on b)"]
         assert slackwater(lab, "status").report["agree"], "it only looks"
 

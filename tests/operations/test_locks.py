@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,12 @@ from typing import Any
 import pymysql
 import pytest
 from tests.servers.command import slackwater
+from tests.sweep.pair import python
 
 from slackwater import config
 from slackwater.errors import Refused
 from slackwater.lab.facts import LabFacts
-from slackwater.operations.pair_lock import lock_name, mark_name
+from slackwater.operations.pair_lock import LOCK, mark_name
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.operations.switchover.switchover import PromoteNew
@@ -42,7 +46,7 @@ def locked(lab: LabFacts, server: str, *names: str) -> Iterator[Any]:
 
 
 def test_a_second_operation_is_refused(lab: LabFacts) -> None:
-    with locked(lab, "b", "slackwater:lab"):
+    with locked(lab, "b", LOCK):
         said = slackwater(lab, "switchover")
     assert (said.report["outcome"], said.code) == ("refused", 1)
     assert said.report["reasons"] == [
@@ -51,10 +55,39 @@ def test_a_second_operation_is_refused(lab: LabFacts) -> None:
     assert slackwater(lab, "status").report["active"] == "a"
 
 
+def test_a_file_with_another_name_for_the_pair_is_kept_away(lab: LabFacts, tmp_path: Path) -> None:
+    other, said = tmp_path / "other.toml", tmp_path / "said"
+    other.write_text(lab.config.read_text().replace("[pairs.lab]", "[pairs.shop]").replace(
+        str(Path(lab.config).parent / "state"), str(tmp_path)))
+    check = f"env -u SLACKWATER_INJECT {shlex.join(python('slackwater', 'check', '--json'))}"
+    report = slackwater(
+        lab, "switchover", inject=f"run:HoldClients:{check} --config {other} > {said} || true",
+    ).report
+    assert report["outcome"] == "done", report
+    assert ("another slackwater works on this pair (its lock is on a and b)"
+            in json.loads(said.read_text())["refusals"])
+
+
+def test_clients_are_not_held_by_who_has_lost_the_lock(lab: LabFacts, tmp_path: Path) -> None:
+    """As after a sleep of our machine that was longer than our sessions live."""
+    ids = "SELECT ID AS i FROM information_schema.PROCESSLIST WHERE USER = 'slackwater'"
+    killer = tmp_path / "kill.py"
+    killer.write_text(f"""
+from tests.servers.fixtures import sql
+for row in sql({str(lab.servers["b"]["socket"])!r}, {ids!r}):
+    sql({str(lab.servers["b"]["socket"])!r}, f"KILL {{row['i']}}")
+""")
+    report = slackwater(
+        lab, "switchover", inject=f"run:HoldClients:{sys.executable} {killer}").report
+    assert report["outcome"] == "undone", report
+    assert report["reasons"][0].startswith("HoldClients: server b"), report
+    assert slackwater(lab, "status").report["active"] == "a"
+
+
 def test_recover_ends_the_sessions_of_its_own_dead_process_and_no_others(lab: LabFacts) -> None:
     assert slackwater(lab, "switchover", inject="kill:HoldClients").code == -9
     journal = next((Path(lab.config).parent / "state").glob("*.jsonl")).stem
-    lock = "slackwater:lab"
+    lock = LOCK
     with locked(lab, "b", lock):  # somebody else's
         said = slackwater(lab, "recover")
         assert (said.report["outcome"], said.code) == ("refused", 1)
@@ -78,7 +111,7 @@ def test_a_server_that_comes_back_later_is_claimed_before_it_is_judged(lab: LabF
         try:
             await world.connect()
             world.unreachable["b"] = "it could not be reached when recover began"
-            with locked(lab, "b", lock_name(world)):
+            with locked(lab, "b", LOCK):
                 with pytest.raises(Refused, match="the lock on b"):
                     await PromoteNew("a", "b").passed(world)
                 await mysql_server.set_read_only(await world.session("a"), True)
@@ -87,7 +120,7 @@ def test_a_server_that_comes_back_later_is_claimed_before_it_is_judged(lab: LabF
                 assert await world.writable("a") is False
             await reopen_old(world, "a", "b")
             session = await world.session("b")
-            owner = await mysql_server.lock_owner(session, lock_name(world))
+            owner = await mysql_server.lock_owner(session, LOCK)
             return owner == session.connection_id and not world.unreachable
         finally:
             await world.close()

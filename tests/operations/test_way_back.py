@@ -11,6 +11,7 @@ from slackwater import config
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.lab.facts import LabFacts
 from slackwater.operations import servers_world
+from slackwater.operations.pair_lock import claim
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING
 from slackwater.operations.switchover.switchover import AimHold, HoldClients
@@ -32,6 +33,7 @@ def test_a_hold_is_not_aimed_back_while_the_new_server_may_accept_writes(lab: La
 
         try:
             await world.connect()
+            await claim(world)
             await HoldClients(LB, "a", "b", 8.0).do(world)
             await step.do(world)
             a, b = await world.session("a"), await world.session("b")
@@ -67,6 +69,7 @@ def test_a_hold_whose_pin_was_lost_is_no_hold(lab: LabFacts) -> None:
         hold, aim = HoldClients(LB, "a", "b", 8.0), AimHold(LB, "b", "a")
         try:
             await world.connect()
+            await claim(world)
             await hold.do(world)
             await aim.do(world)
             assert [await s.verify(world) for s in (hold, aim)] == [Seen.DONE, Seen.DONE]

@@ -116,6 +116,8 @@ CASES = [
     ("nobody_writes_past_read_only",
      pair(a=a(sessions=(session(user="root"),), privileged=("root", "dba"))),
      "a: root is connected and may write in spite of read_only"),
+    ("clients_have_accounts", pair(a=a(accounts=(("app", "10.%"),)), b=b(accounts=())),
+     "b has no account app, which a has: its clients would get error 1045"),
     ("no_events", pair(b=b(enabled_events=3)),
      "b has 3 enabled event(s) and a running event scheduler"),
     ("room_for_everyone", pair(b=b(**variables(max_connections=480))),
@@ -147,7 +149,8 @@ CASES = [
     ("balancers_know_the_servers", pair(balancers={"lb1": balancer(roads={"b": OLD_IN_FILE})}),
      "the file of balancer lb1 has server b at 10.0.0.9:3306, but slackwater.toml at 10.0.0.2:330"),
     ("nobody_bypasses", pair(bypassing=(session(program="mysqldump"),)),
-     "a: app@10.0.0.7:53412 (mysqldump) [session 7] is connected past the balancers"),
+     "a: app@10.0.0.7:53412 (mysqldump) [session 7] is connected past the balancers, or by an "
+     "old process that a reload of HAProxy left: have it use them"),
     ("nobody_bypasses", pair(passing=Passing(40.2, ("app@10.0.0.9",))),
      "a: some 40 connections a second come past the balancers and end soon (seen: app@10.0.0.9)"),
     ("no_change_half_done", pair(change=CHANGE), "a schema change is open: half done: b has the"),
@@ -234,6 +237,18 @@ def test_an_applier_in_a_long_transaction_is_nobody_to_wait_for():
 
 def test_privileged_accounts_that_are_not_connected_are_fine():
     assert ask("nobody_writes_past_read_only", pair(a=a(privileged=("root",)))) == []
+
+
+def test_accounts_of_the_machine_itself_and_roles_need_not_be_on_both_servers():
+    own = (("backup", "localhost"), ("reader", ""))
+    assert ask("clients_have_accounts", pair(a=a(accounts=own), b=b(accounts=()))) == []
+    connected = (session(user="backup"),)
+    assert ask("clients_have_accounts",
+               pair(a=a(accounts=own, sessions=connected), b=b(accounts=()))) != []
+    anyone = (("app", "%"),)
+    assert ask("clients_have_accounts",
+               pair(a=a(accounts=anyone), b=b(accounts=(("", "%"),)))) == []
+    assert ask("clients_have_accounts", pair(a=a(accounts=anyone), b=b(accounts=None))) == []
 
 
 def test_bypassing_is_allowed_when_it_is_asked_for():

@@ -121,7 +121,7 @@ class SweepLab:
             seen[f"{name} has clients"] = 0 if writable else self._clients(name)
             seen[f"{name} replicates"] = self._replicates(name)
             seen[f"{name} locked by"] = self.sql(
-                name, "SELECT IS_USED_LOCK('slackwater:lab') AS l")[0]["l"]
+                name, "SELECT IS_USED_LOCK('slackwater') AS l")[0]["l"]
         seen["balancers"] = {each.name: each.look() for each in self.fronts}
         seen["unfinished"] = self.unfinished()
         return seen

@@ -16,7 +16,7 @@ from slackwater.facts.server import ClientSession
 from slackwater.operations.alter import store
 from slackwater.operations.at_address import look_at_address
 from slackwater.operations.balancer_file import FileSeen, check_file, look_at_file
-from slackwater.operations.pair_lock import lock_name
+from slackwater.operations.pair_lock import LOCK
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.roads import look_at_roads
 from slackwater.operations.through import through
@@ -87,7 +87,7 @@ async def _worked_on(world: PairWorld) -> tuple[str, ...]:
     found = []
     for name in world.pair:
         with contextlib.suppress(SlackwaterError):  # that it is lost is seen elsewhere
-            owner = await mysql_server.lock_owner(await world.session(name), lock_name(world))
+            owner = await mysql_server.lock_owner(await world.session(name), LOCK)
             if owner is not None and owner not in world.own_ids(name):
                 found.append(name)
     return tuple(found)
@@ -114,6 +114,7 @@ async def _server(world: PairWorld, name: str) -> ServerSeen:
         sessions=tuple(sessions),
         transactions=await mysql_server.open_transactions(session),
         privileged=tuple(await mysql_server.privileged_users(session)),
+        accounts=await mysql_server.accounts(session),
         prepared_xa=await mysql_server.prepared_xa(session),
         read_only_unset=await mysql_server.read_only_unset(session),
         enabled_events=await mysql_server.enabled_events(session),

@@ -13,13 +13,11 @@ from slackwater.operations.servers_world import ServersWorld
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.session import Session
 
+# Keeps two slackwaters apart. Not named after the pair: another machine's file may have other names
+# for the same servers. No server is in two pairs, so it keeps nobody else away.
+LOCK = "slackwater"
 LONGEST_NAME = 64  # MySQL's limit
 SLOTS = ("control", "spare", "lock")  # the sessions of a Server
-
-
-def lock_name(world: ServersWorld) -> str:
-    """The name of the lock that keeps two slackwaters apart."""
-    return f"slackwater:{world.name}"[:LONGEST_NAME]
 
 
 def mark_name(journal_id: str, slot: str) -> str:
@@ -35,7 +33,7 @@ async def take(world: ServersWorld, name: str) -> bool:
         await _end_dead(world, name, world.journal.id)
         for slot, own in (("control", server.control), ("spare", server.spare)):
             await mark(world, own, slot)
-    return await mysql_server.take_lock(await server.session(), lock_name(world))
+    return await mysql_server.take_lock(await server.session(), LOCK)
 
 
 async def mark(world: ServersWorld, session: Session | None, slot: str) -> None:
@@ -60,13 +58,13 @@ async def release(world: ServersWorld, name: str) -> None:
     """Free the pair's lock, if the session that took it can still be used."""
     control = world.servers[name].control
     if control is not None and not control.broken:
-        await mysql_server.release_lock(control, lock_name(world))
+        await mysql_server.release_lock(control, LOCK)
 
 
 async def owned(world: ServersWorld, name: str) -> bool:
     """Whether the session to use on this server has the pair's lock."""
     session = await world.session(name)
-    return await mysql_server.lock_owner(session, lock_name(world)) == session.connection_id
+    return await mysql_server.lock_owner(session, LOCK) == session.connection_id
 
 
 async def claim(world: PairWorld) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 
 def guard_standard_descriptors() -> None:
@@ -21,3 +22,8 @@ def guard_standard_descriptors() -> None:
                 os.dup2(null, number)
                 os.close(null)
             os.set_inheritable(number, True)
+    # Python began without them: what is said to a standard error of None goes to standard output.
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - for good
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for good

@@ -17,6 +17,7 @@ from slackwater.rules.roads import wrong_roads
 Reasons = Iterable[str]
 # Connections that are not clients': ours, replication's, an administrator's.
 SPARE_CONNECTIONS = 10
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # The pin is taken a moment before the hold.
 PIN_SPARE_S = 2.0
 
@@ -282,6 +283,23 @@ def nobody_writes_past_read_only(seen: PairSeen, wish: Wish) -> Reasons:
 
 
 @rule
+def clients_have_accounts(seen: PairSeen, wish: Wish) -> Reasons:
+    """A client whose account only the old server has cannot log in to the new one."""
+    old, new = seen.servers[wish.old], seen.servers[wish.new]
+    if old.accounts is None or new.accounts is None:
+        return
+    there = {user for user, _ in new.accounts}
+    connected = {s.user for s in old.sessions}
+    # A role of MariaDB has no host. Who comes from the server's own machine is no client, unless
+    # it is connected: a balancer may be there too.
+    needed = {user for user, host in old.accounts
+              if host and (host not in LOOPBACK or user in connected)}
+    for user in sorted(needed - there) if "" not in there else ():
+        yield (f"{wish.new} has no account {user}, which {wish.old} has: its clients would get "
+               f"error 1045 after the switchover; make it on {wish.new} too, or drop it")
+
+
+@rule
 def no_events(seen: PairSeen, wish: Wish) -> Reasons:
     """Scheduled events would run on the wrong server, or on none."""
     for name in (wish.old, wish.new):
@@ -386,8 +404,9 @@ def nobody_bypasses(seen: PairSeen, wish: Wish) -> Reasons:
     if wish.settle_bypassing:
         return
     for session in seen.bypassing:
-        yield (f"{wish.old}: {session.who()} is connected past the balancers: have it use them, or "
-               "close such sessions too with --settle-bypassing")
+        yield (f"{wish.old}: {session.who()} is connected past the balancers, or by an old process "
+               "that a reload of HAProxy left: have it use them, or close such sessions too with "
+               "--settle-bypassing")
     if seen.passing is not None and not seen.bypassing:
         who = f" (seen: {', '.join(seen.passing.who[:5])})" if seen.passing.who else ""
         yield (f"{wish.old}: some {seen.passing.per_s:.0f} connections a second come past the "

@@ -10,7 +10,7 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError, StepFailed
 from slackwater.operations.hold.world import HoldWorld
-from slackwater.operations.pair_lock import lock_name
+from slackwater.operations.pair_lock import LOCK
 from slackwater.operations.quiet_moment import PAUSE_S, Quiet, look_for_quiet, wait_for_quiet
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.journal import Past
@@ -49,7 +49,7 @@ class LockServers(Step[HoldWorld]):
             # What came before (packages are downloaded) may have taken longer than they live.
             await world.servers[name].renew()
             session = await world.session(name)
-            if not await mysql_server.take_lock(session, lock_name(world)):
+            if not await mysql_server.take_lock(session, LOCK):
                 raise StepFailed(f"another slackwater works here (its lock is on {name})")
             if self.watch and await mysql_server.watch_transactions(session):
                 world.note(WATCHING, [*world.notes.get(WATCHING, []), name])
@@ -57,7 +57,7 @@ class LockServers(Step[HoldWorld]):
     async def verify(self, world: HoldWorld) -> Seen:
         for name in self.servers:
             session = await world.session(name)
-            if await mysql_server.lock_owner(session, lock_name(world)) != session.connection_id:
+            if await mysql_server.lock_owner(session, LOCK) != session.connection_id:
                 return Seen.NOT_DONE
         return Seen.DONE
 
@@ -68,7 +68,7 @@ class LockServers(Step[HoldWorld]):
             control = world.servers[name].control
             if control is not None and not control.broken:
                 with contextlib.suppress(OutsideError):  # a lost session has given it back
-                    await mysql_server.release_lock(control, lock_name(world))
+                    await mysql_server.release_lock(control, LOCK)
 
 
 @dataclass(frozen=True)
@@ -200,4 +200,4 @@ async def resume(world: HoldWorld, _past: Past) -> None:
             session = await world.session(name)
         except OutsideError:
             continue  # it may well be down: that is what recovering has to say
-        await mysql_server.take_lock(session, lock_name(world))
+        await mysql_server.take_lock(session, LOCK)

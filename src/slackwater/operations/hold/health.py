@@ -13,7 +13,7 @@ from slackwater.facts.health import Before
 from slackwater.facts.server import ServerFacts
 from slackwater.operations.hold.command import STARTING, still_runs
 from slackwater.operations.hold.world import HoldWorld
-from slackwater.operations.pair_lock import lock_name
+from slackwater.operations.pair_lock import LOCK
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
@@ -76,7 +76,7 @@ class ProveHealth(Step[HoldWorld]):
             limit_s=self.limit_back_s,
         )
         await world.servers[name].renew()
-        await mysql_server.take_lock(await world.session(name), lock_name(world))
+        await mysql_server.take_lock(await world.session(name), LOCK)
 
     async def _wrong(self, world: HoldWorld, name: str) -> list[str]:
         """Everything that is not well now; puts read_only back."""

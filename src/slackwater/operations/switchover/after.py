@@ -14,6 +14,7 @@ from slackwater.operations.balancer_file import file_active, write_file
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.before import stop_watching
 from slackwater.operations.through import through
+from slackwater.outside.haproxy.haproxy import HAProxy
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.dialect import NOT_OURS
 from slackwater.outside.mysql.session import MysqlError, Session
@@ -106,6 +107,7 @@ class Persist(Step[PairWorld]):
 
     async def do(self, world: PairWorld) -> None:
         await asyncio.gather(*(write_file(world, b, self.new) for b in self.balancers))
+        await _send_again(world, self.balancers, self.new, self.old)
 
     async def verify(self, world: PairWorld) -> Seen:
         active = [await file_active(world, b) for b in self.balancers]
@@ -125,6 +127,7 @@ class ProveIt(Step[PairWorld]):
     async def do(self, world: PairWorld) -> None:
         with contextlib.suppress(SlackwaterError):  # a word for the report, and no proof
             await _who_arrived(world, self.old)
+        await _send_again(world, self.balancers, self.new, self.old)
         # Asked once: a session is for one task at a time.
         expected = await mysql_server.server_id(await world.session(self.new))
         await asyncio.gather(*(self._travel(world, b, expected) for b in self.balancers))
@@ -149,6 +152,20 @@ class ProveIt(Step[PairWorld]):
         proven = [await _arrived(world, self.old, canary.road(b)) for b in self.balancers]
         proven += [s.active == self.new for s in states.values()]
         return Seen.DONE if all(proven) and await world.writable(self.new) else Seen.NOT_DONE
+
+
+async def _send_again(
+    world: PairWorld, balancers: tuple[str, ...], new: str, old: str
+) -> None:
+    """A balancer that was reloaded before its file was written sends clients to the old server
+    again: not to it, and who came in meanwhile does not stay there."""
+    async def to_new(balancer: HAProxy) -> None:
+        state = await balancer.look()
+        if state.active != new and not state.holding:
+            await balancer.release(to=new)
+            await balancer.close_sessions(old)
+
+    await world.each_balancer(balancers, to_new)
 
 
 async def _who_arrived(world: PairWorld, old: str) -> None:

@@ -11,7 +11,7 @@ from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.operations import canary
 from slackwater.operations.pair_asked import PairAsked, still_configured
-from slackwater.operations.pair_lock import claim, claim_late
+from slackwater.operations.pair_lock import claim, claim_late, owned
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING, end_broken, reopen_old, surely_read_only, unlock
 from slackwater.operations.switchover.after import CloseLeftovers, FollowNew, Persist, ProveIt
@@ -83,6 +83,11 @@ class HoldClients(Step[PairWorld]):
     hold_limit_s: float
 
     async def do(self, world: PairWorld) -> Seen:
+        # Our machine may have slept meanwhile: then others were free to switch over, and clients
+        # would be let in to a server that is no longer the active one.
+        if lost := [n for n in (self.old, self.new) if not await owned(world, n)]:
+            raise StepFailed(f"our lock on {' and '.join(lost)} is lost (it ends with its session):"
+                             " others may have been at work since")
         # The pin is taken before the clock starts: it is a connection, and may take its time.
         await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
         gc.disable()  # a pause of the collector would be a pause of the clients
@@ -155,14 +160,23 @@ class WaitForReplay(Step[PairWorld]):
     async def do(self, world: PairWorld) -> Seen:
         session = await world.session(self.new)
         left = max(0.1, world.hold_left_s() - HOLD_LEFT_TO_COMMIT_S)
-        if not await mysql_server.wait_executed(session, world.notes["position"], limit_s=left):
+        waited, held = await asyncio.gather(
+            mysql_server.wait_executed(session, world.notes["position"], limit_s=left),
+            world.each_balancer(world.balancers, _held_by_us),
+        )
+        # A balancer that was reloaded lets clients in: they wait for the lock, which is freed now.
+        # Once the server is read-only they would get an error.
+        if lost := [name for name, ours in held.items() if not ours]:
+            raise StepFailed(f"the hold at {', '.join(lost)} is no longer in force")
+        if not waited:
             raise StepFailed(f"{self.new} did not catch up with {self.old} within {left:.1f} s")
         return Seen.DONE
 
     async def verify(self, world: PairWorld) -> Seen:
         session = await world.session(self.new)
         reached = await mysql_server.has_executed(session, world.notes["position"])
-        return Seen.DONE if reached else Seen.NOT_DONE
+        held = await world.each_balancer(world.balancers, _held_by_us)
+        return Seen.DONE if reached and all(held.values()) else Seen.NOT_DONE
 
 
 @dataclass(frozen=True)

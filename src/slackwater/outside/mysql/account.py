@@ -38,6 +38,18 @@ async def privileged_users(session: Session, *, limit_s: float = 5.0) -> list[st
     return sorted({_user(row["GRANTEE"]) for row in rows})
 
 
+async def accounts(
+    session: Session, *, limit_s: float = 5.0
+) -> tuple[tuple[str, str], ...] | None:
+    """(user, host) of every account there; None where this one may not see them (on MySQL that
+    takes SELECT on mysql.*)."""
+    try:
+        rows = await session.rows("SELECT User AS u, Host AS h FROM mysql.user", limit_s=limit_s)
+    except MysqlError:
+        return None
+    return tuple((str(row["u"]), str(row["h"])) for row in rows)
+
+
 async def own_privileges(session: Session, *, limit_s: float = 5.0) -> frozenset[str]:
     """The global privileges of this session's account, in capitals; "ALL PRIVILEGES" is one."""
     rows = await session.rows("SHOW GRANTS", limit_s=limit_s)
