@@ -73,7 +73,7 @@ class ServerSetup:
     lacks: tuple[str, ...]  # privileges that slackwater's account does not have
     own_file: OwnFile | None  # None: config_dir is not configured
     disk_free: int | None = None  # bytes beside its data; None where nobody can tell
-    # What SET PERSIST left in its mysqld-auto.cnf, by lower-case names: read after all option files.
+    # What SET PERSIST left there, by lower-case names: read after all option files.
     persisted: Mapping[str, str] = field(default_factory=dict)
 
     @property
