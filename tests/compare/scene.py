@@ -95,6 +95,11 @@ def fill(lab: LabFacts, schema: str = "shop") -> None:
     eventually(there, "the tables on b", limit_s=60)
 
 
+def sock(lab: LabFacts, name: str) -> str:
+    """The unix socket of one of its servers."""
+    return str(lab.servers[name]["socket"])
+
+
 def inside(statement: str, schema: str) -> str:
     """The same statement for the same tables in another schema."""
     return statement.replace("shop.", f"{schema}.").replace(

@@ -82,6 +82,24 @@ def test_settings_that_it_may_not_change(place: Path) -> None:
         assert "b: a replication filter is set (replicate_do_db = shop)" in made.refusals()
 
 
+def test_what_set_persist_left_overrules_every_file(place: Path) -> None:
+    """It is read after all option files: the passive would come back open for writes."""
+    with scene(named("mysql-9.7"), place) as made:
+        made.sql("b", "SET PERSIST read_only = OFF")
+        made.sql("b", "SET PERSIST sync_binlog = 100")
+        made.sql("a", "SET PERSIST_ONLY innodb_flush_log_at_trx_commit = 2")
+        made.sql("a", "SET PERSIST max_connections = 200")
+        said = made.refusals()
+        assert "b: read_only = OFF was set with SET PERSIST" in said
+        assert "should be ON: a server that crashed and comes back would accept writes" in said
+        assert "RESET PERSIST sync_binlog" in said and "max_connections" not in said
+        assert "a: innodb_flush_log_at_trx_commit = 2 was set with SET PERSIST" in said
+        for server, name in (("b", "read_only"), ("b", "sync_binlog"),
+                             ("a", "innodb_flush_log_at_trx_commit")):
+            made.sql(server, f"RESET PERSIST {name}")
+        assert "PERSIST" not in made.run("pair", "setup", "--plan").stdout
+
+
 def test_why_the_better_copy_is_not_made(place: Path) -> None:
     """The plan says which means is used and why not a better one, which is refused by name."""
     with scene(named("mariadb-10.11"), place) as made:

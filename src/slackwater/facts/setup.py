@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.gtid import MariadbGtids, MysqlGtids
@@ -73,6 +73,8 @@ class ServerSetup:
     lacks: tuple[str, ...]  # privileges that slackwater's account does not have
     own_file: OwnFile | None  # None: config_dir is not configured
     disk_free: int | None = None  # bytes beside its data; None where nobody can tell
+    # What SET PERSIST left there, by lower-case names: read after all option files.
+    persisted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def flavour(self) -> Flavour:

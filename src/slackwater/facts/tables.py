@@ -59,10 +59,24 @@ class Column:
         return Kind.BYTES if self.type in ("binary", "varbinary") else Kind.QUOTED
 
     def same_values(self, other: Column) -> bool:
-        """Whether one value is the same bytes in both: display widths and defaults may differ."""
-        return (self.kind, modern(self.charset)) == (other.kind, modern(other.charset)) and (
-            self.kind is not Kind.CHOICE or self.definition == other.definition
-        )
+        """Whether one value is the same bytes, and the same text, in both: display widths and
+        defaults may differ."""
+        return (self.kind, modern(self.charset), self._text_form) == (
+            other.kind, modern(other.charset), other._text_form)
+
+    @property
+    def _text_form(self) -> str:
+        """What of its definition decides how one value is printed: 1.5 is 1.50 in DECIMAL(9,2)."""
+        if self.type == "year":
+            return self.type
+        if self.kind is Kind.NUMBER and self.type != "decimal" and "zerofill" not in (
+                self.definition):
+            return ""
+        if self.kind in (Kind.NUMBER, Kind.FLOAT, Kind.CHOICE, Kind.QUOTED):
+            plain = self.definition if self.kind is Kind.CHOICE else re.sub(
+                r" unsigned|/\*.*?\*/", "", self.definition)
+            return plain.strip()
+        return ""
 
     def same_order(self, other: Column) -> bool:
         """Whether values are the same and sorted alike: fit to be walked on both sides."""
@@ -90,8 +104,9 @@ class Table:
 
     @property
     def full_name(self) -> str:
-        """schema.name, for people."""
-        return f"{self.schema}.{self.name}"
+        """schema.name, for people; in backticks where a dot within would make it two tables'."""
+        dotted = "." in self.schema + self.name
+        return self.sql_name if dotted else f"{self.schema}.{self.name}"
 
     @property
     def sql_name(self) -> str:

@@ -133,6 +133,9 @@ def structure_differences(ours: Table, other: Table, server: str) -> list[str]:
         for n in mine
         if n in theirs and mine[n].describe().lower() != theirs[n].describe().lower()
     ]
+    if [n for n in mine if n in theirs] != [n for n in theirs if n in mine]:
+        found.append(f"the columns stand in another order on {server}: changes arrive by place, so "
+                     "values would go into the wrong ones")
     return found
 
 

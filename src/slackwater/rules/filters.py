@@ -15,6 +15,9 @@ def left_out(table: str, filters: Iterable[Filter]) -> str | None:
     names what is replicated, the rest is not. (MySQL manual 19.2.5.1 and 19.2.5.2, MariaDB alike.)
     """
     schema = table.partition(".")[0]
+    if table[0] == "`" and "`.`" in table:  # a dot in one of the names
+        schema, name = (p.replace("``", "`") for p in table[1:-1].split("`.`", 1))
+        table = f"{schema}.{name}"
     of = {name: (value, _parts(value)) for name, value in filters}
 
     def said(name: str) -> str:

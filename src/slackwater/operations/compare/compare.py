@@ -10,7 +10,7 @@ import asyncio
 import fnmatch
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ async def compare(
         for side in sides:
             side.writable = await mysql_server.is_writable(side.control)
             await _may_see_all(side)
+        await mysql_compare.visible(sides[0].control)  # raises where no position tells anything
         meeting = Meeting(
             sides[0], sides[1:], asked.pace, asked.wait_s,
             lambda text: tell({"event": "told", "text": text}), stop)
@@ -157,6 +158,11 @@ async def _may_see_all(side: Side) -> None:
         raise CannotTell(
             f"{side.at.where}: {side.at.user} may not read every table, so some would be left out",
             hint=f"GRANT SELECT ON *.* TO the account {side.at.user}")
+    if hidden := await mysql_server.hidden_schemas(side.control):
+        raise CannotTell(
+            f"{side.at.where}: {side.at.user} may not read {', '.join(hidden)} (SELECT was revoked "
+            "there in part), so their tables would be left out",
+            hint=f"GRANT SELECT ON {hidden[0]}.* TO the account {side.at.user}")
 
 
 class _Run:
@@ -267,6 +273,9 @@ class _Run:
                 result.done = True
             else:
                 result.structure = rules.structure_differences(ours, theirs, side.name)
+                if not _common(ours, theirs):
+                    result.done = True  # nothing in it can be compared
+                    continue
                 copies.append((side, theirs, result))
         # Servers of one definition share one reading of the reference.
         groups = _alike(ours, copies)
@@ -328,18 +337,23 @@ class _Run:
 def _chosen(found: dict[str, Table], patterns: Sequence[str]) -> dict[str, Table]:
     return {
         name: table for name, table in found.items()
-        if not patterns or any(fnmatch.fnmatchcase(name, p) for p in patterns)
+        if not patterns or any(
+            fnmatch.fnmatchcase(n, p) for p in patterns
+            for n in (name, f"{table.schema}.{table.name}"))
     }
 
 
 def _common(ours: Table, theirs: Table) -> list[tuple[Any, Any]]:
-    """The columns that both have, and whose values can be compared."""
+    """The columns that both have, and whose values can be compared. One that may be NULL on either
+    side is told so on both: their digests are made alike."""
     there = {c.name: c for c in theirs.columns}
-    return [
-        (c, there[c.name]) for c in ours.columns
-        if c.name in there and (c.same_values(there[c.name]) or (c.charset and there[
-            c.name].charset))
-    ]
+    found = []
+    for mine in ours.columns:
+        other = there.get(mine.name)
+        if other and (mine.same_values(other) or (mine.charset and other.charset)):
+            null = mine.nullable or other.nullable
+            found.append((replace(mine, nullable=null), replace(other, nullable=null)))
+    return found
 
 
 def _alike(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError
+from slackwater.facts.heartbeat import By
+from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.server import ServerAddress
 from slackwater.operations import heartbeat
 from slackwater.outside.mysql import compare as mysql_compare
@@ -99,13 +101,7 @@ class Meeting:
         ends = clock.mono() + self.wait_s
         while not await mysql_compare.wait_applied(other.control, position, limit_s=1.0):
             self.go_on()
-            channels = await mysql_server.replica_status(other.control)
-            stopped = [c for c in channels if not c.sql_running or c.io_state == "No"]
-            if not channels or stopped:
-                why = "; ".join(e for c in stopped for e in c.errors) or "nobody started it"
-                raise CannotTell(
-                    f"{other.at.where}: it lacks transactions of {self.reference.name}, and its "
-                    f"replication does not run ({why})", hint="`slackwater status` shows more")
+            channels = await self._replicating(other)
             if clock.mono() > ends:
                 delay = max(c.delay_s for c in channels)
                 meant = f" (it is told to lag by {delay} s)" if delay else ""
@@ -113,6 +109,17 @@ class Meeting:
                     f"{other.at.where}: not within {self.wait_s:g} s where "
                     f"{self.reference.name} was{meant}", hint="a larger --wait")
             self.tell(f"waiting for {other.name} to catch up")
+
+    async def _replicating(self, other: Side) -> tuple[ReplicaStatus, ...]:
+        """How a server that lacks something replicates. Raises CannotTell when it does not."""
+        channels = await mysql_server.replica_status(other.control)
+        stopped = [c for c in channels if not c.sql_running or c.io_state == "No"]
+        if not channels or stopped:
+            why = "; ".join(e for c in stopped for e in c.errors) or "nobody started it"
+            raise CannotTell(
+                f"{other.at.where}: it lacks transactions of {self.reference.name}, and its "
+                f"replication does not run ({why})", hint="`slackwater status` shows more")
+        return channels
 
     async def same_roles(self) -> None:
         """Raises CannotTell when a server was opened or closed for writes since the start."""
@@ -155,9 +162,13 @@ class Meeting:
         return Load(running, lags)
 
     async def _lag_s(self, other: Side) -> float | None:
+        """How far it is behind, what it is told to lag taken off. Raises CannotTell when it does
+        not replicate: it would be waited for in vain."""
         lag = await heartbeat.lag(self.reference.control, other.control, patience_s=0.0)
-        if lag.ms is not None:
+        if lag.by is By.POSITION and lag.ms is not None:
             return lag.ms / 1000
-        channels = await mysql_server.replica_status(other.control)
-        return max((float(c.seconds_behind) for c in channels if c.seconds_behind is not None),
-                   default=None)
+        channels = await self._replicating(other)
+        found = lag.ms / 1000 if lag.ms is not None else max(
+            (float(c.seconds_behind) for c in channels if c.seconds_behind is not None),
+            default=None)
+        return None if found is None else max(0.0, found - max(c.delay_s for c in channels))

@@ -79,6 +79,7 @@ async def one(world: SetupWorld, name: str) -> ServerSetup:
         login=login, lacks=tuple(lacks),
         own_file=await _own_file(world, name),
         disk_free=await _disk_free(world, name, variables.get("datadir", "")),
+        persisted=await mysql_setup.persisted(session),
     )
 
 

@@ -17,6 +17,7 @@ ALTER_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP
 _DATA_RIGHTS = ("UPDATE", "DELETE")  # of these, what only data statements need
 SCRATCH = r"slackwater\_lint\_%"
 _SCHEMA_GRANT = re.compile(r"^GRANT (.+?) ON (\*|`(?:[^`]|``)*`|\S+?)\.\* TO ", re.IGNORECASE)
+_SCHEMA_REVOKE = re.compile(r"^REVOKE (.+?) ON (`(?:[^`]|``)*`|\S+?)\.\* FROM ", re.IGNORECASE)
 _GLOBAL_GRANT = re.compile(r"^GRANT (.+?) ON \*\.\* TO ", re.IGNORECASE)
 
 
@@ -54,6 +55,18 @@ async def own_privileges(session: Session, *, limit_s: float = 5.0) -> frozenset
     """The global privileges of this session's account, in capitals; "ALL PRIVILEGES" is one."""
     rows = await session.rows("SHOW GRANTS", limit_s=limit_s)
     return parse_grants(str(next(iter(row.values()))) for row in rows)
+
+
+async def hidden_schemas(session: Session, *, limit_s: float = 5.0) -> list[str]:
+    """Schemas that this session's account may not read in spite of a SELECT on all of them
+    (MySQL's partial_revokes)."""
+    rows = await session.rows("SHOW GRANTS", limit_s=limit_s)
+    found = []
+    for row in rows:
+        match = _SCHEMA_REVOKE.match(str(next(iter(row.values()))))
+        if match and "SELECT" in {part.strip().upper() for part in match[1].split(",")}:
+            found.append(match[2])
+    return found
 
 
 def parse_grants(lines: Iterable[str]) -> frozenset[str]:

@@ -22,8 +22,13 @@ _LOCK_WAIT, _DEADLOCK = 1205, 1213
 _GONE = frozenset({1146, 1054, 1176, 1412})  # no such table, column, index; definition changed
 _DENIED = frozenset({1142, 1044, 1143, 1227})
 _NO_FUNCTION = frozenset({1305, 1046})  # the second without a current database
+_NUMBERED = ("ON", "ON_PERMISSIVE")  # of gtid_mode: what is written there gets a GTID
 _HELD_S = 2  # a session with a locked row that is not heard of: its server ends it
 _READABLE_PACKET = 1 << 20  # bytes: room for the values of a row that are put together
+
+
+class NoPosition(OutsideError):
+    """Transactions get no GTIDs there, so no position stands for what was read."""
 
 
 def too_long(error: OutsideError) -> bool:
@@ -85,6 +90,11 @@ async def visible(session: Session, *, limit_s: float = 5.0) -> str:
 
 
 def _visible(session: Session, results: list[list[Row]]) -> str:
+    if (mode := str(results[-2][0]["MODE"])) not in _NUMBERED:
+        raise NoPosition(
+            session.at.where,
+            f"gtid_mode is {mode}: no GTID set has all that is written, so it cannot be told what "
+            "another server lacks", sent=False, hint="`slackwater pair setup` says how to mend it")
     owned, executed = results[-2][0]["OWNED"] or "", executed_of(session, results[-1][0])
     if not owned:
         return executed
@@ -99,15 +109,20 @@ async def wait_applied(session: Session, text: str, *, limit_s: float) -> bool:
     """Wait until all of a GTID set can be read here; False when the limit came first.
 
     Stricter than `mysql_server.wait_executed`: MariaDB has a transaction in gtid_binlog_pos
-    before it can be read, by as much as a write to the disk takes.
+    before it can be read, by as much as a write to the disk takes. (Its own writes can be read:
+    they came from here.)
     """
     wanted = gtid.parse(text, session.flavour)
     if isinstance(wanted, MariadbGtids):
         ends = time.monotonic() + limit_s
         row = (await session.rows(dialect(session.flavour).applied, limit_s=limit_s + 1))[0]
         own, server = MariadbGtids.read(row["OWN"]), int(row["SERVER_ID"])
-        mine = MariadbGtids(tuple(p for p in own.positions if p[1] == server))
-        wanted = wanted.subtract(mine.union(MariadbGtids.read(row["REPLICATED"] or "")))
+        wanted = wanted.subtract(MariadbGtids.read(row["REPLICATED"] or ""))
+        # Its own writes say nothing of another server's below their number: it may have written
+        # some by mistake.
+        wanted = MariadbGtids(tuple(
+            p for p in wanted.positions
+            if p[1] != server or not own.contains(MariadbGtids.of([p]))))
         limit_s = ends - time.monotonic()
     if not wanted:
         return True

@@ -233,14 +233,13 @@ class Dialect:
 
     @property
     def visible(self) -> str:
-        """One packet, two results: OWNED, then the row of `executed`. Together they have every
-        transaction whose changes could be read before.
-
-        MySQL adds a transaction to gtid_executed after others can see it; until then it is in
-        gtid_owned. MariaDB has it in gtid_binlog_pos before.
+        """One packet, two results: OWNED and MODE, then `executed`. Together they have every
+        transaction whose changes could be read before, if each gets a GTID (MODE). MySQL adds one
+        to gtid_executed after others can see it, from gtid_owned; MariaDB has it before.
         """
-        owned = "''" if self.mariadb else "@@GLOBAL.gtid_owned"
-        return f"SELECT {owned} AS OWNED;{self.executed}"
+        if self.mariadb:
+            return f"SELECT '' AS OWNED, 'ON' AS MODE;{self.executed}"
+        return f"SELECT @@GLOBAL.gtid_owned AS OWNED, @@GLOBAL.gtid_mode AS MODE;{self.executed}"
 
     @property
     def applied(self) -> str:

@@ -18,6 +18,7 @@ from slackwater.outside.mysql.abilities import (
 )
 from slackwater.outside.mysql.account import (
     accounts,
+    hidden_schemas,
     missing_for_alter,
     missing_privileges,
     missing_rights,
@@ -45,7 +46,8 @@ __all__ = [
     "accounts", "appliers", "appliers_idle", "change_source", "client_sessions",
     "clients_and_transactions",
     "close_idle", "close_if_idle", "commits_held_up", "dump_ports", "enabled_events", "end_session",
-    "executed_of", "executed_text", "has_executed", "is_writable", "kill", "kill_dump_threads",
+    "executed_of", "executed_text", "has_executed", "hidden_schemas", "is_writable",
+    "kill", "kill_dump_threads",
     "lock_all", "lock_owner", "look", "missing_for_alter", "missing_privileges",
     "missing_rights",
     "open_transactions", "own_privileges", "point_source", "prepare_lock", "prepared_xa",

@@ -41,6 +41,19 @@ async def variables(session: Session, *, limit_s: float = 5.0) -> dict[str, str]
     return {str(r["Variable_name"]).lower(): str(r["Value"]) for r in rows}
 
 
+async def persisted(session: Session, *, limit_s: float = 5.0) -> dict[str, str]:
+    """What was set with SET PERSIST or PERSIST_ONLY, by lower-case names."""
+    try:
+        rows = await session.rows(
+            "SELECT VARIABLE_NAME AS N, VARIABLE_VALUE AS V"
+            " FROM performance_schema.persisted_variables", limit_s=limit_s)
+    except MysqlError as error:
+        if error.code in _NOT_THERE:
+            return {}  # MariaDB and MySQL 5.7 have no such thing
+        raise
+    return {str(r["N"]).lower(): str(r["V"]) for r in rows}
+
+
 async def clock_ahead_s(session: Session, *, limit_s: float = 5.0) -> float:
     """How far the server's clock is ahead of ours: the middle of the time that asking took."""
     before = time.time()

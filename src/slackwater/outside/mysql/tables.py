@@ -8,26 +8,34 @@ from typing import Any
 from slackwater.facts.tables import Column, Table, UniqueKey, choose_key
 from slackwater.outside.mysql.session import Row, Session
 
-# Not the application's; and ours, whose rows change all the time.
+# Not the application's; and ours, whose rows change all the time. Compared by their bytes: an
+# application's own `Sys` is another schema.
 _NOT_THEIRS = (
     "'mysql','information_schema','performance_schema','sys','slackwater','ndbinfo'"
 )
 _TABLES = (
     "SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE, TABLE_ROWS FROM information_schema.TABLES"
     " WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')"
-    f" AND TABLE_SCHEMA NOT IN ({_NOT_THEIRS})"
+    f" AND CAST(TABLE_SCHEMA AS BINARY) NOT IN ({_NOT_THEIRS})"
     " ORDER BY TABLE_SCHEMA, TABLE_NAME"
 )
 _COLUMNS = (
     "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE,"
     " CHARACTER_SET_NAME, COLLATION_NAME, EXTRA, GENERATION_EXPRESSION"
-    f" FROM information_schema.COLUMNS WHERE TABLE_SCHEMA NOT IN ({_NOT_THEIRS})"
+    f" FROM information_schema.COLUMNS WHERE CAST(TABLE_SCHEMA AS BINARY) NOT IN ({_NOT_THEIRS})"
     " ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"
+)
+# An index that is kept from the optimizer (MySQL's INVISIBLE, MariaDB's IGNORED) cannot be used by
+# its name either. Older servers have no such column.
+_VISIBILITY = (
+    "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_NAME = 'STATISTICS'"
+    " AND TABLE_SCHEMA = 'information_schema' AND COLUMN_NAME IN ('IS_VISIBLE', 'IGNORED')"
 )
 _KEYS = (
     "SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART"
     " FROM information_schema.STATISTICS"
-    f" WHERE NON_UNIQUE = 0 AND INDEX_TYPE = 'BTREE' AND TABLE_SCHEMA NOT IN ({_NOT_THEIRS})"
+    " WHERE {shown} AND NON_UNIQUE = 0 AND INDEX_TYPE = 'BTREE'"
+    f" AND CAST(TABLE_SCHEMA AS BINARY) NOT IN ({_NOT_THEIRS})"
     " ORDER BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
 )
 
@@ -37,7 +45,9 @@ async def tables(session: Session, *, limit_s: float = 30.0) -> dict[str, Table]
 
     Columns that are computed when they are read, and a system version's times, are left out.
     """
-    packet = ";".join((_TABLES, _COLUMNS, _KEYS))
+    kept = await session.value(_VISIBILITY, limit_s=limit_s)
+    shown = {"IS_VISIBLE": "IS_VISIBLE = 'YES'", "IGNORED": "IGNORED = 'NO'"}.get(kept, "TRUE")
+    packet = ";".join((_TABLES, _COLUMNS, _KEYS.format(shown=shown)))
     found, columns, keys = await session.many(packet, limit_s=limit_s)
     by_table: dict[tuple[str, str], list[Column]] = defaultdict(list)
     for row in columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -52,6 +53,22 @@ def faults(servers: Mapping[str, ServerSetup]) -> tuple[Fault, ...]:
     for server in list(servers.values())[1:]:
         found += _packet(server, source)
     return tuple(found)
+
+
+def overruled(server: ServerSetup) -> Iterator[str]:
+    """What was set with SET PERSIST and would be wrong after a restart, whatever slackwater's file
+    says: the server reads those values after all option files."""
+    then = dataclasses.replace(server, variables={**server.variables, **server.persisted})
+    wrong = {f.name: (f.wanted, f.why) for rule in _RULES for f in rule(then)}
+    for name in ("read_only", "super_read_only"):
+        if not is_on(server.persisted.get(name, "ON")):
+            wrong[name] = ("ON", "a server that crashed and comes back would accept writes beside "
+                                 "the one that took over")
+    for name, (wanted, why) in wrong.items():
+        if name in server.persisted:
+            yield (f"{server.name}: {name} = {server.persisted[name]} was set with SET PERSIST, "
+                   f"which is read after all option files, and should be {wanted}: {why}; take it "
+                   f"back there with RESET PERSIST {name}")
 
 
 def file_settings(server: ServerSetup, of_it: tuple[Fault, ...]) -> dict[str, str]:

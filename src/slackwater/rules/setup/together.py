@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from slackwater.facts.setup import ServerSetup
+from slackwater.rules.setup.settings import overruled
 
 CLOCK_S = 2.0  # beyond that, TIMESTAMPs and the measured lag are wrong
 ROOM = 1.2  # of the source's size that a target needs
@@ -40,6 +41,7 @@ def _alone(server: ServerSetup, require_tls: bool) -> Iterator[str]:
     name = server.name
     if why := server.flavour.unsupported_reason():
         yield f"{name}: {why}"
+    yield from overruled(server)
     if abs(server.clock_s) >= CLOCK_S:
         ahead = "ahead of" if server.clock_s > 0 else "behind"
         yield (f"{name}: its clock is {abs(server.clock_s):.0f} s {ahead} this machine's, so lag "
