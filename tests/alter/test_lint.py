@@ -266,3 +266,29 @@ def test_what_only_the_database_knows(shop: LabFacts) -> None:
     assert said.code == 1
     assert "the database shop has latin1" in json.dumps(said.report)
     assert lint(shop, "CREATE INDEX n ON people (name)").code == 0
+
+
+def test_names_that_the_database_has_already(shop: LabFacts) -> None:
+    """A view, a sequence and a constraint of a table that the file does not name: the copies of
+    tables must not hide them."""
+    active = server(shop, "a")
+    maria = not sql(active, "SELECT VERSION() AS v")[0]["v"].startswith(("5.", "8.", "9."))
+    sql(active, "CREATE VIEW shop.seen_people AS SELECT id FROM shop.people")
+    if maria:
+        sql(active, "CREATE SEQUENCE shop.numbers")
+    sql(active, "CREATE TABLE shop.holder (id INT PRIMARY KEY, p INT NOT NULL,"
+                " CONSTRAINT taken FOREIGN KEY (p) REFERENCES shop.people (id))")
+    arrives(server(shop, "b"),
+            "SELECT 1 FROM information_schema.TABLES WHERE TABLE_NAME = 'holder'")
+    for text in ("CREATE TABLE seen_people (id INT PRIMARY KEY)",
+                 "CREATE TABLE IF NOT EXISTS shop.seen_people (id INT PRIMARY KEY)",
+                 *(["CREATE OR REPLACE TABLE numbers (id INT PRIMARY KEY)"] if maria else [])):
+        said = lint(shop, text)
+        (finding,) = [f for f in said.report["statements"][0]["findings"]
+                      if f["verdict"] == "refused"]
+        assert (said.code, finding["rule"]) == (1, "name-taken"), said.report
+        assert "there is a " in json.dumps(finding)
+    said = lint(shop, "CREATE TABLE child (id INT PRIMARY KEY, p INT NOT NULL,"
+                " CONSTRAINT taken FOREIGN KEY (p) REFERENCES people (id))")
+    assert (said.code, "server-refuses" in json.dumps(said.report)) == (1, True), said.report
+    assert lint(shop, "CREATE TABLE fresh (id INT PRIMARY KEY)").code == 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from slackwater.facts.alter_script import split
 from slackwater.facts.rehearsal import Difference, Error, Ran, Seen, Spoken, Way
-from slackwater.facts.statement_log import ALIKE, chosen, read
+from slackwater.facts.statement_log import ALIKE, chosen, fingerprint, read
 from slackwater.rules.rehearsal import Harm, judge
 
 WRITES = [Spoken(n, "d", f"UPDATE t SET a = {n}", False) for n in (1, 2, 3)]
@@ -82,8 +83,88 @@ def test_what_is_replayed() -> None:
 
 
 def test_a_few_of_those_alike() -> None:
-    entries = [("d", f"INSERT INTO t VALUES ({n}, 'x'), (1, 'y')") for n in range(20)]
-    entries += [("e", "INSERT INTO t VALUES (1, 'x')"), ("d", "SELECT 'cut off ...")]
+    entries = [("1", "d", f"INSERT INTO t VALUES ({n}, 'x'), (1, 'y')") for n in range(20)]
+    entries += [("1", "e", "INSERT INTO t VALUES (1, 'x')"), ("1", "d", "SELECT 'cut off ...")]
     heard = chosen("a log", entries)
     assert len(heard.statements) == ALIKE + 1
     assert sum(heard.left_out.values()) == 20 - ALIKE + 1
+
+
+def test_what_differs_anyway_hides_nothing_else() -> None:
+    """Another row of the same table, or another reason to stop, is the change's."""
+    def lost(*keys: int) -> tuple[Difference, ...]:
+        return tuple(Difference("d.t", f"id={n}", {"a": "1"}, None, (n,)) for n in keys)
+
+    before = seen(Way.NEITHER, ok(1), ok(2), Ran(3, 1, stopped=Error(1032, "x")),
+                  differences=lost(1))
+    forward = seen(Way.REPLICA, ok(1), ok(2), Ran(3, 1, stopped=Error(1677, "y")),
+                   differences=lost(1, 2))
+    said = judge(WRITES, before, forward, seen(Way.SOURCE, ok(1), ok(2), ok(3)))
+    assert [(p.harm, p.numbers) for p in said.problems] == [
+        (Harm.STOPS, (3,)), (Harm.DIFFERS, (2,))]
+    # A key that is drawn anew each time: as many as always.
+    forward = seen(Way.REPLICA, ok(1), ok(2), ok(3), differences=lost(2))
+    assert not judge(WRITES, before, forward, seen(Way.SOURCE, ok(1), ok(2), ok(3))).problems
+
+
+def test_alike() -> None:
+    """Statements with another number of values, or names in ANSI quotes, are others."""
+    def shape(text: str, *, ansi: bool = False) -> str:
+        return fingerprint(split(text)[0], ansi=ansi)
+
+    assert shape("INSERT INTO t VALUES (1, 2)") != shape("INSERT INTO t VALUES (1, 2, 3)")
+    assert shape("INSERT INTO t VALUES (1, 2)") == shape("INSERT INTO t VALUES (1, 2), (3, 'x')")
+    assert shape("SELECT 1 FROM t WHERE a IN (1, 2)") == shape("SELECT 3 FROM t WHERE a IN (1)")
+    names = ('INSERT INTO "a" VALUES (1)', 'INSERT INTO "b" VALUES (1)')
+    assert len({shape(n, ansi=True) for n in names}) == 2
+    assert len({shape(n) for n in names}) == 1
+    assert len(chosen("a log", [("", "d", f'DELETE FROM "t{n}"') for n in range(9)], ansi=True
+                      ).statements) == 9
+
+
+LOG = """2026-11-21T10:00:00.1Z\t    8 Connect\troot@localhost on d using Socket
+2026-11-21T10:00:00.1Z\t    9 Connect\troot@localhost on d using Socket
+2026-11-21T10:00:00.1Z\t    8 Query\tSET NAMES utf8mb4, SESSION sql_mode='', autocommit=0
+2026-11-21T10:00:00.1Z\t    9 Query\tINSERT INTO t VALUES (1)
+2026-11-21T10:00:00.1Z\t    8 Query\tset @@session.time_zone = '+02:00', @x = (SELECT MAX(a), 1)
+2026-11-21T10:00:00.1Z\t    8 Query\tINSERT INTO t VALUES (2)
+2026-11-21T10:00:00.1Z\t    8 Query\tSET sql_mode='ANSI', GLOBAL time_zone='x', NAMES latin1
+2026-11-21T10:00:00.1Z\t    8 Query\tSELECT 2 FROM t WHERE a IN (SELECT 1 ORDER BY 1)
+2026-11-21T10:00:00.1Z\t    8 Connect\troot@localhost on d using Socket
+2026-11-21T10:00:00.1Z\t    8 Query\tWITH q AS (SELECT REPLACE(a, 1, 2)) SELECT a FROM q ORDER BY a
+"""
+
+
+def test_what_sessions_set() -> None:
+    """Each statement under what its own session had set; what is not repeated is counted."""
+    heard = read(LOG, "d")
+    assert [[u.text for u in s.under] for s in heard.statements] == [
+        [],
+        ["SET NAMES utf8mb4", "SET SESSION sql_mode=''", "SET @@session.time_zone = '+02:00'",
+         "SET @x = (SELECT MAX(a), 1)"],
+        ["SET NAMES utf8mb4", "SET @@session.time_zone = '+02:00'", "SET @x = (SELECT MAX(a), 1)",
+         "SET sql_mode='ANSI'"],
+        []]
+    assert set(heard.left_out) == {f"not replayed: SET {n}"
+                                   for n in ("autocommit", "GLOBAL time_zone", "NAMES latin1")}
+    assert [(s.reads, s.ordered) for s in heard.statements[2:]] == [(True, False), (True, True)]
+
+
+def test_writes_that_leave_other_rows_on_the_new_schema() -> None:
+    def way(which: Way, a: str, b: str, order: str = "") -> Seen:
+        found = seen(which, ok(1), ok(2), Ran(3, 2, ("a",), "same", order=order))
+        found.columns = {"d.t": frozenset(("id", "a", "b"))}
+        found.left = {"d.t": {"id=1": {"id": "1", "a": a, "b": b, "new": a}}}
+        found.wrote = {"d.t": {"id=1": [2]}}
+        return found
+
+    statements = [*WRITES[:2], Spoken(3, "d", "SELECT a FROM t ORDER BY a", True)]
+    said = judge(statements, way(Way.NEITHER, "5", "x", "1"), way(Way.REPLICA, "5", "y", "1"),
+                 way(Way.SOURCE, "7", "z", "2"))
+    assert said.notes == [
+        "statement 3 returns its rows in another order on the new schema",
+    ]
+    said = judge(statements, way(Way.NEITHER, "5", "x"), way(Way.REPLICA, "5", "x"),
+                 way(Way.SOURCE, "7", "x"))
+    assert said.notes == ["the same writes leave other rows in d.t (statements 2): row id=1: a is "
+                          "7 on the new schema, 5 on the old one"]

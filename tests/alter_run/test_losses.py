@@ -32,6 +32,9 @@ CASES = (
     ("", "c SET('p','q') DEFAULT 'p'", ("'p'",), ("'q'", "''")),
     ("", "c INT DEFAULT 3", ("3",), ("4", "NULL")),
     ("", "c DATETIME(3) DEFAULT NULL", ("NULL",), ("'2001-01-01'",)),
+    ("c CHAR(3)", "c VARCHAR(3)", ("'abc'", "'a'", "''", "NULL"), ("'a '", "' '")),
+    ("c CHAR(3)", "c TEXT", ("'abc'", "' a'"), ("'a '", "'abcd'")),
+    ("c BINARY(3)", "c VARBINARY(5)", ("'abc'", "NULL"), ("'ab'", "'abcd'", "''")),
     ("c VARCHAR(3)", "c VARCHAR(5)", ("'abc'", "'äöü'"), ("'abcd'",)),
     ("c ENUM('a','b')", "c ENUM('a','b','c')", ("'a'", "NULL"), ("'c'",)),
 )

@@ -18,7 +18,7 @@ from slackwater.cli.operate import finish, refused, say
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter
 from slackwater.cli.rehearse_scene import Scene
-from slackwater.errors import EXIT_REFUSED, Refused
+from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.facts.alter_script import Statement
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
@@ -94,6 +94,9 @@ def rehearse(
     presenter = Presenter(as_json=as_json)
     try:
         change = read(statements_text(Path(script) if script is not None else None, sql), name)
+        if schema is not None and sample:
+            raise UsageError("--sample copies rows of the pair, and with --schema there is none: "
+                             "put INSERTs into the statements")
         if schema is not None:
             scene = rehearse_scene.of_dump(schema, server, database, statements, binlog_format,
                                            row_image)

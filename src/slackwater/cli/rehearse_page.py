@@ -42,7 +42,8 @@ class Told:
                 if seen.more]
         left = [f"{count} statements left out: {why}"
                 for why, count in sorted(self.heard.left_out.items())]
-        return [*self.notes, *self.done.notes, *judged.notes, *more, *idle, *left]
+        return [*self.notes, *self.heard.notes, *self.done.notes, *judged.notes, *more, *idle,
+                *left]
 
 
 def _list(numbers: list[int]) -> str:
@@ -62,7 +63,8 @@ def _json(told: Told) -> dict[str, Any]:
         "server": told.server, "verdict": told.done.lint.level.word,
         "steps": [_step(seen) for seen in told.done.seen.values()],
         "statements": [
-            {"number": s.number, "database": s.database, "sql": s.text}
+            {"number": s.number, "database": s.database, "sql": s.text,
+             "under": [each.text for each in s.under]}
             for s in told.heard.statements],
         "from": told.heard.form,
         "problems": [p.as_json() for p in judged.problems],
@@ -94,8 +96,18 @@ def _text(told: Told) -> str:
     lines += [f"  note: {note}" for note in told.all_notes]
     count = len(judged.problems)
     lines.append(f"{count} {'thing goes' if count == 1 else 'things go'} wrong." if count else
-                 "Nothing breaks, stops or differs.")
+                 f"Nothing breaks, stops or differs{_but(told)}.")
     return "\n".join(lines)
+
+
+def _but(told: Told) -> str:
+    """What that was not said of."""
+    failed, left = len(told.done.judgement.unjudged), sum(told.heard.left_out.values())
+    parts = [f"{count} {what}" for count, what in ((failed, "could not be judged"),
+                                                   (left, "were left out")) if count]
+    if not parts:
+        return ""
+    return f", of {len(told.heard.statements) - failed} statements; {' and '.join(parts)}"
 
 
 def _problem(each: Problem, texts: dict[int, str]) -> list[str]:

@@ -63,13 +63,17 @@ async def _read(
     try:
         links = PairSettings(first=await settings_of(session), other=await settings_of(at_active))
         name = await database_of(session, database)
+        wanted = await mysql_rehearse.settings(at_active)
         if statements is not None:
-            heard = _heard(statements, name)
+            heard = _heard(statements, name, ansi="ANSI_QUOTES" in wanted.get("sql_mode", ""))
         else:
             heard = statement_log.chosen(f"performance_schema of {active}",
                                          await mysql_rehearse.digests(at_active))
+            if lost := await mysql_rehearse.forgotten(at_active):
+                heard.notes.append(
+                    f"performance_schema had no place for {lost} statements that were run "
+                    "(performance_schema_digests_size): whatever they are, they were not rehearsed")
         schema = await mysql_rehearse.read_schema(session, sample=sample)
-        wanted = await mysql_rehearse.settings(at_active)
         return Scene(schema, name, links, wanted, heard, session.flavour)
     finally:
         await session.close()
@@ -96,11 +100,15 @@ def of_dump(
     return Scene(made, name, PairSettings(own, own), {}, _heard(statements, name), flavour)
 
 
-def _heard(path: Path, database: str) -> Heard:
+def _heard(path: Path, database: str, *, ansi: bool = False) -> Heard:
+    most = statement_log.LONGEST
     try:
         with path.open(encoding="utf-8", errors="backslashreplace") as opened_file:
-            text = opened_file.read(statement_log.LONGEST)
-        return statement_log.read(text, database)
+            text = opened_file.read(most + 1)
+        heard = statement_log.read(text[:most], database, ansi=ansi)
+        if len(text) > most:
+            heard.notes.append(f"only the first {most:,} characters of {path} were read")
+        return heard
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ScriptError as error:

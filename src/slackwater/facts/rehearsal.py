@@ -16,13 +16,25 @@ class Way(enum.StrEnum):
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A variable that a session had SET: by the `number`th statement of all."""
+
+    number: int
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Spoken:
-    """A statement of the application, with its default database; numbers begin with 1."""
+    """A statement of the application, with its default database; numbers begin with 1. `under`:
+    what its session had SET before; `ordered`: its result has an order."""
 
     number: int
     database: str
     text: str
     reads: bool
+    under: tuple[Setting, ...] = ()
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,8 @@ class Error:
 @dataclass(frozen=True)
 class Ran:
     """What came of one statement in one way. `rows`: written, or returned by a read; `stopped`:
-    the replica's error on what it wrote; `result`: another one for other values of a result."""
+    the replica's error on what it wrote; `result`: another one for other values of a result;
+    `order`: another one for another order of them, "" where none was asked for."""
 
     number: int
     rows: int = 0
@@ -47,6 +60,7 @@ class Ran:
     result: str = ""
     error: Error | None = None
     stopped: Error | None = None
+    order: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,8 @@ class Difference:
 @dataclass
 class Seen:
     """One way, from the empty schema to the comparison. `late`: why the other server could not
-    take the change afterwards."""
+    take the change afterwards; `columns`: of each table while the statements ran; `left`: all rows
+    of the source in the end, by table and key; `wrote`: the statements that wrote each."""
 
     way: Way
     ran: list[Ran] = field(default_factory=list)
@@ -73,3 +88,6 @@ class Seen:
     more: int = 0  # differences that are not listed
     late: Error | None = None
     seconds: float = 0.0
+    columns: dict[str, frozenset[str]] = field(default_factory=dict)
+    left: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    wrote: dict[str, dict[str, list[int]]] = field(default_factory=dict)

@@ -10,9 +10,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from slackwater.facts.alter_script import ScriptError, Statement, split
 from slackwater.facts.rehearsal import Spoken
+from slackwater.facts.session_settings import Settings
 
 LONGEST = 64 * 1024 * 1024  # characters
 MOST = 1000  # statements that are replayed
@@ -30,6 +32,8 @@ _GENERAL = re.compile(
 _CONNECT = re.compile(r"\bon (\S*?)(?: using |$)")
 _SLOW = re.compile(r"^# (?:User@Host|Query_time): ", re.MULTILINE)
 _SCHEMA = re.compile(r"^# .*?\bSchema: (\S+)", re.MULTILINE)
+_SESSION = re.compile(r"^# .*?\b(?:Id|Thread_id): +(\d+)", re.MULTILINE)
+_CLOCK = re.compile(r"^\s*SET (?:(?:last_)?insert_id=\d+,)*timestamp=[\d.]+;\s*", re.IGNORECASE)
 _USE = re.compile(r"use\s+`?([^`;]+)`?\s*;", re.IGNORECASE)
 
 
@@ -40,61 +44,86 @@ class Heard:
     form: str  # "a file of SQL", "a general log", "a slow log", …
     statements: list[Spoken] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    number: int = 0  # of the last SET
+
+    def takes(self, said: Statement, settings: Settings | None) -> bool:
+        """Whether it is to be replayed; else it was taken in otherwise, or counted as left out."""
+        if said.begins("SET") and not said.begins("SET", "STATEMENT") and settings is not None:
+            self.number += 1
+            for name in settings.say(said, self.number):
+                self.left_out[f"not replayed: SET {name}"] += 1
+            return False
+        if why := _not_replayed(said):
+            self.left_out[why] += 1
+        return not why
 
 
-def read(text: str, database: str) -> Heard:
-    """The statements of a file. `database`: where those are that name none. Raises ScriptError."""
+# The session that said it ("" where nobody knows), its default database, the text.
+Entry = tuple[str, str, str]
+
+
+def read(text: str, database: str, *, ansi: bool = False) -> Heard:
+    """The statements of a file. `database`: where those are that name none; `ansi`: the server has
+    "x" be a name. Raises ScriptError."""
     if any(_GENERAL.match(line) for line in text[:65536].splitlines()):
-        return chosen("a general log", _general(text, database))
+        return chosen("a general log", _general(text, database), ansi=ansi)
     if _SLOW.search(text[:65536]):
-        return chosen("a slow log", _slow(text, database))
-    heard = Heard("a file of SQL")
+        return chosen("a slow log", _slow(text, database), ansi=ansi)
+    heard, settings = Heard("a file of SQL"), Settings()
     for said in split(text, longest=LONGEST, most=100_000):
         if said.begins("USE") and len(said.tokens) > 1:
             database = said.tokens[1].name
-        elif why := _not_replayed(said):
-            heard.left_out[why] += 1
+        elif not heard.takes(said, settings):
+            continue
         elif len(heard.statements) == MOST:
             heard.left_out[f"more than {MOST}"] += 1
         else:
-            heard.statements.append(_spoken(len(heard.statements) + 1, database, said))
+            heard.statements.append(_spoken(len(heard.statements) + 1, database, said, settings))
     return heard
 
 
-def chosen(form: str, entries: Iterable[tuple[str, str]]) -> Heard:
-    """From (database, text) as they were said: at most ALIKE of those alike, MOST in all."""
-    heard, seen = Heard(form), Counter[tuple[str, str]]()
-    for database, text in entries:
+def chosen(form: str, entries: Iterable[Entry], *, ansi: bool = False) -> Heard:
+    """From what was said: at most ALIKE of those alike, MOST in all."""
+    heard, seen = Heard(form), Counter[tuple[str, ...]]()
+    sessions: dict[str, Settings] = {}
+    for session, database, text in entries:
+        settings = sessions.setdefault(session, Settings())
         try:
             parts = split(text, longest=LONGEST)
         except ScriptError:
             heard.left_out["cut off, or not to be taken apart"] += 1
             continue
         for said in parts:
-            if why := _not_replayed(said):
-                heard.left_out[why] += 1
+            if not heard.takes(said, settings if session else None):
                 continue
-            kind = database, fingerprint(said)
+            under = (s.text for s in settings.now if not s.name.startswith("@"))
+            kind = database, fingerprint(said, ansi=ansi), *under
             seen[kind] += 1
             if seen[kind] > ALIKE:
                 heard.left_out[f"like {ALIKE} others but for its values"] += 1
             elif len(heard.statements) == MOST:
                 heard.left_out[f"more than {MOST}"] += 1
             else:
-                heard.statements.append(_spoken(len(heard.statements) + 1, database, said))
+                heard.statements.append(
+                    _spoken(len(heard.statements) + 1, database, said, settings))
     return heard
 
 
-def fingerprint(said: Statement) -> str:
-    """Its words, without its literals and however many of them are in a list."""
-    text = " ".join("?" if t.kind in ("string", "number") else t.upper or t.text
+def fingerprint(said: Statement, *, ansi: bool = False) -> str:
+    """Its words, without its literals, and however many of them are behind IN, or rows behind
+    VALUES: how many values a row has is no detail where no columns are named."""
+    text = " ".join("?" if t.kind == "number" or (
+        t.kind == "string" and not (ansi and t.text.startswith('"'))) else t.upper or t.text
                     for t in said.tokens)
-    text = re.sub(r"\?(?: , \?)+", "?", text)
-    return re.sub(r"(\( \? \))(?: , \( \? \))+", r"\1", text)
+    text = re.sub(r"\bIN \( \?(?: , \?)+ \)", "IN ( ? )", text)
+    return re.sub(r"(\( [^()]*\))(?: , \1)+", r"\1", text)
 
 
-def _spoken(number: int, database: str, said: Statement) -> Spoken:
-    return Spoken(number, database, said.text, _verb(said) in _READS)
+def _spoken(number: int, database: str, said: Statement, settings: Settings) -> Spoken:
+    words = _outside(said)
+    ordered = any(pair == ("ORDER", "BY") for pair in pairwise(words))
+    return Spoken(number, database, said.text, _verb(said) in _READS, settings.now, ordered)
 
 
 def _verb(said: Statement) -> str:
@@ -102,14 +131,27 @@ def _verb(said: Statement) -> str:
     words = [w for w in said.words if w]
     if not words:
         return ""
+    if words[:2] == ["SET", "STATEMENT"]:  # MariaDB's: settings for the statement behind FOR
+        outside = _outside(said)
+        return next((b for a, b in pairwise(outside) if a == "FOR"), "")
     if words[0] == "WITH":
-        return next((w for w in words if w in ("UPDATE", "DELETE", "INSERT", "REPLACE")), "SELECT")
+        return next((w for w in _outside(said) if w in (*_READS, *_WRITES)), "SELECT")
     return next((w for w in words if w != "("), "")
+
+
+def _outside(said: Statement) -> list[str]:
+    """Its words that are in no parentheses."""
+    found, depth = [], 0
+    for word in said.words:
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        if not depth and word:
+            found.append(word)
+    return found
 
 
 def _not_replayed(said: Statement) -> str:
     verb = _verb(said)
-    if verb == "SELECT" and said.has("INTO", "OUTFILE"):
+    if verb == "SELECT" and (said.has("INTO", "OUTFILE") or said.has("INTO", "DUMPFILE")):
         return "writes a file"
     if verb not in (*_READS, *_WRITES):
         return f"not replayed: {verb or 'code in a comment'}"
@@ -120,9 +162,10 @@ def _not_replayed(said: Statement) -> str:
     return ""
 
 
-def _general(text: str, database: str) -> Iterator[tuple[str, str]]:
+def _general(text: str, database: str) -> Iterator[Entry]:
     """Each session has its own default database; a statement goes on until the next entry."""
     at: dict[str, str] = {}
+    logins = Counter[str]()  # a number of a session comes again after a restart
     now: tuple[str, list[str]] | None = None
     for line in text.splitlines():
         match = _GENERAL.match(line)
@@ -131,7 +174,7 @@ def _general(text: str, database: str) -> Iterator[tuple[str, str]]:
                 now[1].append(line)
             continue
         if now:
-            yield at.get(now[0], database), "\n".join(now[1])
+            yield f"{now[0]}/{logins[now[0]]}", at.get(now[0], database), "\n".join(now[1])
             now = None
         session, command, words = match["id"], match["command"], match["text"]
         if command in ("Query", "Execute"):
@@ -142,15 +185,16 @@ def _general(text: str, database: str) -> Iterator[tuple[str, str]]:
         elif command == "Init DB":
             at[session] = words.strip()
         elif command in ("Connect", "Change user"):
+            logins[session] += 1
             found = _CONNECT.search(words)
             at.pop(session, None)
             if found and found[1]:
                 at[session] = found[1]
     if now:
-        yield at.get(now[0], database), "\n".join(now[1])
+        yield f"{now[0]}/{logins[now[0]]}", at.get(now[0], database), "\n".join(now[1])
 
 
-def _slow(text: str, database: str) -> Iterator[tuple[str, str]]:
+def _slow(text: str, database: str) -> Iterator[Entry]:
     current = database
     for part in re.split(r"^(?=# (?:Time|User@Host): )", text, flags=re.MULTILINE):
         if not part.startswith("#"):
@@ -161,6 +205,7 @@ def _slow(text: str, database: str) -> Iterator[tuple[str, str]]:
         if use := _USE.match(body.strip()):
             current = use[1].strip()
             body = body.strip()[use.end():]
-        body = re.sub(r"^\s*SET timestamp=\d+;\s*", "", body)
+        body = _CLOCK.sub("", body)
+        session = _SESSION.search(part)
         if body.strip():
-            yield current, body
+            yield session[1] if session else "", current, body

@@ -210,9 +210,14 @@ def _type_does_not_fit(name: str, was: re.Match[str], has: re.Match[str]) -> str
         range_ = f"{name} NOT BETWEEN {low} AND {2 ** (bits if unsigned else bits - 1) - 1}"
         return range_ if now in _INTEGERS else f"{range_} OR {name} <> ROUND({name})"
     if kind in ("char", "varchar") and size.isdigit():
-        return f"CHAR_LENGTH({name}) > {size}"
+        cut = f"CHAR_LENGTH({name}) > {size}"
+        # CHAR takes the spaces at the end away, BINARY adds zero bytes.
+        if kind == "char" and now != "char":
+            cut += f" OR CHAR_LENGTH(TRIM(TRAILING ' ' FROM {name})) <> CHAR_LENGTH({name})"
+        return cut
     if kind in ("binary", "varbinary") and size.isdigit():
-        return f"LENGTH({name}) > {size}"
+        fills = kind == "binary" and now != "binary"
+        return f"LENGTH({name}) {'<>' if fills else '>'} {size}"
     if kind in _BYTES:
         return f"LENGTH({name}) > {_BYTES[kind]}"
     if kind in ("longtext", "longblob") and now in (*_TEXT, *_BYTES, "longblob"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,8 @@ def _stops(before: dict[int, Ran], seen: Seen) -> list[Problem]:
     found: dict[str, Problem] = {}
     first = 0
     for ran in seen.ran:
-        if ran.stopped is None or before[ran.number].stopped is not None:
+        anyway = before[ran.number].stopped
+        if ran.stopped is None or (anyway is not None and anyway.code == ran.stopped.code):
             continue
         why = str(ran.stopped)
         if first and ran.stopped.code in _FOLLOWS:
@@ -93,12 +95,16 @@ def _differences(unchanged: Seen, seen: Seen) -> list[Problem]:
     """One problem for the same columns of a table; rows that replication did not get to are those
     of a statement that stopped it."""
     stopped = {r.number for r in seen.ran if r.stopped}
-    anyway = {(d.table, *_columns(d)) for d in unchanged.differences}
+    anyway = {(d.table, d.key, *_columns(d)) for d in unchanged.differences}
+    # A key may be another one each time: then as many rows as without the change are no news.
+    usual = Counter((d.table, _columns(d)) for d in unchanged.differences)
     grouped: dict[tuple[str, tuple[str, ...]], list[Difference]] = {}
     for each in seen.differences:
-        if stopped & set(each.numbers) or (each.table, *_columns(each)) in anyway:
-            continue
-        grouped.setdefault((each.table, _columns(each)), []).append(each)
+        if not stopped & set(each.numbers):
+            grouped.setdefault((each.table, _columns(each)), []).append(each)
+    grouped = {
+        kind: new for kind, rows in grouped.items() if len(rows) > usual[kind]
+        and (new := [d for d in rows if (d.table, d.key, *_columns(d)) not in anyway])}
     return [
         Problem(Harm.DIFFERS, seen.way, tuple(sorted({n for r in rows for n in r.numbers})),
                 _told(rows), table)
@@ -112,6 +118,8 @@ def _columns(each: Difference) -> tuple[str, ...]:
 
 def _told(rows: Sequence[Difference]) -> str:
     one = rows[0]
+    if not one.key and not one.source and not one.replica:
+        return f"the table is only on the {'source' if one.replica is None else 'replica'}"
     count = len(rows) - 1
     more = f" (and {count} more row{'s' if count > 1 else ''})" if count else ""
     if one.source is None:
@@ -132,20 +140,23 @@ def _notes(
 ) -> list[str]:
     """What is otherwise on the new schema, perhaps as it is meant to be. (`forward` read the old
     schema too: what is otherwise even there changes by itself.)"""
-    notes = []
+    notes: list[str] = []
     for old, again, ran in zip(unchanged.ran, forward.ran, back.ran, strict=True):
         if ran.error or old.error:
             continue
-        if not reads[ran.number]:
-            if ran.rows != old.rows:
-                notes.append(f"statement {ran.number} changes {ran.rows} rows on the new schema, "
-                             f"{old.rows} on the old one")
+        if not reads[ran.number] and ran.rows != old.rows:
+            notes.append(f"statement {ran.number} changes {ran.rows} rows on the new schema, "
+                         f"{old.rows} on the old one")
         elif ran.columns != old.columns and ran.columns and old.columns:
             notes.append(f"statement {ran.number} returns {len(ran.columns)} columns on the "
                          f"new schema, {len(old.columns)} on the old one, or others")
         elif old.result == again.result != ran.result:
             notes.append(f"statement {ran.number} returns other values on the new schema "
                          f"({ran.rows} rows, {old.rows} on the old one)")
+        elif old.result == ran.result and old.order == again.order != ran.order:
+            notes.append(f"statement {ran.number} returns its rows in another order on the new "
+                         "schema")
+    notes += _left(unchanged, forward, back)
     stops = [r.number for r in unchanged.ran if r.stopped]
     if stops:
         notes.append("without the change too, replication stops at statement "
@@ -153,3 +164,41 @@ def _notes(
     if tables := sorted({d.table for d in unchanged.differences}):
         notes.append(f"without the change too, rows of {', '.join(tables)} differ afterwards")
     return notes
+
+
+def _left(unchanged: Seen, forward: Seen, back: Seen) -> list[str]:
+    """Rows that the same statements leave otherwise when they run on the new schema: a default that
+    changed, or a value cut to what fits. Only in columns that both schemas have, and not where the
+    old schema leaves them otherwise each time."""
+    grouped: dict[tuple[str, tuple[str, ...]], list[Difference]] = {}
+    for table, columns in unchanged.columns.items():
+        sides = [seen.left.get(table) for seen in (unchanged, forward, back)]
+        if sides[0] is None or sides[1] is None or sides[2] is None:
+            continue  # a table that goes, or one way had no end
+        old, again, new = ({key: {c: v for c, v in row.items() if c in columns}
+                            for key, row in side.items()} for side in sides if side is not None)
+        for key in sorted(old.keys() | new.keys()):
+            one, other = old.get(key), new.get(key)
+            if one == other or one != again.get(key):
+                continue
+            differs = tuple(c for c in one if one[c] != other.get(c)) if one and other else ()
+            numbers = tuple(back.wrote.get(table, {}).get(key, ()))
+            grouped.setdefault((table, differs), []).append(Difference(
+                table, key, one and {c: one[c] for c in differs},
+                other and {c: other.get(c, "nothing") for c in differs}, numbers))
+    return [_otherwise(table, rows) for (table, _), rows in grouped.items()]
+
+
+def _otherwise(table: str, rows: Sequence[Difference]) -> str:
+    one = rows[0]
+    numbers = sorted({n for r in rows for n in r.numbers})[:5]
+    who = f" (statements {', '.join(map(str, numbers))})" if numbers else ""
+    if one.source is None or one.replica is None:
+        side = "new" if one.source is None else "old"
+        what = f"row {one.key} is left by the {side} schema only"
+    else:
+        what = f"row {one.key}: " + "; ".join(
+            f"{c} is {_short(one.replica[c])} on the new schema, {_short(v)} on the old one"
+            for c, v in one.source.items())
+    more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"the same writes leave other rows in {table}{who}: {what}{more}"

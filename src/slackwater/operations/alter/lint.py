@@ -127,13 +127,17 @@ async def lint(
     others = set(await mysql_schema.all_schemas(session)) | {
         "mysql", "sys", "information_schema", "performance_schema", "slackwater"}
     named = {known[n.lower()] for s in script for n in names(s) if n.lower() in known}
+    words = {n for s in script for n in names(s)}
     if any("TRIGGER" in s.words for s in script):  # DROP TRIGGER does not name its table
-        named |= await mysql_schema.trigger_tables(
-            session, database, {n for s in script for n in names(s)})
+        named |= await mysql_schema.trigger_tables(session, database, words)
     near, foreign = await mysql_schema.relatives(session, database, named)
     if foreign:
         raise Refused("cannot lint", [f"foreign keys lead to another database: {', '.join(foreign)}"
                                       ], hint="such tables cannot be copied apart")
+    if any("CONSTRAINT" in s.words for s in script):  # another table may have one of that name
+        same = await mysql_schema.constraint_tables(session, database, words)
+        also, foreign = await mysql_schema.relatives(session, database, same)
+        near |= set() if foreign else same | also
     sizes = await mysql_schema.sizes(session, database, named)
     done = [_prejudged(s, database, others, ddl_follows=any(
         what(t) is What.DDL for t in script[at + 1 :])) for at, s in enumerate(script)]
@@ -145,8 +149,18 @@ async def lint(
                 await _run(place, each, database, links, sizes, earlier)
             _put_back(done, links)
             _erased(done)
+        _taken(done, await mysql_schema.other_names(session, database))
         await _stored_code(session, database, done)
     return _report(database, session.at.name, links, done)
+
+
+def _taken(done: list[Linted], others: dict[str, str]) -> None:
+    """Refuse a new table that is called like a view: the copies of tables know of none."""
+    for each in done:
+        each.findings += [
+            statements.told(statements.NAME_TAKEN, each.statement,
+                            f"there is a {others[c.table]} called {c.table}")
+            for c in each.changes if c.kind is Kind.TABLE_CREATED and c.table in others]
 
 
 async def _stored_code(session: Session, database: str, done: list[Linted]) -> None:

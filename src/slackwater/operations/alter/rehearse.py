@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ from slackwater.rules.rehearsal import Judgement, judge
 STATEMENT_LIMIT_S = 30.0
 APPLY_LIMIT_S = 60.0
 FEW_TABLES = 30  # of so few, all are looked at after each write
-MOST_DIFFERENCES = 200
+MOST_DIFFERENCES = 50  # of a kind: a table's that are in the same columns
 _NOW = 1_800_000_000  # unix seconds; what NOW() is for the application's statements
 
 
@@ -78,13 +79,16 @@ async def rehearse(
 ) -> Rehearsed:
     """Do all of it on these two servers, which are nobody else's and empty; `port`: that of the
     source. Raises Refused when the schema or the change cannot be made at all."""
+    _rehearsable(asked.change)
+    failed = set[str]()
+    for at in (source, replica):  # in sessions of their own: those that come later have them
+        async with await Session.open(at) as session:
+            failed |= set(await mysql_rehearse.take_settings(session, asked.wanted))
     pair = _Pair(await Session.open(source), await Session.open(replica),
                  (await Session.open(source), await Session.open(replica)), source)
     try:
-        failed = set[str]()
         for session in pair.quiet:
             await session.run("SET SESSION sql_log_bin = 0")
-            failed |= set(await mysql_rehearse.take_settings(session, asked.wanted))
         notes = [*asked.schema.notes, *(f"the throwaway servers do not take {f}" for f in
                                         sorted(failed))]
         await _load(pair, asked)
@@ -96,10 +100,34 @@ async def rehearse(
         for way in Way:
             asked.tell(f"{len(asked.statements)} statements, {_WORDS[way]}")
             seen[way] = await _one_way(pair, asked, report, way)
+            _something_runs(seen[Way.NEITHER])
         judgement = judge(asked.statements, seen[Way.NEITHER], seen[Way.REPLICA], seen[Way.SOURCE])
         return Rehearsed(report, seen, judgement, notes)
     finally:
         await pair.close()
+
+
+def _rehearsable(change: Sequence[Statement]) -> None:
+    """Raises Refused when the file has a statement that would be left out, and is not a data
+    statement (these come later in a real change too), or nothing else."""
+    kinds = [what(s) for s in change]
+    reasons = [f"line {s.line}: {statement_text.head(s.text)} is no change of a table, an index or "
+               "a trigger" for s, kind in zip(change, kinds, strict=True) if kind is What.REFUSED]
+    if not reasons and What.DDL not in kinds:
+        reasons = ["the change has no DDL: data statements run when both servers are alike again"]
+    if reasons:
+        raise Refused("cannot rehearse", reasons,
+                      hint="leave it out of the file: `slackwater alter lint` says why")
+
+
+def _something_runs(unchanged: Seen) -> None:
+    """Raises Refused when no statement could be judged."""
+    failed = [r for r in unchanged.ran if r.error]
+    if failed and len(failed) == len(unchanged.ran):
+        raise Refused(
+            "cannot rehearse", [f"every statement fails without the change too: {failed[0].number}"
+                                f" with {failed[0].error}"],
+            hint="is it the right --database? --sample N copies rows that they may need")
 
 
 _WORDS = {
@@ -128,6 +156,7 @@ async def _one_way(pair: _Pair, asked: Asked, report: LintReport, way: Way) -> S
         raise Refused("cannot rehearse", [f"the change itself fails: {error}"])
     await _settings(pair, asked, report, way)
     touched = await _replay(pair, asked, seen)
+    seen.wrote = touched.rows
     for late in pair.quiet:
         if late is not changed and seen.late is None:
             seen.late = await _change(late, asked)
@@ -211,17 +240,22 @@ async def _replay(pair: _Pair, asked: Asked, seen: Seen) -> _Touched:
     grids = await mysql_rehearse.grids(pair.quiet[0], list(asked.schema.databases))
     changed = {n.lower() for s in asked.change for n in names(s)}
     always = {name for name, g in grids.items() if g.table.name.lower() in changed}
+    seen.columns = {name: frozenset(c.name for c in grid.table.columns)
+                    for name, grid in grids.items()}
     touched = _Touched(pair.quiet[0], grids, always)
     await touched.begin()
-    application = await _application(pair)
+    application, under = await _application(pair, asked), dict[str, int]()
     try:
         for spoken in asked.statements:
-            if application.broken is not None:
-                application = await _application(pair)
-            ran = await _run(application, spoken)
+            if application.broken is not None or under.keys() - {s.name for s in spoken.under}:
+                await application.close()
+                application, under = await _application(pair, asked), {}
+            at = await mysql_rehearse.position(pair.source)
+            ran = await _run(application, spoken, under)
             if application.broken is not None:
                 await _end(pair, application)
-            if not spoken.reads:
+            # A read may call a function that writes, or take a number of a sequence.
+            if not spoken.reads or await mysql_rehearse.position(pair.source) != at:
                 stopped = await mysql_rehearse.arrive(pair.source, pair.replica,
                                                       limit_s=APPLY_LIMIT_S)
                 if stopped:
@@ -233,13 +267,19 @@ async def _replay(pair: _Pair, asked: Asked, seen: Seen) -> _Touched:
     return touched
 
 
-async def _application(pair: _Pair) -> Session:
+async def _application(pair: _Pair, asked: Asked) -> Session:
     """A session that understands statements as the application's own would."""
     session = await Session.open(pair.at)
+    init = asked.wanted.get(mysql_rehearse.INIT_CONNECT, "")
     await session.run("SET SESSION sql_mode = @@GLOBAL.sql_mode,"
                       " SESSION time_zone = @@GLOBAL.time_zone,"
                       # Always the same, so that results can be compared.
                       f" SESSION timestamp = {_NOW}")
+    try:
+        if init.strip():
+            await session.many(init)
+    except MysqlError as error:
+        raise Refused("cannot rehearse", [f"init_connect of the pair fails: {error}"]) from error
     return session
 
 
@@ -255,17 +295,21 @@ async def _end(pair: _Pair, session: Session) -> None:
         await asyncio.sleep(0.01)
 
 
-async def _run(session: Session, spoken: Spoken) -> Ran:
+async def _run(session: Session, spoken: Spoken, under: dict[str, int]) -> Ran:
+    """Run it, after what its session has SET and this one has not; `under`: what it has."""
     try:
         if spoken.database:
             await session.run(f"USE {identifier(spoken.database)}")
-        if spoken.reads:
-            rows = await session.rows(spoken.text, limit_s=STATEMENT_LIMIT_S)
-            columns = tuple(rows[0]) if rows else ()
-            values = sorted(repr(tuple(row.values())) for row in rows)
-            result = hashlib.sha256("\n".join(values).encode()).hexdigest()
-            return Ran(spoken.number, len(rows), columns, result)
-        return Ran(spoken.number, await session.run(spoken.text, limit_s=STATEMENT_LIMIT_S))
+        for each in spoken.under:
+            if under.get(each.name) != each.number:
+                await session.run(each.text, limit_s=STATEMENT_LIMIT_S)
+                under[each.name] = each.number
+        answers = await session.results(spoken.text, limit_s=STATEMENT_LIMIT_S)
+        columns = tuple(name for names_, _, _ in answers for name in names_)
+        values = [repr(row) for _, rows, _ in answers for row in rows]
+        counted = len(values) if spoken.reads else sum(affected for _, _, affected in answers)
+        ordered = _digest(values) if spoken.ordered else ""
+        return Ran(spoken.number, counted, columns, _digest(sorted(values)), order=ordered)
     except MysqlError as error:
         return Ran(spoken.number, error=_error(error, spoken.text))
     except OutsideError as error:
@@ -274,16 +318,28 @@ async def _run(session: Session, spoken: Spoken) -> Ran:
         return Ran(spoken.number, error=Error(0, str(error).removeprefix(f"{error.where}: ")))
 
 
+def _digest(values: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(values).encode()).hexdigest()
+
+
 async def _compare(pair: _Pair, asked: Asked, seen: Seen, touched: _Touched) -> None:
     """Every row of every table, after both servers have the change."""
     there = [await mysql_rehearse.grids(s, list(asked.schema.databases)) for s in pair.quiet]
+    for name in sorted(there[0].keys() ^ there[1].keys()):
+        side: tuple[dict[str, str] | None, dict[str, str] | None] = (
+            ({}, None) if name in there[0] else (None, {}))
+        seen.differences.append(Difference(name, "", *side, touched.by(name, "")))
+    of_a_kind = Counter[tuple[str, ...]]()
     for name in sorted(there[0].keys() & there[1].keys()):
         one, other = [await mysql_rehearse.rows_of(s, g[name])
                       for s, g in zip(pair.quiet, there, strict=True)]
+        seen.left[name] = one
         for key in sorted(one.keys() | other.keys()):
             if (found := _difference(name, key, one.get(key), other.get(key), touched)) is None:
                 continue
-            if len(seen.differences) < MOST_DIFFERENCES:
+            kind = (name, *(found.source if found.source and found.replica else ()))
+            of_a_kind[kind] += 1
+            if of_a_kind[kind] <= MOST_DIFFERENCES:
                 seen.differences.append(found)
             else:
                 seen.more += 1

@@ -12,13 +12,15 @@ from slackwater.facts import statement_text
 from slackwater.facts.rehearsal import Error
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.setup import SYSTEM_SCHEMAS
+from slackwater.facts.statement_log import Entry
 from slackwater.outside.mysql import schema_copy
 from slackwater.outside.mysql.dialect import dialect, skipping_replica
 from slackwater.outside.mysql.logical_copy import for_data
-from slackwater.outside.mysql.row_text import Table, identifier
+from slackwater.outside.mysql.row_text import Column, Table, identifier
 from slackwater.outside.mysql.schema import PREFIX
 from slackwater.outside.mysql.schema_copy import Made
 from slackwater.outside.mysql.session import MysqlError, Session
+from slackwater.outside.mysql.setup import MARKER
 
 LIMIT_S = 60.0
 _OURS = ("slackwater",)
@@ -27,8 +29,13 @@ SETTINGS = (
     "sql_mode", "character_set_server", "collation_server", "explicit_defaults_for_timestamp",
     "default_storage_engine", "innodb_strict_mode", "innodb_default_row_format",
     "group_concat_max_len", "slave_run_triggers_for_rbr", "binlog_row_image", "binlog_format",
-    "auto_increment_increment", "div_precision_increment", "time_zone",
+    "auto_increment_increment", "auto_increment_offset", "div_precision_increment", "time_zone",
+    "sql_auto_is_null", "lc_time_names", "default_week_format", "old_mode",
+    "character_set_collations", "binlog_row_metadata", "binlog_row_value_options",
+    "sql_require_primary_key", "sql_generate_invisible_primary_key",
 )
+# What clients' sessions run first; not those of root, as whom we run.
+INIT_CONNECT = "init_connect"
 _DEFINER = re.compile(r"\bDEFINER\s*=\s*(?:`[^`]*`|'[^']*'|\w+)\s*@\s*(?:`[^`]*`|'[^']*'|[\w.%]+)",
                       re.IGNORECASE)
 _PLACED = re.compile(r"\s(?:DATA|INDEX) DIRECTORY\s*=\s*'[^']*'", re.IGNORECASE)
@@ -64,6 +71,7 @@ async def read_schema(session: Session, *, sample: int) -> Schema:
         "SELECT TABLE_SCHEMA AS S, TABLE_NAME AS T FROM information_schema.TABLES WHERE TABLE_TYPE"
         " IN ('SEQUENCE', 'SYSTEM VERSIONED')", limit_s=LIMIT_S)  # MariaDB's; defaults need them
     wanted = [(str(r["S"]), str(r["T"])) for r in others if r["S"] in names]
+    versioned = await _stored(session, names, "SYSTEM VERSIONED", generated=False)
     for schema, name in (*wanted, *((t.schema, t.name) for t in tables)):
         row = (await session.rows(f"SHOW CREATE TABLE {identifier(schema)}.{identifier(name)}",
                                   limit_s=LIMIT_S))[0]
@@ -76,7 +84,7 @@ async def read_schema(session: Session, *, sample: int) -> Schema:
     if sample:
         await for_data(session)
         try:
-            for table in tables:
+            for table in (*tables, *versioned):
                 found.rows += await _sample(session, table, sample)
         finally:
             await session.run("SET NAMES utf8mb4")
@@ -117,7 +125,7 @@ async def load(session: Session, schema: Schema) -> None:
 
 async def settings(session: Session) -> dict[str, str]:
     """Those of SETTINGS that the server has."""
-    names = ",".join(f"'{n}'" for n in SETTINGS)
+    names = ",".join(f"'{n}'" for n in (*SETTINGS, INIT_CONNECT))
     rows = await session.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")
     return {str(r["Variable_name"]).lower(): str(r["Value"]) for r in rows}
 
@@ -136,7 +144,13 @@ async def take_settings(session: Session, wanted: Mapping[str, str]) -> list[str
     return failed
 
 
-async def digests(session: Session) -> list[tuple[str, str]]:
+async def forgotten(session: Session) -> int:
+    """How many statements were run that performance_schema had no place for."""
+    rows = await session.rows("SHOW GLOBAL STATUS LIKE 'Performance_schema_digest_lost'")
+    return int(rows[0]["Value"]) if rows else 0
+
+
+async def digests(session: Session) -> list[Entry]:
     """A sample of each statement that the server remembers, writes of rows first; [] for a server
     that keeps no samples (MariaDB, MySQL before 8.0)."""
     people = await _databases(session)
@@ -150,10 +164,10 @@ async def digests(session: Session) -> list[tuple[str, str]]:
             raise
         return []
     # Without a default database it is an application's if it names a table of people.
-    found = [(str(r["S"] or ""), str(r["T"])) for r in rows
+    found = [("", str(r["S"] or ""), str(r["T"])) for r in rows
              if r["S"] in people or (r["S"] is None and any(f"`{n}` ." in str(r["D"])
                                                             for n in people))]
-    return sorted(found, key=lambda f: not f[1].lstrip().upper().startswith(("INSERT", "REPLACE")))
+    return sorted(found, key=lambda f: not f[2].lstrip().upper().startswith(("INSERT", "REPLACE")))
 
 
 # --- a replica that skips what it cannot apply ------------------------------------------------
@@ -165,14 +179,15 @@ async def follow(source: Session, replica: Session, port: int, password: str) ->
     await source.run("CREATE USER rehearsal@'127.0.0.1' IDENTIFIED BY %s", password)
     await source.run("GRANT REPLICATION SLAVE ON *.* TO rehearsal@'127.0.0.1'")
     await source.run("SET SESSION sql_log_bin = 1")
-    file, position = await _position(source)
+    file, offset = await position(source)
     words = skipping_replica(replica.flavour)
-    await replica.run(words.follow, port, "rehearsal", password, file, position, limit_s=LIMIT_S)
+    await replica.run(words.follow, port, "rehearsal", password, file, offset, limit_s=LIMIT_S)
     await replica.run(dialect(replica.flavour).start_replica.replace("ALL SLAVES", "SLAVE"),
                       limit_s=LIMIT_S)
 
 
-async def _position(source: Session) -> tuple[str, int]:
+async def position(source: Session) -> tuple[str, int]:
+    """Where its binary log ends: file and offset."""
     row = (await source.rows(dialect(source.flavour).binlog_status))[0]
     return str(row["File"]), int(row["Position"])
 
@@ -190,9 +205,9 @@ async def arrive(source: Session, replica: Session, *, limit_s: float) -> list[E
     """Wait until everything is applied; what stopped the replica meanwhile was skipped, each a
     transaction. Raises OutsideError at the limit."""
     words, errors = skipping_replica(replica.flavour), list[Error]()
-    file, position = await _position(source)
+    file, offset = await position(source)
     while True:
-        waited = await replica.value(words.wait, file, position, limit_s, limit_s=limit_s + 5)
+        waited = await replica.value(words.wait, file, offset, limit_s, limit_s=limit_s + 5)
         if waited is not None and int(waited) >= 0:
             return errors
         error = await _stopped(replica)
@@ -244,10 +259,35 @@ async def grids(session: Session, schemas: Sequence[str]) -> dict[str, Grid]:
     for row in rows:
         keys.setdefault(f"{row['S']}.{row['T']}", []).append(str(row["C"]))
     found = {}
-    for table in await schema_copy.tables(session, schemas):
+    for table in await _stored(session, schemas, "BASE TABLE", "SYSTEM VERSIONED", generated=True):
         name = f"{table.schema}.{table.name}"
         found[name] = Grid(table, tuple(keys.get(name, [c.name for c in table.columns])))
     return found
+
+
+async def _stored(
+    session: Session, schemas: Sequence[str], *kinds: str, generated: bool
+) -> list[Table]:
+    """Tables of these kinds with what is stored in them. A value that is `generated` and stored
+    may differ as any other; when a row of a versioned table began, does."""
+    inside = ",".join(_literal(s) for s in schemas) or "NULL"
+    rows = await session.rows(
+        "SELECT c.TABLE_SCHEMA AS S, c.TABLE_NAME AS T, c.COLUMN_NAME AS C, c.DATA_TYPE AS K FROM"
+        " information_schema.COLUMNS c JOIN information_schema.TABLES t USING (TABLE_SCHEMA,"
+        f" TABLE_NAME) WHERE t.TABLE_TYPE IN ({','.join(map(_literal, kinds))})"
+        f" AND c.TABLE_SCHEMA IN ({inside}) AND (COALESCE(c.GENERATION_EXPRESSION, '') = ''"
+        f" OR ({int(generated)} AND c.EXTRA REGEXP 'STORED|PERSISTENT'"
+        " AND c.GENERATION_EXPRESSION NOT IN ('ROW START', 'ROW END')))"
+        " ORDER BY c.TABLE_SCHEMA, c.TABLE_NAME, c.ORDINAL_POSITION", limit_s=LIMIT_S)
+    columns: dict[tuple[str, str], list[Column]] = {}
+    for row in rows:
+        kind = row["K"].decode() if isinstance(row["K"], bytes) else str(row["K"])
+        columns.setdefault((str(row["S"]), str(row["T"])), []).append(Column(str(row["C"]), kind))
+    return [Table(s, t, 0, tuple(c)) for (s, t), c in columns.items() if f"{s}.{t}" != MARKER]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 async def rows_of(session: Session, grid: Grid) -> dict[str, dict[str, str]]:

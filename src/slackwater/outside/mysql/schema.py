@@ -50,6 +50,27 @@ async def table_names(session: Session, schema: str, *, limit_s: float = 10.0) -
     return [str(r["N"]) for r in rows]
 
 
+async def other_names(session: Session, schema: str, *, limit_s: float = 10.0) -> dict[str, str]:
+    """What has a name that a new table cannot have, and is no table: its kind by its name."""
+    rows = await session.rows(
+        "SELECT TABLE_NAME AS N, TABLE_TYPE AS K FROM information_schema.TABLES"
+        " WHERE TABLE_SCHEMA = %s AND TABLE_TYPE IN ('VIEW', 'SEQUENCE')", schema, limit_s=limit_s)
+    return {str(r["N"]): str(r["K"]).lower() for r in rows}
+
+
+async def constraint_tables(
+    session: Session, schema: str, names: Iterable[str], *, limit_s: float = 10.0
+) -> set[str]:
+    """The tables that have a constraint of one of these names: most servers take it only once in
+    a database."""
+    wanted = {n.lower() for n in names}
+    rows = await session.rows(
+        "SELECT TABLE_NAME AS T, CONSTRAINT_NAME AS N FROM information_schema.TABLE_CONSTRAINTS"
+        " WHERE TABLE_SCHEMA = %s AND CONSTRAINT_TYPE IN ('FOREIGN KEY', 'CHECK')",
+        schema, limit_s=limit_s)
+    return {str(r["T"]) for r in rows if str(r["N"]).lower() in wanted}
+
+
 async def texts(
     session: Session, schema: str, names: Sequence[str], *, limit_s: float = STATEMENT_LIMIT_S
 ) -> dict[str, str]:

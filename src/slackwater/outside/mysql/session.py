@@ -112,6 +112,16 @@ class Session:
         """
         return sum(affected for _, affected in await self._ask(sql, args, limit_s))
 
+    async def results(
+        self, sql: str, *, limit_s: float = 5.0
+    ) -> list[tuple[list[str], list[tuple[Any, ...]], int]]:
+        """Of each answer the columns, the rows and how many were affected: also where columns
+        have the same name, or there is no row."""
+        keep: list[Any] = []
+        await self._ask(sql, (), limit_s, keep)
+        return [([c[0] for c in r.description or ()], list(r.rows or ()), r.affected_rows or 0)
+                for r in keep]
+
     async def value(self, sql: str, *args: object, limit_s: float = 5.0) -> Any:
         """The first column of the first row; None when there is no row."""
         rows = await self.rows(sql, *args, limit_s=limit_s)
@@ -185,7 +195,8 @@ class Session:
         await self.close()
 
     async def _ask(
-        self, sql: str | bytes, args: tuple[object, ...], limit_s: float
+        self, sql: str | bytes, args: tuple[object, ...], limit_s: float,
+        keep: list[Any] | None = None,
     ) -> list[tuple[list[Row], int]]:
         if self.broken is not None:
             raise OutsideError(
@@ -200,11 +211,13 @@ class Session:
             async with asyncio.timeout(limit_s):
                 # Below the driver's cursor, which fetches warnings in a round trip of its own.
                 await connection.query(sent)
-                answers = [_answer(connection._result)]
-                while connection._result.has_next:
+                raw = [connection._result]
+                while raw[-1].has_next:
                     await connection.next_result()
-                    answers.append(_answer(connection._result))
-                return answers
+                    raw.append(connection._result)
+                if keep is not None:
+                    keep += raw
+                return [_answer(each) for each in raw]
         except TimeoutError:
             self.drop(f"a statement took longer than {limit_s:g} s")
             late = f"no answer within {limit_s:g} s to: {statement_text.head(sql)}"

@@ -19,6 +19,13 @@ SYNTAX = Rule(
     "or something this version cannot do.",
     "mend the statement",
 )
+NAME_TAKEN = Rule(
+    "name-taken", "A table is created under a name that the database has already",
+    "Tables, views and sequences share their names (1050). `IF NOT EXISTS` would make nothing, and "
+    "say nothing.",
+    "choose another name; or drop the view or sequence first, on the active, through the binary "
+    "log",
+)
 TEMPORARY = Rule(
     "temporary-table", "A temporary table is changed",
     "It lives in one session; the change would be of nothing.",
@@ -94,8 +101,8 @@ LIVE_CODE = Rule(
     "write the statement without it",
 )
 
-RULES = (NOT_ALLOWED, SYNTAX, TEMPORARY, DATABASE, LOSES_ROWS, RENAME_TABLE, WITH_DATA, DATA,
-         DATA_SHAPE, DATA_FOR_GOOD, DATA_FIRST, NOT_REPEATABLE, TOGETHER,
+RULES = (NOT_ALLOWED, SYNTAX, NAME_TAKEN, TEMPORARY, DATABASE, LOSES_ROWS, RENAME_TABLE,
+         WITH_DATA, DATA, DATA_SHAPE, DATA_FOR_GOOD, DATA_FIRST, NOT_REPEATABLE, TOGETHER,
          FOREIGN_KEY_COLUMN, LIVE_CODE)
 
 _LOSING = (("TRUNCATE",), ("DROP", "PARTITION"), ("EXCHANGE", "PARTITION"), ("DISCARD",),

@@ -1,0 +1,164 @@
+"""Where a rehearsal said that all is well, and it was not: each of it on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.alter.test_rehearse import FLAVOURS, offline, program_named
+from tests.servers.fixtures import sql
+from tests.servers.patience import PATIENCE
+from tests.sweep.pair import environment, python
+
+from slackwater.cli import rehearse_scene
+from slackwater.facts import statement_log
+from slackwater.facts.alter_link import PairSettings, Settings
+from slackwater.facts.rehearsal import Way
+from slackwater.facts.server import ServerAddress
+from slackwater.facts.statement_log import read
+from slackwater.lab.instance import Instance
+from slackwater.lab.throwaway import throwaway_pair
+from slackwater.operations.alter import rehearse
+from slackwater.operations.alter.lint import read as read_change
+from slackwater.outside.mysql import rehearse as mysql_rehearse
+from slackwater.outside.mysql.dialect import alter_traits
+from slackwater.outside.mysql.rehearse import Schema
+from slackwater.outside.mysql.schema_copy import Made
+from slackwater.outside.mysql.session import Session
+
+pytestmark = pytest.mark.servers
+MARIADB = FLAVOURS[0]
+TABLE = "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(10), b INT DEFAULT 5);"
+FUNCTION = """
+DELIMITER //
+CREATE FUNCTION f(x INT) RETURNS INT MODIFIES SQL DATA
+BEGIN INSERT INTO t (id, a, b) VALUES (x, 'abc', 1); RETURN x; END//
+"""
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_a_read_that_writes(name: str, tmp_path: Path) -> None:
+    """What a function writes is waited for as what a statement writes."""
+    program_named(name)
+    code, said = offline(tmp_path, "ALTER TABLE t ADD c VARCHAR(9) AFTER id, ADD KEY (b)", name,
+                         schema=TABLE.replace("a VARCHAR(10)", "a INT") + FUNCTION.replace(
+                             "'abc'", "7"), application="SELECT f(1);")
+    got = {(p["harm"], p["way"], *p["statements"]) for p in said["problems"]}
+    assert (code, got) == (1, {("stops replication", "old to new", 1),
+                               ("stops replication", "new to old", 1)}), said
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_what_a_session_had_set(name: str, tmp_path: Path) -> None:
+    """Under its own sql_mode, and with its own variables, a statement does what it does there."""
+    program_named(name)
+    application = ("SET SESSION sql_mode = '', @v = 5; SELECT @v + 1 INTO @w;"
+                   "INSERT INTO t (id, a) VALUES (@w, 'xxxxxxxxxxxxxxx');"
+                   "SELECT a FROM t ORDER BY a")
+    code, said = offline(tmp_path, "ALTER TABLE t ALTER b SET DEFAULT 7", name, schema=TABLE,
+                         application=application)
+    assert (code, said["unjudged"], said["left_out"]) == (0, [], {}), said
+    assert any("row id=6: b is 7 on the new schema, 5 on the old one" in n for n in said["notes"])
+    assert said["statements"][1]["under"] == ["SET SESSION sql_mode = ''", "SET @v = 5"]
+
+
+def test_stored_values_that_are_generated(tmp_path: Path) -> None:
+    """MariaDB's replica keeps what the source has generated."""
+    program_named(MARIADB)
+    schema = "CREATE TABLE t (id INT PRIMARY KEY, a INT, g INT AS (a + 1) STORED);"
+    code, said = offline(tmp_path, "ALTER TABLE t MODIFY g INT AS (a + 100) STORED", MARIADB,
+                         schema=schema, application="INSERT INTO t (id, a) VALUES (1, 5)")
+    assert [(p["harm"], p["way"]) for p in said["problems"]] == [("differs", "old to new")], said
+    assert code == 1
+
+
+def test_a_table_with_history(tmp_path: Path) -> None:
+    program_named(MARIADB)
+    for file, text in (("schema.sql", TABLE.replace(";", " WITH SYSTEM VERSIONING;")),
+                       ("app.sql", "INSERT INTO t (id, a, b) VALUES (1, 'x', 6)"),
+                       ("c.sql", "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET NEW.b = 9")):
+        (tmp_path / file).write_text(text)
+    done = _run("c.sql", "--schema", "schema.sql", "--statements", "app.sql", "--server", MARIADB,
+                "--format", "STATEMENT", cwd=tmp_path)
+    assert done.returncode == 1, done.stdout
+    assert "b is 6 on the source and 9 on the replica" in done.stdout
+
+
+def _run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(python("slackwater", "alter", "rehearse", *words), env=environment(),
+                          cwd=cwd, capture_output=True, text=True, timeout=180 * PATIENCE,
+                          check=False)
+
+
+def test_what_rehearses_nothing(tmp_path: Path) -> None:
+    """No statement that runs, no DDL, or a part of the change that would be left out."""
+    program_named(MARIADB)
+    change = "ALTER TABLE t ADD c INT"
+    code, said = offline(tmp_path, change, MARIADB, schema=TABLE, application="DELETE FROM u")
+    assert (code, said["outcome"]) == (1, "refused")
+    assert "every statement fails without the change too" in said["reasons"][0]
+    for text in (f"{change}; CREATE VIEW v AS SELECT 1", "UPDATE t SET a = 1"):
+        code, said = offline(tmp_path, text, MARIADB, schema=TABLE, application="DELETE FROM t")
+        assert (code, said["outcome"]) == (1, "refused"), said
+    done = _run("--sql", change, "--schema", "schema.sql", "--statements", "app.sql", "--server",
+                MARIADB, "--sample", "5", cwd=tmp_path)
+    assert (done.returncode, "--sample" in done.stderr) == (64, True)
+    (tmp_path / "app.sql").write_text("DELETE FROM t; DELETE FROM u; LOAD DATA INFILE 'x' INTO t")
+    done = _run("--sql", change, "--schema", "schema.sql", "--statements", "app.sql", "--server",
+                MARIADB, cwd=tmp_path)
+    assert ("Nothing breaks, stops or differs, of 1 statements; 1 could not be judged and 1 were "
+            "left out.") in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_the_settings_of_the_pair(name: str) -> None:
+    """They hold for the change itself too, and init_connect for the application."""
+    program = program_named(name)
+    wanted = {"explicit_defaults_for_timestamp": "OFF", "sql_mode": "", "character_set_server":
+              "latin1", "init_connect": "SET @of_all = 3; SET @two = 2"}
+    schema = Schema({"d": "CREATE DATABASE d"}, [Made("d", "t", TABLE.rstrip(";"))])
+    heard = read("INSERT INTO t (id, b) VALUES (1, @of_all);"
+                 "INSERT INTO t (id, b) VALUES (@two, 1)", "d")
+
+    async def run(source: ServerAddress, replica: ServerAddress, port: int) -> rehearse.Rehearsed:
+        async with await Session.open(source) as session:
+            own = Settings.read({}, alter_traits(session.flavour))
+        asked = rehearse.Asked(read_change("ALTER TABLE t ADD at TIMESTAMP", "c"), "d", schema,
+                               heard.statements, PairSettings(own, own), wanted)
+        return await rehearse.rehearse(asked, source, replica, port, "x" * 20)
+
+    with throwaway_pair(program) as pair:
+        one, two = (ServerAddress(s.directory.name, "root", socket=str(s.socket)) for s in pair)
+        done = asyncio.run(run(one, two, pair[0].port))
+        shown = sql(pair[0].socket, "SHOW CREATE TABLE d.t")[0]["Create Table"]
+    assert "`at` timestamp NOT NULL DEFAULT" in shown, shown
+    assert [(r.rows, r.error) for r in done.seen[Way.SOURCE].ran] == [(1, None)] * 2
+    assert done.seen[Way.SOURCE].left["d.t"]["id=1"]["b"] == "3"
+
+
+def test_statements_that_the_server_has_forgotten(place: Path) -> None:
+    made = Instance.create(program_named(FLAVOURS[1]), place / "s", server_id=1, mark=place,
+                           extra=("--performance-schema-digests-size=5",))
+
+    async def lost() -> int:
+        async with await Session.open(ServerAddress("s", "root", socket=str(made.socket))) as one:
+            for columns in range(1, 12):
+                await one.run(f"SELECT {', '.join(['NOW()'] * columns)}")
+            return await mysql_rehearse.forgotten(one)
+
+    try:
+        made.start(60 * PATIENCE)
+        assert asyncio.run(lost()) > 0
+    finally:
+        made.remove()
+
+
+def test_a_file_of_which_only_the_beginning_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statement_log, "LONGEST", 30)
+    (tmp_path / "a.sql").write_text("INSERT INTO t VALUES (1);\n" * 9)
+    heard = rehearse_scene._heard(tmp_path / "a.sql", "d")
+    assert heard.notes == [f"only the first 30 characters of {tmp_path / 'a.sql'} were read"]
