@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from slackwater.facts.tables import Column, Table, UniqueKey, choose_key
+from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import Row, Session
 
 # Not the application's; and ours, whose rows change all the time.
@@ -20,7 +21,7 @@ _TABLES = (
 )
 _COLUMNS = (
     "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE,"
-    " CHARACTER_SET_NAME, COLLATION_NAME, EXTRA, GENERATION_EXPRESSION"
+    " CHARACTER_SET_NAME, COLLATION_NAME, EXTRA, {generation} AS GENERATION_EXPRESSION"
     f" FROM information_schema.COLUMNS WHERE TABLE_SCHEMA NOT IN ({_NOT_THEIRS})"
     " ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"
 )
@@ -37,7 +38,9 @@ async def tables(session: Session, *, limit_s: float = 30.0) -> dict[str, Table]
 
     Columns that are computed when they are read, and a system version's times, are left out.
     """
-    packet = ";".join((_TABLES, _COLUMNS, _KEYS))
+    computed = dialect(session.flavour).has_generated_columns
+    columns_sql = _COLUMNS.format(generation="GENERATION_EXPRESSION" if computed else "''")
+    packet = ";".join((_TABLES, columns_sql, _KEYS))
     found, columns, keys = await session.many(packet, limit_s=limit_s)
     by_table: dict[tuple[str, str], list[Column]] = defaultdict(list)
     for row in columns:
