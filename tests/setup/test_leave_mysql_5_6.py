@@ -3,7 +3,9 @@ is lost with it, and refused."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from tests.setup.stories import equal, killed_at, many, named, verified
 from tests.setup.writes import Writes
 
 from slackwater.errors import OutsideError
+from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance, Program
+from slackwater.outside.mysql.session import Session
 
 pytestmark = pytest.mark.servers
 WAY_OUT = "docs/howto/leave-mysql-5.6.md"
@@ -145,6 +149,31 @@ def test_killed_under_way_the_same_command_ends_verified(old: Program, place: Pa
         assert made.setup()["outcome"] == "done"
         verified(made)
         equal(made)
+
+
+def test_its_tls_is_not_used_unasked(old: Program, place: Path) -> None:
+    """5.7.29 cannot speak it: replication would fail once the data is copied."""
+    certificate, key = place / "tls.crt", place / "tls.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a", "-days", "2",
+         "-out", certificate, "-keyout", place / "new.key"], check=True, capture_output=True)
+    subprocess.run(  # in the format of then
+        ["openssl", "rsa", "-traditional", "-in", place / "new.key", "-out", key], check=True,
+        capture_output=True)
+    key.chmod(0o644)
+    with scene(old, place, source=True, others=named("mysql-5.7"),
+               extra=(f"--ssl-cert={certificate}", f"--ssl-key={key}")) as made:
+        plan = made.run("pair", "setup", "--plan")
+        assert "its TLS is used only where" in plan.stdout and "over TLS" not in plan.stdout
+        assert made.setup()["proved"] == ["a to b"]
+        at = made.servers["a"]
+        asyncio.run(_login_by_network(ServerAddress("a", "root", "", "127.0.0.1", at.port)))
+
+
+async def _login_by_network(at: ServerAddress) -> None:
+    """It gets so far as to be told who it is: no TLS that fails is in the way."""
+    with pytest.raises(OutsideError, match=r"cannot log in as root: .*1045|Access denied"):
+        await Session.open(at)
 
 
 def test_what_is_refused(old: Program, place: Path) -> None:

@@ -149,7 +149,7 @@ async def _data(
             choice.reasons.append(found)
     back = next((h for h in world.group.heads if h != source), "")
     account = world.config.accounts.replication
-    tls = all(s.tls for s in seen.values())
+    tls = all(s.tls and not s.flavour.one_way_only for s in seen.values())
     asked = setup.Asked(
         world.name, source, tuple(choice.targets), back,
         back_follows=bool(back) and data.follows(first, seen[back]),

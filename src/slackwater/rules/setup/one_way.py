@@ -35,6 +35,9 @@ def lost(servers: Mapping[str, ServerSetup], source: str) -> Iterator[str]:
                    "and log_slave_updates; with them CREATE TABLE … SELECT, temporary tables in "
                    "transactions, and transactions that write InnoDB and other tables fail for its "
                    "clients (errors 1786, 1787, 1785): see to the application first")
+        if server.tls:
+            yield (f"{name}: its TLS is used only where accounts.replication.require_tls is set: "
+                   "between 5.6.24 as MySQL built it and 5.7.29 it was seen not to work")
     if old:
         said = " and ".join(s.name for s in old)
         yield (f"{said}: no max_execution_time: a read of `pair compare` that takes too long is "
