@@ -310,8 +310,10 @@ class Config(_Table):
         if name in self.pairs:
             return name, self.pairs[name]
         if not self.pairs:
+            one_way = (" ([sources.NAME] is for `pair setup`, `pair compare` and `pair grants`)"
+                       if self.sources else "")
             raise ConfigError(
-                f"{self.path}: there is no pair in it",
+                f"{self.path}: there is no pair in it{one_way}",
                 hint='write [pairs.NAME] with servers = ["a", "b"] and balancers = ["lb1"]',
             )
         ask = "there is more than one pair; name one with --pair" if name is None else (

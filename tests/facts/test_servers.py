@@ -40,6 +40,17 @@ def test_old_servers_are_refused_with_the_reason():
     assert "5.7.8" in (Flavour.parse("5.6.24").unsupported_reason() or "")
 
 
+def test_mysql_5_6_is_served_one_way_only():
+    old = Flavour.parse("5.6.24-log")
+    assert old.unsupported_reason(one_way=True) is None
+    assert "docs/howto/leave-mysql-5.6.md" in (old.unsupported_reason() or "")
+    for other in ("5.6.23", "5.5.62", "5.7.7", "10.4.1-MariaDB"):
+        refused = Flavour.parse(other).unsupported_reason(one_way=True) or ""
+        assert "too old" in refused and "leave-mysql" not in refused, other
+    newer = {"5.6.51": True, "5.7.29": True, "8.0.36": False, "9.7.4": False}
+    assert {v: Flavour.parse(v).next_to(old) for v in newer} == newer
+
+
 def test_min_version_is_of_one_vendor():
     assert not Flavour.parse("10.11.19-MariaDB").min_mysql(8)
     assert Flavour.parse("8.0.22").min_mysql(8, 0, 22)

@@ -6,6 +6,7 @@ import pytest
 from tests.rules.builder import balancer, channel, server
 
 from slackwater.facts.failover import BalancerView, FailoverSeen, Passive, Seen, Sight
+from slackwater.facts.flavour import Flavour
 from slackwater.rules.failover import refusals
 
 
@@ -25,3 +26,14 @@ def test_who_answers_clients_is_alive(source_id: int, behind: int | None, alive:
         Passive(server("b", follows).facts, (follows,)))
     reasons = refusals(seen, "a", "b", 60.0)
     assert ["alive and serves its clients" in r for r in reasons] == [True] * alive, reasons
+
+
+def test_an_old_active_that_can_only_be_read_only_is_not_fenced() -> None:
+    """With MySQL 5.6 administrators would write on, beside the promoted one."""
+    follows = channel("a", auto_position=True)
+    sight = Seen(Sight.SERVES, flavour=Flavour.parse("5.6.24"))
+    seen = FailoverSeen(
+        ("a", "b"), {"a": sight, "b": Seen(Sight.READ_ONLY)},
+        {"lb1": BalancerView(balancer().state, None, "a")},
+        Passive(server("b", follows, version="5.7.29").facts, (follows,)))
+    assert "a: MySQL 5.6.24 is too old" in str(refusals(seen, "a", "b", 60.0))

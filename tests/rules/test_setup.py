@@ -250,3 +250,32 @@ def test_a_way_that_is_only_taken_when_asked_for():
     assert ways.best(10**9) == "dump"
     assert ways.passed_over("dump", 10**9) == "backup: it blocks commits"
     assert Ways({"backup": "", "dump": "MyISAM"}, {"backup": "slow"}).best(10**9) == "backup"
+
+
+def _old(name: str, number: int, **more: Any) -> ServerSetup:
+    old = {"version": "5.6.24-log", **more.pop("variables", {})}
+    return server(name, number, mysql=True, variables=old, **more)
+
+
+def test_what_is_lost_with_mysql_5_6_is_said() -> None:
+    new = server("b", 2, mysql=True, variables={"version": "5.7.29"})
+    said = "\n".join(together.notes({"a": _old("a", 1), "b": new}, "a"))
+    assert "there is no way back: it cannot follow b" in said
+    assert "restart, and cannot be had there" not in said
+    said = "\n".join(together.notes(
+        {"a": _old("a", 1, variables={"gtid_mode": "OFF"}), "b": _old("b", 2)}, "a"))
+    assert "a: GTIDs take a restart" in said and "no way back" not in said
+    assert "b: administrators (SUPER) can write there although it is read-only" in said
+    plain = server("a", 1, mysql=True, variables={"version": "5.7.29"})
+    assert not [n for n in together.notes({"a": plain, "b": new}, "a") if "one way" in n]
+
+
+def test_mysql_5_6_is_refused_in_a_pair_and_below_or_above_others() -> None:
+    old, new = _old("a", 1), server("b", 2, mysql=True, variables={"version": "5.7.29"})
+    assert refusals(old, new, ring=False) == ""
+    assert refusals(old, _old("b", 2), ring=False) == ""
+    assert "a: MySQL 5.6.24 is too old" in refusals(old, new)
+    assert "a: MySQL 5.6.24 is too old" in refusals(old, _old("b", 2))
+    assert "older than b" in refusals(new, old, ring=False)
+    far = server("b", 2, mysql=True)
+    assert "from one series to the next only" in refusals(old, far, ring=False)

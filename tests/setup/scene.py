@@ -97,14 +97,17 @@ def _restart(server: Instance) -> str:
 @contextmanager
 def scene(
     program: Program, place: Path, count: int = 2, *, extra: Sequence[str] = (),
-    ids: Sequence[int] = (1, 2, 3), kind: type[Instance] = Instance, **more: Any,
+    ids: Sequence[int] = (1, 2, 3), kind: type[Instance] = Instance,
+    others: Program | None = None, **more: Any,
 ) -> Iterator[Scene]:
-    """That many fresh servers, running; ended and removed afterwards."""
+    """That many fresh servers, running; ended and removed afterwards. `others`: what all but the
+    first are, if something else."""
     made = Scene(place)
     try:
         for name, number in zip(NAMES[:count], ids, strict=False):
+            what = others if others and made.servers else program
             made.servers[name] = kind.create(
-                program, place / name, server_id=number, mark=place, extra=extra)
+                what, place / name, server_id=number, mark=place, extra=extra)
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda it: it.start(60 * PATIENCE), made.servers.values()))
         made.write(**more)

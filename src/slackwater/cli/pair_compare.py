@@ -27,7 +27,8 @@ USUAL = Pace()
 def pair_compare(
     servers: Annotated[
         str | None,
-        typer.Option("--servers", help="Compare these, such as a,b [default: all of the pair]."),
+        typer.Option("--servers", help="Compare these, such as a,b [default: all of the pair, or "
+                                       "of the source]."),
     ] = None,
     tables: Annotated[
         list[str] | None,
@@ -90,7 +91,7 @@ def pair_compare(
 def _place(
     settings: Config, pair: str | None, named: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...]]:
-    """The pair's name, and its servers; without a pair, all servers that are configured."""
+    """The pair's or source's name, and its servers; without one, all that are configured."""
     for server in named:
         if server not in settings.servers:
             raise UsageError(f"there is no server {server!r} in {settings.path}",
@@ -99,8 +100,9 @@ def _place(
         raise UsageError("--servers needs two or more, each once")
     if named and pair is None and len(settings.pairs) != 1:
         return "servers", tuple(settings.servers)
-    name, table = settings.pair(pair)
-    return name, (*table.servers, *table.replicas)
+    only = next(iter(settings.pairs)) if pair is None and len(settings.pairs) == 1 else pair
+    group = settings.group(only)
+    return group.name, group.servers
 
 
 async def _run(settings: Config, asked: Asked, *, as_json: bool) -> Comparison:

@@ -25,7 +25,7 @@ def restart_one(
         asked = hold.Asked(
             scope.name, scope.servers, scope.others, ports, words,
             older_than_s=world.limits.oldest_transaction, same_version=True, must_restart=True,
-            on=world.on,
+            one_way=not gated and not settings.group(group).ring, on=world.on,
         )
         return await maintain.known("restart", world, asked)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slackwater.facts.balancer import BalancerState
+from slackwater.facts.flavour import Flavour
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.server import ServerFacts
 
@@ -35,6 +36,7 @@ class Seen:
 
     sight: Sight
     why: str = ""
+    flavour: Flavour | None = field(default=None, compare=False)  # of one that let us in
 
     def __str__(self) -> str:
         return f"{self.sight}{f' ({self.why})' if self.why else ''}"

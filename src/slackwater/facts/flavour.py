@@ -20,6 +20,10 @@ class Vendor(enum.StrEnum):
 
 
 OLDEST = {Vendor.MARIADB: (10, 5, 0), Vendor.MYSQL: (5, 7, 8)}
+# The oldest that was tried of the one series that is served as a source of one-way replication, or
+# a replica in it, and as nothing else.
+OLDEST_ONE_WAY = (5, 6, 24)
+LEAVE_5_6 = "docs/howto/leave-mysql-5.6.md"
 _OLDEST_WHY = {
     Vendor.MARIADB: "10.5 (named replica privileges, GTID strict mode in its present form)",
     Vendor.MYSQL: "5.7.8 (super_read_only, WAIT_FOR_EXECUTED_GTID_SET)",
@@ -62,6 +66,11 @@ class Flavour:
         """True when its release series (first two numbers) came before the other's."""
         return self.version[:2] < other.version[:2]
 
+    def next_to(self, older: Flavour) -> bool:
+        """True for MySQL 5.6's own series and the one after it, 5.7."""
+        return self.vendor is older.vendor and self.version[0] == older.version[0] and (
+            0 <= self.version[1] - older.version[1] <= 1)
+
     def same_series(self, other: Flavour) -> bool:
         """True for the same vendor and release series."""
         return self.vendor is other.vendor and self.version[:2] == other.version[:2]
@@ -75,11 +84,22 @@ class Flavour:
         one, two, three = zip(self.version, other.version, strict=True)
         return abs(one[0] - one[1]), abs(two[0] - two[1]), abs(three[0] - three[1])
 
-    def unsupported_reason(self) -> str | None:
-        """Why slackwater does not serve this server, or None when it does."""
-        if self.version >= OLDEST[self.vendor]:
+    @property
+    def one_way_only(self) -> bool:
+        """True for MySQL 5.6: served in replication that goes one way, without a switchover."""
+        return (self.vendor is Vendor.MYSQL and self.version[:2] == OLDEST_ONE_WAY[:2]
+                and self.version >= OLDEST_ONE_WAY)
+
+    def unsupported_reason(self, *, one_way: bool = False) -> str | None:
+        """Why slackwater does not serve this server, or None when it does. `one_way`: as a source
+        or replica that no switchover ever concerns."""
+        if self.version >= OLDEST[self.vendor] or (one_way and self.one_way_only):
             return None
-        return f"{self} is too old: slackwater needs at least {_OLDEST_WHY[self.vendor]}"
+        why = f"{self} is too old: slackwater needs at least {_OLDEST_WHY[self.vendor]}"
+        if self.one_way_only:
+            why += (" for this; it can be the source of a newer server in a [sources.…] of the "
+                    f"configuration, which is the way off it ({LEAVE_5_6})")
+        return why
 
     def __str__(self) -> str:
         name = "MariaDB" if self.mariadb else "MySQL"

@@ -64,9 +64,15 @@ def redo(program: Program) -> list[str]:
     return [f"--innodb-log-file-size={REDO_MB // files}M"]
 
 
+def by_bootstrap(program: Program) -> bool:
+    """MySQL 5.6 has no --initialize."""
+    return not program.is_mariadb and program.version < (5, 7, 6)
+
+
 def private_files(program: Program) -> list[str]:
-    """MySQL has a folder for LOAD DATA built in and does not start where it is missing."""
-    return [] if program.is_mariadb else ["--secure-file-priv=NULL"]
+    """MySQL has a folder for LOAD DATA built in and does not start where it is missing. 5.6 has
+    none, and takes NULL for a folder."""
+    return [] if program.is_mariadb or by_bootstrap(program) else ["--secure-file-priv=NULL"]
 
 
 def _mariadb() -> list[str]:
@@ -93,6 +99,13 @@ def _mysql(program: Program) -> list[str]:
             "--mysqlx=OFF",
             f"--replica-parallel-workers={MYSQL_APPLIERS}",
             "--replica-preserve-commit-order=ON",
+        ]
+    elif program.version < (5, 7, 0):
+        # It applies side by side only what is in different databases.
+        options += [
+            "--master-info-repository=TABLE",
+            "--relay-log-info-repository=TABLE",
+            "--explicit-defaults-for-timestamp=ON",
         ]
     else:
         appliers = MYSQL_APPLIERS if program.version >= (8, 0, 0) else MYSQL_5_APPLIERS

@@ -26,6 +26,11 @@ _ROOT_BY_SOCKET = """\
 DELETE FROM mysql.global_priv WHERE User = 'root' AND Host <> 'localhost';
 DELETE FROM mysql.proxies_priv WHERE User = 'root' AND Host <> 'localhost';
 """
+_ROOT_ONLY_BY_SOCKET = """\
+DELETE FROM mysql.user WHERE User = '' OR Host <> 'localhost';
+DELETE FROM mysql.db;
+DELETE FROM mysql.proxies_priv WHERE Host <> 'localhost';
+"""
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,8 @@ def _initialise(program: Program, work: Path, mark: Path) -> None:
         # That made accounts of root without password also for TCP, open to every local user.
         common.append(f"--lc-messages-dir={program.messages}")
         _run(program, [str(program.daemon), *common, "--bootstrap"], mark, _ROOT_BY_SOCKET)
+    elif options.by_bootstrap(program):
+        _bootstrap(program, work, common, mark)
     else:
         command = [
             str(program.daemon),
@@ -165,6 +172,21 @@ def _initialise(program: Program, work: Path, mark: Path) -> None:
             "--initialize-insecure",
         ]
         _run(program, command, mark)
+
+
+def _bootstrap(program: Program, work: Path, common: list[str], mark: Path) -> None:
+    """MySQL 5.6 has no --initialize: its system tables are made by SQL files beside it."""
+    system = work / "data" / "mysql"
+    system.mkdir(parents=True)
+    hand_over(work / "data", run_as())
+    files = ("mysql_system_tables", "mysql_system_tables_data", "fill_help_tables")
+    texts = [(program.messages / f"{name}.sql").read_text(encoding="utf-8") for name in files]
+    # Root of this host's name, over TCP and without a password: not that.
+    lines = [line for line in "\n".join(texts).splitlines() if "@current_hostname" not in line]
+    told = "\n".join(["USE mysql;", *lines, _ROOT_ONLY_BY_SOCKET, ""])
+    command = [str(program.daemon), *common, f"--lc-messages-dir={program.messages}",
+               "--max-allowed-packet=8M", "--bootstrap"]
+    _run(program, command, mark, told)
 
 
 def _run(program: Program, command: list[str], mark: Path, told: str = "") -> None:

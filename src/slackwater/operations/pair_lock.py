@@ -38,7 +38,9 @@ async def take(world: ServersWorld, name: str) -> bool:
 
 async def mark(world: ServersWorld, session: Session | None, slot: str) -> None:
     """Have a session known by its slot to a later `recover`."""
-    if session is not None and world.journal is not None:
+    if session is None or not mysql_server.keeps_several_locks(session):
+        return  # the pair's lock is the one that counts
+    if world.journal is not None:
         await mysql_server.take_lock(session, mark_name(world.journal.id, slot))
 
 

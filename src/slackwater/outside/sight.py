@@ -30,7 +30,8 @@ async def see(at: ServerAddress, *, limit_s: float) -> tuple[Seen, Session | Non
     except OutsideError as error:
         session.drop("it did not answer")
         return Seen(Sight.HANGS, str(error)), None
-    return Seen(Sight.SERVES if writable else Sight.READ_ONLY), session
+    sight = Sight.SERVES if writable else Sight.READ_ONLY
+    return Seen(sight, flavour=session.flavour), session
 
 
 async def _takes_connections(at: ServerAddress, limit_s: float) -> bool:

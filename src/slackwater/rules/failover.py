@@ -67,6 +67,8 @@ def refusals(seen: FailoverSeen, old: str, new: str, apply_s: float) -> list[str
 def _alive(seen: FailoverSeen, old: str, new: str) -> Reasons:
     """Traffic is not taken from a server that serves it: that is a switchover, without loss."""
     here, advice = seen.sights[old], f"`slackwater switchover --to {new}` moves it without loss"
+    if here.flavour and (why := here.flavour.unsupported_reason()):
+        yield f"{old}: {why}"
     # Whoever answers and is not the passive: of its source that knows no id after a restart of its
     # own, when it cannot reach it.
     own_id = seen.passive.facts.server_id if seen.passive else None

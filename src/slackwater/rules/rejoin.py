@@ -44,6 +44,8 @@ def refusals(old: ServerFacts, new: ServerFacts, old_name: str, new_name: str) -
     if old.flavour.vendor != new.flavour.vendor or old.flavour.older_series_than(new.flavour):
         found.append(f"{old_name} is {old.flavour}, {new_name} is {new.flavour}: it cannot follow")
     for name, facts in ((old_name, old), (new_name, new)):
+        if reason := facts.flavour.unsupported_reason():
+            found.append(f"{name}: {reason}")
         if len(facts.replication) != 1:
             found.append(f"{name} has {len(facts.replication)} replication channels, not one: set "
                          "replication up with `slackwater pair setup`")

@@ -27,6 +27,7 @@ class LockServers(Step[HoldWorld]):
 
     servers: tuple[str, ...]
     watch: bool  # for open transactions, which MySQL 5.7 does not show otherwise
+    one_way: bool = False  # as of hold.Asked
 
     async def precheck(self, world: HoldWorld) -> list[str]:
         """Each server can be reached, and is one whose behaviour was measured."""
@@ -37,7 +38,7 @@ class LockServers(Step[HoldWorld]):
         for name in self.servers:
             if name not in world.unreachable:
                 session = await world.session(name)
-                if old := session.flavour.unsupported_reason():
+                if old := session.flavour.unsupported_reason(one_way=self.one_way):
                     reasons.append(f"{name}: {old}")
         return reasons
 

@@ -39,6 +39,7 @@ class Asked:
     `on`: the machine that is worked on, by SSH; "" for this one. `ports`: what the gate holds
     there; () for none. `needs_s`: how long the command took the last times. `must_restart`: the
     command has to have restarted the servers. `says`: how ports are held there, and what it costs.
+    `one_way`: nobody is held and nobody waits, so a MySQL 5.6 will do too.
     `kept`: listening sockets of the (one) server that `keepers` keep open meanwhile.
     """
 
@@ -56,6 +57,7 @@ class Asked:
     needs_s: float = 0.0
     same_version: bool = False
     must_restart: bool = False
+    one_way: bool = False
     on: str = ""
     says: str = ""
     kept: tuple[str, ...] = ()
@@ -100,7 +102,7 @@ def steps(asked: Asked) -> tuple[Step[HoldWorld], ...]:
     servers, others, ports = asked.servers, asked.others, asked.ports
     gated = bool(ports)
     return (
-        LockServers(servers, asked.close_stragglers),
+        LockServers(servers, asked.close_stragglers, asked.one_way),
         Remember(servers, others),
         WaitForCalm(servers, asked.older_than_s, CALM_LIMIT_S),
         *((KeepSockets(servers[0], asked.kept, asked.keepers),) if asked.kept else ()),

@@ -76,6 +76,10 @@ async def decide(world: SetupWorld, wish: Wish) -> Choice:
     choice.reasons += together.refusals(
         ordered, source, ring=world.group.ring,
         require_tls=account is not None and account.require_tls)
+    if world.group.semi_sync_ms:
+        choice.reasons += [f"{s.name}: semi_sync is not set up with {s.flavour}, where it was not "
+                           f"tried: take it out of [sources.{world.name}]"
+                           for s in seen.values() if s.flavour.one_way_only]
     choice.notes += together.notes(ordered, source)
     _settings(world, ordered, choice)
     await _data(world, ordered, source, wish, choice)
@@ -107,6 +111,13 @@ def _settings(world: SetupWorld, seen: dict[str, ServerSetup], choice: Choice) -
             else:
                 choice.notes.append(f"{name}: its option file is not looked at (no config_dir): "
                                     "read_only = ON has to be in it")
+        elif name in choice.in_use and server.flavour.one_way_only:
+            choice.reasons.append(
+                f"{name} has to be restarted for "
+                + ", ".join(f"{f.name} = {f.wanted}" for f in wrong if f.how is How.RESTART)
+                + f", and clients are connected: {server.flavour} is not restarted behind the gate;"
+                f" write these into its option file, and restart it when its clients can be "
+                "without it")
         elif name in choice.restarts and not restart.command(world.config, name):
             choice.reasons.append(f"{name} has to be restarted for "
                                   + ", ".join(f.name for f in wrong if f.how is How.RESTART)
@@ -138,7 +149,7 @@ async def _data(
             choice.reasons.append(found)
     back = next((h for h in world.group.heads if h != source), "")
     account = world.config.accounts.replication
-    tls = all(s.tls for s in seen.values())
+    tls = all(s.tls and not s.flavour.one_way_only for s in seen.values())
     asked = setup.Asked(
         world.name, source, tuple(choice.targets), back,
         back_follows=bool(back) and data.follows(first, seen[back]),

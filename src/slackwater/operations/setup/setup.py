@@ -182,7 +182,7 @@ class CloseTarget(Step[SetupWorld]):
 
 @dataclass(frozen=True)
 class SetRoles(Step[SetupWorld]):
-    """Only {source} accepts writes; {targets} not even those of administrators"""
+    """Only {source} accepts writes; {targets} not even those of administrators, if it can"""
 
     source: str
     targets: tuple[str, ...]

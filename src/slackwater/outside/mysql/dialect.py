@@ -64,6 +64,21 @@ class Dialect:
         return not self.mariadb
 
     @property
+    def one_lock_a_session(self) -> bool:
+        """In MySQL 5.6 a session that takes an advisory lock loses the one that it had."""
+        return not self.mariadb and not self.flavour.min_mysql(5, 7, 5)
+
+    @property
+    def has_super_read_only(self) -> bool:
+        """Whether a server can keep administrators out too."""
+        return self.flavour.min_mysql(5, 7, 8)
+
+    @property
+    def has_generated_columns(self) -> bool:
+        """Whether columns can be computed; and COLUMNS has GENERATION_EXPRESSION."""
+        return self.mariadb or self.flavour.min_mysql(5, 7, 6)
+
+    @property
     def takes_sockets(self) -> bool:
         """MariaDB listens on sockets that its parent hands over (LISTEN_FDS, MDEV-5536)."""
         return self.flavour.min_mariadb(10, 6)
@@ -254,12 +269,17 @@ class Dialect:
         """From now on the server itself ends a SELECT of this session that takes longer."""
         if self.mariadb:
             return f"SET SESSION max_statement_time={seconds:g}"
+        if not self.flavour.min_mysql(5, 7, 8):
+            return "DO 0"  # 5.6 has no such limit
         return f"SET SESSION max_execution_time={int(seconds * 1000)}"
 
     def wait_executed(self) -> str:
         """Arguments: GTID set, seconds (more than 0: in MySQL 0 is for ever). DONE: 0 = reached."""
         if self.mariadb:
             return "SELECT MASTER_GTID_WAIT(%s, %s) AS DONE"
+        if not self.flavour.min_mysql(5, 7, 5):
+            # Whole seconds; NULL where no replication runs.
+            return "SELECT IF(WAIT_UNTIL_SQL_THREAD_AFTER_GTIDS(%s, CEIL(%s)) >= 0, 0, 1) AS DONE"
         return "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s) AS DONE"
 
     def change_source(self, *, public_key: bool = True) -> str:
@@ -360,13 +380,14 @@ def _mysql(flavour: Flavour) -> Dialect:
     replica = "REPLICA" if flavour.min_mysql(8, 0, 22) else "SLAVE"
     dynamic = ("CONNECTION_ADMIN", "SYSTEM_VARIABLES_ADMIN", "REPLICATION_SLAVE_ADMIN")
     needs = (*dynamic, "XA_RECOVER_ADMIN") if flavour.min_mysql(8, 0) else ("SUPER",)
+    closes = flavour.min_mysql(5, 7, 8)
+    closed = "@@GLOBAL.super_read_only" if closes else "NULL"
     return Dialect(
         flavour=flavour,
-        read_only_on="SET GLOBAL super_read_only=1",  # turns read_only on with it
+        # The first turns read_only on with it.
+        read_only_on="SET GLOBAL super_read_only=1" if closes else "SET GLOBAL read_only=1",
         read_only_off="SET GLOBAL read_only=0",  # turns super_read_only off with it
-        read_only=(
-            "SELECT @@GLOBAL.read_only AS READ_ONLY, @@GLOBAL.super_read_only AS SUPER_READ_ONLY"
-        ),
+        read_only=f"SELECT @@GLOBAL.read_only AS READ_ONLY, {closed} AS SUPER_READ_ONLY",
         read_only_origin=(
             "SELECT VARIABLE_SOURCE FROM performance_schema.variables_info"
             " WHERE VARIABLE_NAME = 'read_only'"
@@ -379,7 +400,7 @@ def _mysql(flavour: Flavour) -> Dialect:
         start_replica=f"START {replica}",
         stop_replica=f"STOP {replica}",
         reset_replica=f"RESET {replica} ALL",
-        admin_bypasses_read_only=False,
+        admin_bypasses_read_only=not closes,
         bypass_privileges=("SUPER", "CONNECTION_ADMIN"),
         needs=("RELOAD", "PROCESS", "REPLICATION CLIENT", *needs),
         substitutes=tuple((p, ("SUPER",)) for p in dynamic),
@@ -470,30 +491,3 @@ _NO_TRANSACTION = (
 def _parts(ids: Sequence[int]) -> list[list[int]]:
     whole = [int(i) for i in ids]
     return [whole[at : at + LOOKED_AT_ONCE] for at in range(0, len(whole), LOOKED_AT_ONCE)]
-
-
-@dataclass(frozen=True)
-class SkippingReplica:
-    """The words for a replica by file and position that skips what it cannot apply."""
-
-    follow: str  # arguments: port, user, password, file, position; on this machine
-    wait: str  # arguments: file, position, seconds; NULL when the applier stops
-    skip: str
-
-
-def skipping_replica(flavour: Flavour) -> SkippingReplica:
-    """Of this flavour; its server has no GTIDs and one applier."""
-    new = flavour.min_mysql(8, 0, 26)
-    if flavour.mariadb:
-        verb, word, tail = "CHANGE MASTER TO", "MASTER", ", MASTER_USE_GTID=no"
-    elif new:
-        verb, word = "CHANGE REPLICATION SOURCE TO", "SOURCE"
-        tail = ", GET_SOURCE_PUBLIC_KEY=1, SOURCE_AUTO_POSITION=0"
-    else:
-        verb, word, tail = "CHANGE MASTER TO", "MASTER", ", MASTER_AUTO_POSITION=0"
-    return SkippingReplica(
-        f"{verb} {word}_HOST='127.0.0.1', {word}_PORT=%s, {word}_USER=%s, {word}_PASSWORD=%s,"
-        f" {word}_LOG_FILE=%s, {word}_LOG_POS=%s{tail}",
-        f"SELECT {word}_POS_WAIT(%s, %s, %s)",
-        f"SET GLOBAL sql_{'replica' if new else 'slave'}_skip_counter = 1",
-    )

@@ -14,13 +14,14 @@ from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.setup import SYSTEM_SCHEMAS
 from slackwater.facts.statement_log import Entry
 from slackwater.outside.mysql import schema_copy
-from slackwater.outside.mysql.dialect import dialect, skipping_replica
+from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.logical_copy import for_data
 from slackwater.outside.mysql.row_text import Column, Table, identifier
 from slackwater.outside.mysql.schema import PREFIX
 from slackwater.outside.mysql.schema_copy import Made
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.mysql.setup import MARKER
+from slackwater.outside.mysql.setup_dialect import skipping_replica
 
 LIMIT_S = 60.0
 _OURS = ("slackwater",)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from slackwater.errors import OutsideError
 from slackwater.facts.setup import SYSTEM_SCHEMAS
+from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.row_text import Column, Table, identifier
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.mysql.setup import MARKER, quoted
@@ -52,10 +53,12 @@ async def tables(session: Session, schemas: Sequence[str]) -> list[Table]:
         if f"{row['S']}.{row['T']}" != MARKER:
             found[str(row["S"]), str(row["T"])] = int(row["SIZE"])
     columns: dict[tuple[str, str], list[Column]] = {}
+    stored = ("COALESCE(GENERATION_EXPRESSION, '') = ''"
+              if dialect(session.flavour).has_generated_columns else "TRUE")
     rows = await session.rows(
         "SELECT TABLE_SCHEMA AS S, TABLE_NAME AS T, COLUMN_NAME AS C, DATA_TYPE AS K"
-        " FROM information_schema.COLUMNS WHERE COALESCE(GENERATION_EXPRESSION, '') = ''"
-        f" AND {_in(schemas)} ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION",
+        f" FROM information_schema.COLUMNS WHERE {stored} AND {_in(schemas)}"
+        " ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION",
         limit_s=120,
     )
     for row in rows:
@@ -179,6 +182,8 @@ async def copy_accounts(source: Session, target: Session) -> list[str]:
         if role:
             await target.run(f"CREATE ROLE IF NOT EXISTS {identifier(user)}", limit_s=10)
             continue
+        if not speaks.shows_create_user:
+            continue  # its first line below makes it
         row = (await source.rows(f"SHOW CREATE USER {quoted(user, host)}"))[0]
         sql = _text(next(iter(row.values())))
         await target.run(sql.replace("CREATE USER ", "CREATE USER IF NOT EXISTS ", 1), limit_s=10)

@@ -47,9 +47,8 @@ __all__ = [
     "clients_and_transactions",
     "close_idle", "close_if_idle", "commits_held_up", "dump_ports", "enabled_events", "end_session",
     "executed_of", "executed_text", "has_executed", "hidden_schemas", "is_writable",
-    "kill", "kill_dump_threads",
-    "lock_all", "lock_owner", "look", "missing_for_alter", "missing_privileges",
-    "missing_rights",
+    "keeps_several_locks", "kill", "kill_dump_threads", "lock_all", "lock_owner", "look",
+    "missing_for_alter", "missing_privileges", "missing_rights",
     "open_transactions", "own_privileges", "point_source", "prepare_lock", "prepared_xa",
     "privileged_users",
     "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
@@ -264,6 +263,11 @@ def upgrade_programs(flavour: Flavour) -> tuple[str, ...]:
     """Names of the program that brings the system tables of a server to this version; () where
     the server does it by itself."""
     return dialect(flavour).upgrade_programs
+
+
+def keeps_several_locks(session: Session) -> bool:
+    """Whether a session of this kind of server can have more than one advisory lock."""
+    return not dialect(session.flavour).one_lock_a_session
 
 
 def takes_sockets(session: Session) -> bool:

@@ -329,7 +329,8 @@ async def past_super_read_only(
 ) -> Item:
     """Write what is this server's own (not in its binary log), also where it keeps administrators
     out, as a MySQL that replicates does: super_read_only is off meanwhile, read_only is not."""
-    if session.flavour.mariadb or not await session.value("SELECT @@GLOBAL.super_read_only"):
+    if not dialect(session.flavour).has_super_read_only or not await session.value(
+            "SELECT @@GLOBAL.super_read_only"):
         return await write()
     return await as_passive(session, write)
 

@@ -27,6 +27,8 @@ class SetupDialect:
     disabled_event: str  # as SHOW CREATE EVENT writes it: run on the source, not here
     events_off: tuple[str, ...]  # the same for all, by a private start; () where it cannot
     users: str  # rows: USER, HOST, ROLE (1 for MariaDB's roles)
+    # MySQL 5.6 has none: what its SHOW GRANTS shows has the password's hash, and makes the account.
+    shows_create_user: bool
     print_hashes: str  # statement that makes SHOW CREATE USER give hashes as text, or ""
     clones: bool  # has MySQL's clone plugin
     # Semi-synchronous replication: what settings begin with, as a source and as a replica; and the
@@ -67,6 +69,8 @@ class SetupDialect:
         """Statements that make the account and give it its password (the only argument of each
         that has a `%s`)."""
         require = " REQUIRE SSL" if tls else " REQUIRE NONE"
+        if not self.shows_create_user:  # nor knows the statements below
+            return (f"GRANT USAGE ON *.* TO {account} IDENTIFIED BY %s{require}",)
         return (
             f"CREATE USER IF NOT EXISTS {account} IDENTIFIED BY %s",
             f"ALTER USER {account} IDENTIFIED BY %s{require}",
@@ -77,6 +81,7 @@ class SetupDialect:
 def setup_dialect(flavour: Flavour) -> SetupDialect:
     """The dialect of this flavour."""
     new = flavour.min_mysql(8, 2)
+    old = not flavour.mariadb and not flavour.min_mysql(5, 7, 6)
     words = ("source", "replica") if flavour.min_mysql(8, 0, 26) else ("master", "slave")
     return SetupDialect(
         flavour=flavour,
@@ -90,6 +95,7 @@ def setup_dialect(flavour: Flavour) -> SetupDialect:
             "SELECT User AS USER, Host AS HOST, is_role = 'Y' AS ROLE FROM mysql.user"
             if flavour.mariadb else "SELECT User AS USER, Host AS HOST, 0 AS ROLE FROM mysql.user"
         ),
+        shows_create_user=not old,
         print_hashes=(
             "SET SESSION print_identified_with_as_hex = 1" if flavour.min_mysql(8, 0, 17) else ""
         ),
@@ -128,3 +134,30 @@ def may_copy_files(source: Flavour, target: Flavour) -> str:
     if source.version[:2] != target.version[:2] or target.version < source.version:
         return f"{target} cannot be trusted with the files of {source}"
     return ""
+
+
+@dataclass(frozen=True)
+class SkippingReplica:
+    """The words for a replica by file and position that skips what it cannot apply."""
+
+    follow: str  # arguments: port, user, password, file, position; on this machine
+    wait: str  # arguments: file, position, seconds; NULL when the applier stops
+    skip: str
+
+
+def skipping_replica(flavour: Flavour) -> SkippingReplica:
+    """Of this flavour; its server has no GTIDs and one applier."""
+    new = flavour.min_mysql(8, 0, 26)
+    if flavour.mariadb:
+        verb, word, tail = "CHANGE MASTER TO", "MASTER", ", MASTER_USE_GTID=no"
+    elif new:
+        verb, word = "CHANGE REPLICATION SOURCE TO", "SOURCE"
+        tail = ", GET_SOURCE_PUBLIC_KEY=1, SOURCE_AUTO_POSITION=0"
+    else:
+        verb, word, tail = "CHANGE MASTER TO", "MASTER", ", MASTER_AUTO_POSITION=0"
+    return SkippingReplica(
+        f"{verb} {word}_HOST='127.0.0.1', {word}_PORT=%s, {word}_USER=%s, {word}_PASSWORD=%s,"
+        f" {word}_LOG_FILE=%s, {word}_LOG_POS=%s{tail}",
+        f"SELECT {word}_POS_WAIT(%s, %s, %s)",
+        f"SET GLOBAL sql_{'replica' if new else 'slave'}_skip_counter = 1",
+    )

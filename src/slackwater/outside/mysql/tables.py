@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from slackwater.facts.tables import Column, Table, UniqueKey, choose_key
+from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import Row, Session
 
 # Not the application's; and ours, whose rows change all the time. Compared by their bytes: an
@@ -21,7 +22,7 @@ _TABLES = (
 )
 _COLUMNS = (
     "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE,"
-    " CHARACTER_SET_NAME, COLLATION_NAME, EXTRA, GENERATION_EXPRESSION"
+    " CHARACTER_SET_NAME, COLLATION_NAME, EXTRA, {generation} AS GENERATION_EXPRESSION"
     f" FROM information_schema.COLUMNS WHERE CAST(TABLE_SCHEMA AS BINARY) NOT IN ({_NOT_THEIRS})"
     " ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"
 )
@@ -47,7 +48,9 @@ async def tables(session: Session, *, limit_s: float = 30.0) -> dict[str, Table]
     """
     kept = await session.value(_VISIBILITY, limit_s=limit_s)
     shown = {"IS_VISIBLE": "IS_VISIBLE = 'YES'", "IGNORED": "IGNORED = 'NO'"}.get(kept, "TRUE")
-    packet = ";".join((_TABLES, _COLUMNS, _KEYS.format(shown=shown)))
+    computed = dialect(session.flavour).has_generated_columns
+    asked = _COLUMNS.format(generation="GENERATION_EXPRESSION" if computed else "''")
+    packet = ";".join((_TABLES, asked, _KEYS.format(shown=shown)))
     found, columns, keys = await session.many(packet, limit_s=limit_s)
     by_table: dict[tuple[str, str], list[Column]] = defaultdict(list)
     for row in columns:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from slackwater.facts.flavour import LEAVE_5_6
 from slackwater.facts.setup import ServerSetup
+from slackwater.rules.setup.one_way import lost
 from slackwater.rules.setup.settings import overruled
 
 CLOCK_S = 2.0  # beyond that, TIMESTAMPs and the measured lag are wrong
@@ -30,16 +32,16 @@ def refusals(
     found: list[str] = []
     first = servers[source]
     for server in servers.values():
-        found += _alone(server, require_tls)
+        found += _alone(server, ring, require_tls)
         if server.name != source:
             found += _beside(server, first, ring)
     found += _same_uuid(servers)
     return found
 
 
-def _alone(server: ServerSetup, require_tls: bool) -> Iterator[str]:
+def _alone(server: ServerSetup, ring: bool, require_tls: bool) -> Iterator[str]:
     name = server.name
-    if why := server.flavour.unsupported_reason():
+    if why := server.flavour.unsupported_reason(one_way=not ring):
         yield f"{name}: {why}"
     yield from overruled(server)
     if abs(server.clock_s) >= CLOCK_S:
@@ -63,7 +65,11 @@ def _beside(server: ServerSetup, source: ServerSetup, ring: bool) -> Iterator[st
         return
     if server.flavour.older_series_than(source.flavour):
         yield (f"{name} is {server.flavour}, older than {first} ({source.flavour}): a replica must "
-               f"not be older than its source; upgrade {name} first")
+               "not be older than its source, it would stop at the first statement that it does "
+               f"not know; upgrade {name} first")
+    elif source.flavour.one_way_only and not server.flavour.next_to(source.flavour):
+        yield (f"{name} is {server.flavour} and {first} is {source.flavour}: MySQL replicates from "
+               f"one series to the next only; go by way of a MySQL 5.7 ({LEAVE_5_6})")
     elif ring and source.flavour.older_series_than(server.flavour):
         yield (f"{first} is {source.flavour} and would have to replicate from {name} "
                f"({server.flavour}), which is newer: in a pair both are of one series; upgrade "
@@ -90,8 +96,8 @@ def _same_uuid(servers: Mapping[str, ServerSetup]) -> Iterator[str]:
 
 
 def notes(servers: Mapping[str, ServerSetup], source: str) -> list[str]:
-    """Differences that do not stop replication."""
-    found = []
+    """Differences that do not stop replication, and what is lost with a server that is old."""
+    found = list(lost(servers, source))
     first = servers[source]
     for server in servers.values():
         if server.name == source:
