@@ -28,11 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+from tests.servers.for_pairs import for_pairs
 from tests.servers.patience import eventually
 from tests.setup import stories
 from tests.setup.scene import Scene, scene
-
-from slackwater.lab.instance import installed
 
 TABLES = 4
 WRITERS = 3
@@ -151,7 +150,7 @@ def main(words: Sequence[str] | None = None) -> int:
     print(f"{asked.gb:g} GB, {asked.rate:g} writes/s; ms as p50/p99/longest")
     print(f"{'server':14} way      MiB  copy s  MiB/s  all s  lock ms  {'alone':>18} "
           f"{'meanwhile':>18}  brakes  errors  compare")
-    for program in installed():
+    for program in for_pairs():
         if asked.server and program.name not in asked.server:
             continue
         place = Path(tempfile.mkdtemp(prefix="slackwater-bench-")).resolve()

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 from tests.registry.rig import end
+from tests.servers.for_pairs import for_pairs
 from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.facts.server import ServerAddress
-from slackwater.lab.instance import Instance, Program, installed
+from slackwater.lab.instance import Instance, Program
 from slackwater.lab.ports import free_port
 from slackwater.outside.mysql.session import Session
 from slackwater.outside.registry import sql
@@ -88,7 +89,7 @@ def etcd(place: Path, nodes: int = 1) -> Iterator[list[EtcdNode]]:
 def programs() -> list[Program]:
     """One MariaDB and one MySQL, where they are installed."""
     found: dict[str, Program] = {}
-    for program in installed():
+    for program in for_pairs():
         found.setdefault("mariadb" if program.is_mariadb else "mysql", program)
     return list(found.values())
 

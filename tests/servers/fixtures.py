@@ -19,12 +19,13 @@ from typing import Any
 import pymysql
 import pytest
 from pymysql.cursors import DictCursor
+from tests.servers.for_pairs import for_pairs
 from tests.servers.patience import PATIENCE, eventually
 
 from slackwater.errors import Refused
 from slackwater.lab.down import down
 from slackwater.lab.facts import LabFacts
-from slackwater.lab.instance import Instance, Program, installed
+from slackwater.lab.instance import Instance, Program
 from slackwater.lab.process import kill_all, with_variable
 from slackwater.lab.up import up
 
@@ -38,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "program" not in metafunc.fixturenames:
         return
-    programs = installed()
+    programs = for_pairs()
     if metafunc.definition.get_closest_marker("one_flavour"):
         programs = programs[:1]
     missing = pytest.param(None, marks=pytest.mark.skip("no server; see scripts/servers/get"))

@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.servers.for_pairs import for_pairs
 from tests.setup import full, stories, topologies
 from tests.setup.scene import scene
 from tests.setup.stories import STEPS, killed_at, verified
 
-from slackwater.lab.instance import Program, installed
+from slackwater.lab.instance import Program
 
 
 def killed(program: Program, place: Path) -> str:
@@ -65,7 +66,7 @@ def main(names: list[str]) -> int:
         at = names.index("-k")
         only = names[at + 1]
         names = names[:at]
-    for program in installed():
+    for program in for_pairs():
         if names and program.name not in names:
             continue
         for title, case in CASES.items():
