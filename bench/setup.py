@@ -8,7 +8,7 @@ longest (ms), alone and meanwhile. At the end every acknowledged write is looked
 and `pair compare` says whether the copies are equal.
 
     python -m bench.setup [--gb 0.1] [--rate 150] [--alone 10] [--method dump|clone|backup]
-        [--slow-ms N] [NAME …]
+        [--slow-ms N] [--target-apart] [NAME …]
 
 brakes: how often the copy was slowed down because the source answered late.
 """
@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from tests.servers.for_pairs import for_pairs
 from tests.servers.patience import eventually
 from tests.setup import stories
 from tests.setup.scene import Scene, scene
+
+from bench.apart import apart
 
 TABLES = 4
 WRITERS = 3
@@ -146,6 +149,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--method", default="")
     parser.add_argument("server", nargs="*")
     parser.add_argument("--slow-ms", type=float, help="as of pair setup; 0: not slowed down")
+    parser.add_argument("--target-apart", action="store_true",
+                        help="in memory, at idle priority: as if on a machine of its own (root)")
     asked = parser.parse_args(words)
     print(f"{asked.gb:g} GB, {asked.rate:g} writes/s; ms as p50/p99/longest")
     print(f"{'server':14} way      MiB  copy s  MiB/s  all s  lock ms  {'alone':>18} "
@@ -160,7 +165,9 @@ def main(words: Sequence[str] | None = None) -> int:
             extra = stories.plugins(program, place, "mysql_clone") if clone else ()
             with scene(program, place, extra=extra) as made:
                 fill(made, asked.gb * 2**30)
-                found = measure(made, asked.method, asked.rate, asked.alone, asked.slow_ms)
+                target, room = made.servers["b"], 3 * asked.gb + 2
+                with apart(target, gigabytes=room) if asked.target_apart else nullcontext():
+                    found = measure(made, asked.method, asked.rate, asked.alone, asked.slow_ms)
         finally:
             shutil.rmtree(place, ignore_errors=True)
         alone, meanwhile = ("/".join(f"{v:.1f}" for v in found[k]) for k in ("alone", "meanwhile"))

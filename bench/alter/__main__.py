@@ -18,20 +18,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pymysql
 
+from bench.apart import apart
 from slackwater.lab.down import down
 from slackwater.lab.facts import LabFacts
-from slackwater.lab.instance import Instance
 from slackwater.lab.up import up
 
 TABLE = "slackwater_lab.writes"
 CHANGE = "MODIFY id BIGINT NOT NULL AUTO_INCREMENT, ADD INDEX by_kind (kind, n)"
-QUIET_S = 4.0  # of load before the method begins, and after it ended
+QUIET_S = 10.0  # of load before the method begins, and after it ended
 SLACKWATER = [sys.executable, "-m", "slackwater"]
 # `finish` runs where no client is: shown apart.
 METHODS = ("slackwater", "direct ALTER", "pt-online-schema-change")
@@ -67,8 +68,8 @@ def main() -> int:
     ask.add_argument("--server", type=Path, help="root of another MariaDB or MySQL")
     ask.add_argument("--out", type=Path, default=Path("build/bench"), help="[build/bench]")
     ask.add_argument("--only", action="append", choices=METHODS, help="some of the methods")
-    ask.add_argument("--passive-yields", action="store_true",
-                     help="at idle priority: as if it had other cores")
+    ask.add_argument("--passive-apart", action="store_true",
+                     help="in memory, at idle priority: as if on a machine of its own (root)")
     asked = ask.parse_args()
     methods = [m for m in asked.only or METHODS if m != METHODS[2] or shutil.which(METHODS[2])]
     rounds = []
@@ -79,7 +80,7 @@ def main() -> int:
             print(json.dumps(told), file=sys.stderr)
     asked.out.mkdir(parents=True, exist_ok=True)
     about = f"{asked.rows:,} rows, {asked.rate} writes a second" + (
-        ", the passive at idle priority" if asked.passive_yields else "")
+        ", the passive in memory and at idle priority" if asked.passive_apart else "")
     (asked.out / "alter.json").write_text(json.dumps({
         "about": about, "change": CHANGE, "at": time.strftime("%Y-%m-%d", time.gmtime()),
         "rounds": [asdict(r) for r in rounds],
@@ -102,9 +103,8 @@ def measure(method: str, asked: argparse.Namespace) -> Round:
     place.chmod(0o711)
     try:
         lab = up(server=asked.server, directory=place / "lab")
-        if asked.passive_yields:
-            _yielding(lab.instance("b"))
-        return _measure(method, asked, lab, place)
+        with apart(lab.instance("b")) if asked.passive_apart else nullcontext():
+            return _measure(method, asked, lab, place)
     finally:
         down(place / "lab")
         shutil.rmtree(place, ignore_errors=True)
@@ -160,12 +160,6 @@ class Watch:
         parts = ((self.begun - QUIET_S, self.begun), (self.begun, held), (held, sent))
         self.windows.write_text("".join(f"[{a * 1000}, {b * 1000}]\n" for a, b in parts))
         self.until.touch()
-
-
-def _yielding(server: Instance) -> None:
-    """From now on its threads, and those that they begin, run when nobody else wants to."""
-    subprocess.run(["chrt", "--all-tasks", "--idle", "--pid", "0", str(server.pid)], check=True,
-                   capture_output=True, timeout=10)
 
 
 def _sql(lab: LabFacts, server: str, statement: str) -> list[tuple[Any, ...]]:
