@@ -116,7 +116,7 @@ CASES = [
     ("nobody_writes_past_read_only",
      pair(a=a(sessions=(session(user="root"),), privileged=("root", "dba"))),
      "a: root is connected and may write in spite of read_only"),
-    ("clients_have_accounts", pair(a=a(accounts=(("app", "10.%"),)), b=b(accounts=())),
+    ("clients_have_accounts", pair(a=a(accounts=(("app", "10.%", False),)), b=b(accounts=())),
      "b has no account app, which a has: its clients would get error 1045"),
     ("no_events", pair(b=b(enabled_events=3)),
      "b has 3 enabled event(s) and a running event scheduler"),
@@ -239,15 +239,15 @@ def test_privileged_accounts_that_are_not_connected_are_fine():
     assert ask("nobody_writes_past_read_only", pair(a=a(privileged=("root",)))) == []
 
 
-def test_accounts_of_the_machine_itself_and_roles_need_not_be_on_both_servers():
-    own = (("backup", "localhost"), ("reader", ""))
+def test_accounts_of_the_machine_itself_of_replicas_and_roles_need_not_be_on_both_servers():
+    own = (("backup", "localhost", False), ("reader", "", False), ("replica_b", "10.0.0.2", True))
     assert ask("clients_have_accounts", pair(a=a(accounts=own), b=b(accounts=()))) == []
     connected = (session(user="backup"),)
     assert ask("clients_have_accounts",
                pair(a=a(accounts=own, sessions=connected), b=b(accounts=()))) != []
-    anyone = (("app", "%"),)
+    anyone = (("app", "%", False),)
     assert ask("clients_have_accounts",
-               pair(a=a(accounts=anyone), b=b(accounts=(("", "%"),)))) == []
+               pair(a=a(accounts=anyone), b=b(accounts=(("", "%", False),)))) == []
     assert ask("clients_have_accounts", pair(a=a(accounts=anyone), b=b(accounts=None))) == []
 
 

@@ -27,7 +27,8 @@ class ServerSeen:
     sessions: tuple[ClientSession, ...] = ()
     transactions: Mapping[int, float] = field(default_factory=dict)
     privileged: tuple[str, ...] = ()  # accounts that may write despite read_only
-    accounts: tuple[tuple[str, str], ...] | None = None  # (user, host); None: not shown to us
+    # (user, host, whether it may replicate); None: not shown to us
+    accounts: tuple[tuple[str, str, bool], ...] | None = None
     prepared_xa: int | None = 0  # None: the account may not ask
     enabled_events: int = 0
     missing_privileges: tuple[str, ...] = ()

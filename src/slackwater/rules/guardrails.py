@@ -288,12 +288,12 @@ def clients_have_accounts(seen: PairSeen, wish: Wish) -> Reasons:
     old, new = seen.servers[wish.old], seen.servers[wish.new]
     if old.accounts is None or new.accounts is None:
         return
-    there = {user for user, _ in new.accounts}
+    there = {user for user, _, _ in new.accounts}
     connected = {s.user for s in old.sessions}
-    # A role of MariaDB has no host. Who comes from the server's own machine is no client, unless
-    # it is connected: a balancer may be there too.
-    needed = {user for user, host in old.accounts
-              if host and (host not in LOOPBACK or user in connected)}
+    # A role of MariaDB has no host. Who replicates, or comes from the server's own machine, is no
+    # client, unless it is connected: a balancer may be there too.
+    needed = {user for user, host, replicates in old.accounts
+              if host and (user in connected or not (replicates or host in LOOPBACK))}
     for user in sorted(needed - there) if "" not in there else ():
         yield (f"{wish.new} has no account {user}, which {wish.old} has: its clients would get "
                f"error 1045 after the switchover; make it on {wish.new} too, or drop it")

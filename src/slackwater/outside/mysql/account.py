@@ -41,14 +41,17 @@ async def privileged_users(session: Session, *, limit_s: float = 5.0) -> list[st
 
 async def accounts(
     session: Session, *, limit_s: float = 5.0
-) -> tuple[tuple[str, str], ...] | None:
-    """(user, host) of every account there; None where this one may not see them (on MySQL that
-    takes SELECT on mysql.*)."""
+) -> tuple[tuple[str, str, bool], ...] | None:
+    """(user, host, whether it may replicate) of every account there; None where this one may not
+    see them (on MySQL that takes SELECT on mysql.*)."""
     try:
-        rows = await session.rows("SELECT User AS u, Host AS h FROM mysql.user", limit_s=limit_s)
+        rows = await session.rows(
+            "SELECT User AS u, Host AS h, Repl_slave_priv = 'Y' AS r FROM mysql.user",
+            limit_s=limit_s,
+        )
     except MysqlError:
         return None
-    return tuple((str(row["u"]), str(row["h"])) for row in rows)
+    return tuple((str(row["u"]), str(row["h"]), bool(row["r"])) for row in rows)
 
 
 async def own_privileges(session: Session, *, limit_s: float = 5.0) -> frozenset[str]:
