@@ -133,7 +133,8 @@ def test_recover_says_what_it_would_do_and_what_the_configuration_lacks(lab: Lab
     planned = slackwater(lab, "recover", "--plan", "--pair", "lab").report["plans"][0]
     acts = [(s["act"], s["name"]) for s in planned["steps"]]
     assert (planned["way"], acts) == (
-        "undo what was begun", [("undo", "HoldClients"), ("undo", "TakeLocks")]
+        "undo what was begun",
+        [("undo", s) for s in ("HoldClients", "PauseApplier", "TakeLocks")],
     )
     assert slackwater(lab, "recover", "--pair", "shop").code == 78
     whole = lab.config.read_text()

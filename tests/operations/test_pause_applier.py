@@ -8,9 +8,12 @@ import pytest
 from tests.servers.command import slackwater
 
 from slackwater import config
+from slackwater.errors import StepFailed
+from slackwater.facts.backup import LockKind
 from slackwater.lab.facts import LabFacts
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.pause_applier import PauseApplier
+from slackwater.outside.mysql import backup_lock
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen
 
@@ -73,3 +76,22 @@ def test_recover_starts_it_again(lab: LabFacts) -> None:
     said = slackwater(lab, "recover").report
     assert said["recovered"][0]["outcome"] == "undone"
     assert applies(lab, "a")
+
+
+def test_a_snapshots_lock_on_tables_is_refused_beside_it(lab: LabFacts) -> None:
+    async def take() -> None:
+        world = PairWorld(config.load(lab.config), "lab")
+        try:
+            await world.connect()
+            control = await world.session("b")
+            if not control.flavour.mariadb:
+                pytest.skip("MariaDB's fault alone")
+            limits = {"hold_s": 2, "early_s": 1, "grace_s": 1, "control": control}
+            with pytest.raises(StepFailed, match="for ever"):
+                await backup_lock.take(control.at, LockKind.TABLES, **limits)
+            held = await backup_lock.take(control.at, LockKind.COMMITS, **limits)
+            await held.release()
+        finally:
+            await world.close()
+
+    asyncio.run(take())

@@ -13,6 +13,7 @@ from slackwater.operations import canary
 from slackwater.operations.balancer_file import file_active, write_file
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.before import stop_watching
+from slackwater.operations.switchover.pause_applier import PAUSED
 from slackwater.operations.through import through
 from slackwater.outside.haproxy.haproxy import HAProxy
 from slackwater.outside.mysql import server as mysql_server
@@ -78,7 +79,9 @@ class FollowNew(Step[PairWorld]):
     limit_s: ClassVar[float] = ARRIVAL_LIMIT_S + 3
 
     async def do(self, world: PairWorld) -> None:
-        await mysql_server.start_replica(await world.session(self.old))
+        old = await world.session(self.old)
+        made = await mysql_server.connections_made(old)
+        await mysql_server.start_replica(old)
         number = await canary.send(await world.session(self.new), "follow")
         world.notes[canary.key("follow")] = number
 
@@ -87,6 +90,9 @@ class FollowNew(Step[PairWorld]):
             await canary.expect(session, "follow", number, at=name, limit_s=ARRIVAL_LIMIT_S)
 
         await asyncio.gather(*(follows(n) for n in (self.old, *self.replicas)))
+        if PAUSED in world.notes and MADE in world.notes:
+            # MariaDB counts the applier's threads, which began here, as connections.
+            world.notes[MADE] += await mysql_server.connections_made(old) - made
 
     async def verify(self, world: PairWorld) -> Seen:
         status = await mysql_server.replica_status(await world.session(self.old))

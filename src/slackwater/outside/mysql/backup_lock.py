@@ -19,6 +19,7 @@ from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.server import BinlogPosition, ServerAddress
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.abilities import abilities
+from slackwater.outside.mysql.alter import can_hang_with_a_lock
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import Row, Session
 
@@ -88,6 +89,12 @@ async def _take(
     stages = speaks.backup_lock(kind)
     if not stages:
         raise StepFailed(f"{session.flavour} has no lock of the kind {kind.value!r}")
+    if kind is LockKind.TABLES and await can_hang_with_a_lock(session):
+        raise StepFailed(
+            "FLUSH TABLES WITH READ LOCK and the parallel applier of this replica can wait for each"
+            " other for ever, and all writes behind them",
+            hint="take --lock commits, or STOP SLAVE SQL_THREAD before",
+        )
     held = max(1, math.ceil(hold_s))
     await session.run(f"SET SESSION wait_timeout = {held}", limit_s=2.0)
     took: dict[str, float] = {}
