@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.rules.builder import session
@@ -55,6 +56,22 @@ def test_less_rest_is_asked_for_as_the_hold_goes_on_and_more_on_a_slow_machine()
     assert needed == sorted(needed, reverse=True)
     assert rest_needed_ms(1e6, 0.0) == REST_MS[-1][1]
     assert rest_needed_ms(0.0, 10.0) > rest_needed_ms(0.0, 0.0)
+
+
+def test_who_went_on_resting_since_the_look_is_closed_without_another():
+    nearly = session(idle_ms=2.5)
+    waiting = decide([nearly], {}, 4.0, YOUNG_FROM)
+    assert (waiting.close, waiting.soonest_ms) == ((), 1.5)
+    assert decide([nearly], {}, 4.0, YOUNG_FROM, 1.5).close == (nearly.id,)
+
+
+@pytest.mark.parametrize("other", [
+    session(9, command="Query", idle_ms=None), session(YOUNG_FROM, idle_ms=1.0),
+    session(9, idle_ms=1.0, last_command="Ping"),
+])
+def test_nobody_knows_when_one_at_work_ends(other):
+    assert decide([session(idle_ms=2.5), other], {}, 4.0, YOUNG_FROM).soonest_ms == 0.0
+    assert decide([session(idle_ms=2.5)], {session().id: 1.0}, 4.0, YOUNG_FROM).soonest_ms == 0.0
 
 
 sessions = st.lists(

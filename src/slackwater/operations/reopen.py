@@ -1,4 +1,4 @@
-"""The way back: free the lock, and let the old server accept writes again."""
+"""The way back: end what is lost, free the lock, let the old server accept writes again."""
 
 from __future__ import annotations
 
@@ -18,6 +18,20 @@ async def unlock(world: PairWorld, old: str) -> None:
         await world.end_session(old, lock.connection_id)
         server.lock = None  # not before: until then a late statement of it may still be executed
         await lock.close()
+
+
+async def end_broken(world: PairWorld, name: str) -> None:
+    """End our sessions on a server whose answer was lost: their statement may still arrive, so no
+    look is to be believed before."""
+    server = world.servers[name]
+    for session in (server.control, server.spare):
+        if session is None or not session.broken:
+            continue
+        try:
+            await world.end_session(name, session.connection_id)
+        except OutsideError as error:
+            if not error.refused:  # a server that is not running has no session either
+                raise
 
 
 async def reopen_old(world: PairWorld, old: str, new: str) -> None:

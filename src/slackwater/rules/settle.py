@@ -29,6 +29,7 @@ class Settling:
 
     close: tuple[int, ...]
     wait: tuple[ClientSession, ...]
+    soonest_ms: float  # so long after the look the first of `wait` may be closed; 0: who knows
 
 
 def rest_needed_ms(elapsed_ms: float, delay_ms: float) -> float:
@@ -43,22 +44,26 @@ def decide(
     transactions: Mapping[int, float],
     rest_ms: float,
     young_from: int,
+    age_ms: float = 0.0,
 ) -> Settling:
-    """Sort client sessions into those to close now and those to wait for.
+    """Sort client sessions into those to close now, if they still rest, and those to wait for.
 
     `transactions` maps session ids to the age of their open transaction in seconds, read while
-    the sessions rested. Session ids from `young_from` on are younger than the operation.
+    the sessions rested. Session ids from `young_from` on are younger than the operation. All that
+    was seen `age_ms` ago.
     """
-    close, wait = [], []
+    close, wait, soonest = [], [], []
     for session in sessions:
         if session.command.lower() in GONE:
             continue
         about_to_work = session.id >= young_from or session.last_command == "Ping"
         rest = max(rest_ms, YOUNG_REST_MS) if about_to_work else rest_ms
         idle_ms = session.idle_ms  # None: not known, so it may be about to work
-        resting = session.sleeping and idle_ms is not None and idle_ms >= rest
-        if resting and session.id not in transactions:
+        resting = session.sleeping and idle_ms is not None and session.id not in transactions
+        missing_ms = rest - (idle_ms or 0.0)
+        if resting and missing_ms <= age_ms:
             close.append(session.id)
         else:
             wait.append(session)
-    return Settling(tuple(close), tuple(wait))
+            soonest.append(missing_ms if resting and not about_to_work else 0.0)
+    return Settling(tuple(close), tuple(wait), min(soonest, default=0.0))

@@ -22,7 +22,7 @@ from slackwater.operations.failover.fence_old import NO_WAIT, FenceOld, stop_wai
 from slackwater.operations.failover.receive_rest import ApplyReceived, StopReceiving
 from slackwater.operations.pair_asked import PairAsked, still_configured
 from slackwater.operations.pair_world import PairWorld
-from slackwater.operations.reopen import PROMOTING, surely_read_only
+from slackwater.operations.reopen import PROMOTING, end_broken, surely_read_only
 from slackwater.operations.switchover.switchover import SendClients
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.session import Session
@@ -202,16 +202,7 @@ class Promote(Step[PairWorld]):
             world.figures["semi_sync_off"] = self.new
 
     async def verify(self, world: PairWorld) -> Seen:
-        server = world.servers[self.new]
-        for session in (server.control, server.spare):
-            if session is None or not session.broken:
-                continue
-            # Our lost statement may still arrive: end its session before believing a look.
-            try:
-                await world.end_session(self.new, session.connection_id)
-            except OutsideError as error:
-                if not error.refused:  # a server that is not running has no session either
-                    raise
+        await end_broken(world, self.new)
         writable = await world.writable(self.new)
         if writable:
             return Seen.DONE

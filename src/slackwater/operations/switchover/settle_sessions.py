@@ -12,7 +12,7 @@ from slackwater.facts.server import ClientSession
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.dialect import NOT_OURS
-from slackwater.outside.mysql.greeting import knock
+from slackwater.outside.mysql.greeting import KNOCK_LIMIT_S, knock
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
 from slackwater.rules import settle
@@ -36,30 +36,28 @@ class SettleSessions(Step[PairWorld]):
     async def do(self, world: PairWorld) -> Seen:
         server = world.servers[self.old]
         sessions = _Settling(world, self.old, await server.session())
-        # A connection that a balancer had opened before the hold may still wait to be accepted.
-        # Ours, made after it and accepted in turn, tells when none of those is left.
-        barrier = asyncio.ensure_future(knock(server.at.host, server.at.port))
         try:
+            # A connection that a balancer had opened before the hold may still wait to be accepted.
+            # Ours, made after it and accepted in turn, tells when none of those is left. Until
+            # then requests under way are being served: two cores have no time for ours.
+            knocked = await knock(
+                server.at.host, server.at.port, limit_s=min(KNOCK_LIMIT_S, world.hold_left_s())
+            )
             while True:
-                accepted = barrier.done()  # asked before the look, so that it holds for it
-                await sessions.look(but=barrier.result() if accepted else 0)
-                if accepted and not sessions.left:
-                    break
+                await sessions.look(but=knocked)
                 if world.hold_left_s() <= 0:  # they are let in again: those are not to be cut
                     raise StepFailed("the hold ended before the sessions did")
+                if not sessions.left:
+                    break
                 if sessions.elapsed_ms() >= self.grace_s * 1000:
                     cut = await _cut(sessions.session, sessions.left)
                     world.figures["sessions_cut"] = [s.who() for s in cut]
                     break
-                if barrier.done():
-                    await sessions.close_resting()
-                else:
-                    # Requests under way are still being served. Until they are, two cores have no
-                    # time for ours, and what we looked at is old before it is closed.
-                    await asyncio.wait((barrier,), timeout=PAUSE_S)
+                if await sessions.close_resting():
+                    continue  # look at once: was that all?
+                await sessions.pause()
+                await sessions.close_resting()  # who only went on resting needs no second look
         finally:
-            barrier.cancel()
-            await asyncio.gather(barrier, return_exceptions=True)
             world.figures["sessions_closed"] = len(sessions.closed)  # also where it then failed
         return Seen.DONE
 
@@ -88,6 +86,7 @@ class _Settling:
         self._transactions: dict[int, float] = {}
         self._begun = self._looked = clock.mono()
         self._look_ms = self._late_ms = 0.0  # how slow our looks are, how late our pauses end
+        self._soonest_ms = 0.0  # how long after the last look somebody may have rested enough
 
     def elapsed_ms(self) -> float:
         return (clock.mono() - self._begun) * 1000
@@ -99,25 +98,29 @@ class _Settling:
         self._look_ms = (clock.mono() - self._looked) * 1000
         self.left = [s for s in _not_ours(self._world, self._old, found) if s.id != but]
 
-    async def close_resting(self) -> None:
-        """Close those that rest, then leave the others a moment."""
-        slow_ms = max(self._look_ms, self._late_ms)
-        rest_ms = settle.rest_needed_ms((self._looked - self._begun) * 1000, slow_ms)
-        close = settle.decide(self.left, self._transactions, rest_ms, self._young_from).close
-        if close:
-            # Asking for a rest at least as long as the looks are old makes them still true in the
-            # moment of closing: who had no transaction then has begun none since.
-            rest_ms = max(rest_ms, (clock.mono() - self._looked) * 1000)
-            self.closed.update(
-                await mysql_server.close_idle(
-                    self.session, close, rest_ms, after_ping_ms=settle.YOUNG_REST_MS
-                )
+    async def close_resting(self) -> bool:
+        """Close those that rest; True when that was all of them."""
+        age_ms = (clock.mono() - self._looked) * 1000
+        rest_ms = settle.rest_needed_ms(self.elapsed_ms(), max(self._look_ms, self._late_ms))
+        found = settle.decide(self.left, self._transactions, rest_ms, self._young_from, age_ms)
+        if found.close:
+            # The server looks again. Asking for a rest at least as long as our look is old makes
+            # it still true in the moment of closing: who had no transaction has begun none since.
+            closed = await mysql_server.close_idle(
+                self.session, found.close, max(rest_ms, age_ms),
+                after_ping_ms=settle.YOUNG_REST_MS,
             )
-        if len(close) == len(self.left):
-            return  # perhaps that was all: look at once
+            self.closed.update(closed)
+            self.left = [s for s in self.left if s.id not in closed]
+        self._soonest_ms = found.soonest_ms
+        return not self.left
+
+    async def pause(self) -> None:
+        """Until somebody may have rested for long enough: each look costs those two cores."""
         paused = clock.mono()
-        await asyncio.sleep(PAUSE_S)
-        self._late_ms = (clock.mono() - paused - PAUSE_S) * 1000
+        pause_s = max(PAUSE_S, self._soonest_ms / 1000 - (paused - self._looked))
+        await asyncio.sleep(pause_s)
+        self._late_ms = (clock.mono() - paused - pause_s) * 1000
 
 
 async def _cut(session: Session, sessions: list[ClientSession]) -> list[ClientSession]:

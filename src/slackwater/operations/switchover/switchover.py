@@ -13,7 +13,7 @@ from slackwater.operations import canary
 from slackwater.operations.pair_asked import PairAsked, still_configured
 from slackwater.operations.pair_lock import claim, claim_late, owned
 from slackwater.operations.pair_world import PairWorld
-from slackwater.operations.reopen import PROMOTING, reopen_old, surely_read_only, unlock
+from slackwater.operations.reopen import PROMOTING, end_broken, reopen_old, surely_read_only, unlock
 from slackwater.operations.switchover.after import CloseLeftovers, FollowNew, Persist, ProveIt
 from slackwater.operations.switchover.before import (
     MakeCanary,
@@ -259,16 +259,7 @@ class PromoteNew(Step[PairWorld]):
         await mysql_server.set_read_only(session, False)
 
     async def verify(self, world: PairWorld) -> Seen:
-        server = world.servers[self.new]
-        for session in (server.control, server.spare):
-            if session is None or not session.broken:
-                continue
-            # Our lost statement may still arrive: end its session before believing a look.
-            try:
-                await world.end_session(self.new, session.connection_id)
-            except OutsideError as error:
-                if not error.refused:  # a server that is not running has no session either
-                    raise
+        await end_broken(world, self.new)
         writable = await world.writable(self.new)
         if writable:
             return Seen.DONE
