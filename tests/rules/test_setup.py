@@ -279,3 +279,13 @@ def test_mysql_5_6_is_refused_in_a_pair_and_below_or_above_others() -> None:
     assert "older than b" in refusals(new, old, ring=False)
     far = server("b", 2, mysql=True)
     assert "from one series to the next only" in refusals(old, far, ring=False)
+
+
+def test_what_is_read_after_our_file_counts() -> None:
+    own = {"read_only": "ON", "log_bin": "bin", "max_allowed_packet": "16777216", "server_id": "2"}
+    then = {"read_only": "1", "log_bin": "mysql-bin", "max_allowed_packet": "16M", "server_id": "2"}
+    assert list(settings.read_after(own, then)) == []
+    then |= {"read_only": "OFF", "log_bin": "OFF", "max_allowed_packet": "1M"}
+    assert list(settings.read_after(own, then)) == [
+        ("read_only", "OFF"), ("log_bin", "OFF"), ("max_allowed_packet", "1M")]
+    assert list(settings.read_after({"server_id": "2"}, {})) == [("server_id", "")]

@@ -16,7 +16,7 @@ from slackwater.lab.instance import Instance
 _WHERE = ("--basedir", "--datadir", "--tmpdir", "--lc-messages-dir", "--user", "--socket",
           "--pid-file", "--log-error", "--port", "--bind-address", "--secure-file-priv",
           "--innodb-redo-log-capacity", "--innodb-log-file-size", "--mysqlx",
-          "--innodb-buffer-pool-size", "--skip-name-resolve")  # fmt: skip
+          "--innodb-buffer-pool-size", "--skip-name-resolve", "--plugin-dir")  # fmt: skip
 
 
 class FileServer(Instance):

@@ -51,6 +51,7 @@ CASES: dict[str, Callable[[Program, Path], str]] = {
     "killed at every step": killed,
     "full and written to": partial(told, stories.full_source),
     "settings and restarts": partial(told, stories.settings_in_one_file),
+    "settings overruled": partial(told, stories.settings_overruled),
     "servers killed in the copy": partial(told, stories.servers_killed),
     "semi-synchronous": partial(told, stories.semi_sync),
     "by the clone plugin": partial(told, stories.by_the_clone_plugin),

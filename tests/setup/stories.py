@@ -266,6 +266,34 @@ def settings_in_one_file(program: Program, place: Path) -> None:
         assert steps == ["LockServers", "SetRoles", "ProveReplication"]
 
 
+def settings_overruled(program: Program, place: Path) -> None:
+    """What other option files say behind slackwater's would count after a restart: found before it
+    is believed, on the first run and on a later one; and so is a directory that nobody reads."""
+    with scene(program, place, kind=FileServer) as made:
+        unread = place / "unread"
+        unread.mkdir()
+        lines = {n: [f'config_dir = "{s.directory / "conf.d"}"'] for n, s in made.servers.items()}
+        made.write(server_lines=lines | {"b": [f'config_dir = "{unread}"']})
+        undone = made.run("pair", "setup", "--json")
+        assert undone.returncode == 2, undone.stdout + undone.stderr
+        assert f"b: the server does not read {unread}/zz-slackwater.cnf" in undone.stdout
+        assert not list(unread.iterdir())
+        made.write(server_lines=lines)
+        behind = made.servers["b"].directory / "my.cnf"
+        before = behind.read_text()
+        behind.write_text(f"{before}[mysqld]\nskip-read-only\n")
+        undone = made.run("pair", "setup", "--json")
+        assert undone.returncode == 2, undone.stdout + undone.stderr
+        ours = made.servers["b"].directory / "conf.d/zz-slackwater.cnf"
+        assert (f"b: read_only = OFF would overrule {ours}, which says ON: take it out of {behind}"
+                in undone.stdout)
+        assert not ours.exists()
+        behind.write_text(before)
+        made.setup()
+        behind.write_text(f"{before}[mysqld]\nskip-read-only\n")
+        assert f"b: read_only = OFF would overrule {ours}" in made.refusals()
+
+
 def plugins(program: Program, place: Path, *names: str) -> list[str]:
     """Options by which a server finds these plugins; skips where there are none."""
     folder = place / "plugins"  # the server's own account cannot look into the cache
@@ -369,17 +397,14 @@ def semi_sync(program: Program, place: Path) -> None:
     if not program.is_mariadb:
         words = ("source", "replica") if program.version >= (8, 0, 26) else words
         extra = plugins(program, place, *(f"semisync_{w}" for w in words))
-    with scene(program, place, extra=extra, pair_lines=["semi_sync = true"]) as made:
-        lines = {}
-        for name, server in made.servers.items():
-            conf = server.directory / "conf"
-            conf.mkdir()
-            lines[name] = [f'config_dir = "{conf}"']
+    with scene(program, place, extra=extra, pair_lines=["semi_sync = true"],
+               kind=FileServer) as made:
+        lines = {n: [f'config_dir = "{s.directory / "conf.d"}"'] for n, s in made.servers.items()}
         made.write(server_lines=lines, pair_lines=["semi_sync = true"])
         made.setup()
         verified(made)
         for name, server in made.servers.items():
-            text = (server.directory / "conf/zz-slackwater.cnf").read_text()
+            text = (server.directory / "conf.d/zz-slackwater.cnf").read_text()
             assert f"rpl_semi_sync_{words[0]}_wait_point = AFTER_SYNC" in text
             status = {r["Variable_name"].lower(): str(r["Value"]) for r in made.sql(
                 name, "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync%'")}

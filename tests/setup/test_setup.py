@@ -81,6 +81,12 @@ def test_settings_go_into_one_file_and_the_servers_are_restarted(place: Path) ->
     stories.settings_in_one_file(named("mariadb-10.11"), place)
 
 
+@pytest.mark.parametrize("server", ["mariadb-10.11", "mysql-9.7"])
+def test_settings_that_others_overrule(server: str, place: Path) -> None:
+    """The passive would be writable after a restart, or nothing of the file be read."""
+    stories.settings_overruled(named(server), place)
+
+
 def test_servers_killed_in_the_middle_of_the_copy(place: Path) -> None:
     stories.servers_killed(named("mariadb-10.11"), place)
 

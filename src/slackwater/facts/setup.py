@@ -34,11 +34,13 @@ class Marker:
 
 @dataclass(frozen=True)
 class OwnFile:
-    """slackwater's one file of settings on a server. `text` is None where there is none yet."""
+    """slackwater's one file of settings on a server. `text` is None where there is none yet.
+    `not_taken`: what the server would not take from it at its next start, and why."""
 
     path: str
     text: str | None
     writable: bool
+    not_taken: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from slackwater.errors import StepFailed
+from slackwater.operations.setup.file_taken import not_taken
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside.mysql import option_file
 from slackwater.outside.mysql import setup as mysql_setup
@@ -43,12 +44,15 @@ class WriteSettings(Step[SetupWorld]):
         if why:
             raise StepFailed(f"{self.server} would not start with these settings: {why}")
         await host.replace(Path(self.path), self.text)
+        if reasons := await not_taken(host, Path(self.path), self.text, found):
+            raise StepFailed("; ".join(f"{self.server}: {r}" for r in reasons))
 
     async def verify(self, world: SetupWorld) -> Seen:
         host, path = world.hosts[self.server], Path(self.path)
-        if not await host.exists(path):
+        if not await host.exists(path) or await host.read(path) != self.text:
             return Seen.NOT_DONE
-        return Seen.DONE if await host.read(path) == self.text else Seen.NOT_DONE
+        found = await mysql_setup.variables(await world.session(self.server))
+        return Seen.NOT_DONE if await not_taken(host, path, self.text, found) else Seen.DONE
 
     async def undo(self, world: SetupWorld) -> None:
         host, path = world.hosts[self.server], Path(self.path)

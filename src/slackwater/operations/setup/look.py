@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from slackwater.config import Config, Group
 from slackwater.errors import ConfigError, OutsideError, SlackwaterError
 from slackwater.facts.setup import OWN_FILE, OwnFile, ServerSetup
 from slackwater.operations.servers_world import ServersWorld, server_address
+from slackwater.operations.setup import file_taken
 from slackwater.outside.host import Host
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
@@ -77,7 +79,7 @@ async def one(world: SetupWorld, name: str) -> ServerSetup:
         marker=await mysql_setup.marker(session),
         clients=tuple(clients), tls=await mysql_setup.has_tls(session, variables),
         login=login, lacks=tuple(lacks),
-        own_file=await _own_file(world, name),
+        own_file=await _own_file(world, name, variables),
         disk_free=await _disk_free(world, name, variables.get("datadir", "")),
         persisted=await mysql_setup.persisted(session),
     )
@@ -98,13 +100,16 @@ async def _own_account(config: Config, name: str, session: Session) -> tuple[str
         return str(error), []
 
 
-async def _own_file(world: SetupWorld, name: str) -> OwnFile | None:
+async def _own_file(
+    world: SetupWorld, name: str, variables: Mapping[str, str]
+) -> OwnFile | None:
     directory = world.config.servers[name].config_dir
     if directory is None:
         return None
     host, path = world.hosts[name], Path(directory) / OWN_FILE
     text = await host.read(path) if await host.exists(path) else None
-    return OwnFile(str(path), text, await host.may_write(Path(directory)))
+    not_taken = await file_taken.not_taken(host, path, text, variables) if text else []
+    return OwnFile(str(path), text, await host.may_write(Path(directory)), tuple(not_taken))
 
 
 async def _disk_free(world: SetupWorld, name: str, datadir: str) -> int | None:

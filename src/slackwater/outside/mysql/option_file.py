@@ -24,26 +24,26 @@ async def why_not(
     file, for which they read all of it. "" too where the program is not found on that host: the
     restart will tell then, and the file is put back.
     """
-    daemon = await _daemon(host, variables)
-    if daemon is None:
+    program = await daemon(host, variables)
+    if program is None:
         return ""
     # Not *.cnf: no server reads it.
     draft = directory / ".slackwater-draft"
     try:
-        fault = await _ask(host, daemon, draft, text, variables, mariadb)
+        fault = await _ask(host, program, draft, text, variables, mariadb)
         # What it says of an empty file too is not about these settings (a directory that only
         # its own start-up script knows, for example).
-        same = fault and fault == await _ask(host, daemon, draft, "[mysqld]\n", variables, mariadb)
+        same = fault and fault == await _ask(host, program, draft, "[mysqld]\n", variables, mariadb)
         return "" if same else fault
     finally:
         await host.remove(draft)
 
 
 async def _ask(
-    host: Host, daemon: Path, draft: Path, text: str, variables: Mapping[str, str], mariadb: bool
+    host: Host, program: Path, draft: Path, text: str, variables: Mapping[str, str], mariadb: bool
 ) -> str:
     await host.replace(draft, text)
-    first = [str(daemon), f"--defaults-file={draft}"]
+    first = [str(program), f"--defaults-file={draft}"]
     base = [f"--basedir={variables.get('basedir', '/usr')}",
             f"--datadir={variables.get('datadir', '')}", "--user=mysql"]
     if not mariadb:
@@ -62,7 +62,8 @@ def _fault(code: int, said: str) -> str:
     return f"it ended with exit code {code}: {said.strip()[-200:]}" if code else ""
 
 
-async def _daemon(host: Host, variables: Mapping[str, str]) -> Path | None:
+async def daemon(host: Host, variables: Mapping[str, str]) -> Path | None:
+    """The server's program on that host; None where it is not found."""
     base = Path(variables.get("basedir") or "/usr")
     for folder in _FOLDERS:
         for name in _NAMES:

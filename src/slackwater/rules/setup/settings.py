@@ -71,6 +71,27 @@ def overruled(server: ServerSetup) -> Iterator[str]:
                    f"back there with RESET PERSIST {name}")
 
 
+def read_after(own: Mapping[str, str], then: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Settings of slackwater's file that the server would not take from it at its next start, with
+    the value that it would take instead, "" for none. `then` are the options in force then."""
+    for name, wanted in own.items():
+        value = then.get(name, "")
+        fits = is_on(value) if wanted == "ON" else _number(value) == _number(wanted)
+        if name == "log_bin" and wanted != "OFF":  # the name of the log is its owner's to choose
+            fits = value not in ("", "OFF")
+        if not fits:
+            yield name, value
+
+
+def _number(value: str) -> str:
+    """Option files may say 16M for 16777216."""
+    units = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    digits, unit = value[:-1], value[-1:].upper()
+    if digits.isdigit() and unit in units:
+        return str(int(digits) * units[unit])
+    return value.upper()
+
+
 def file_settings(server: ServerSetup, of_it: tuple[Fault, ...]) -> dict[str, str]:
     """What slackwater's file on this server has to say: what it says, and what is mended.
 

@@ -44,6 +44,8 @@ def _alone(server: ServerSetup, ring: bool, require_tls: bool) -> Iterator[str]:
     if why := server.flavour.unsupported_reason(one_way=not ring):
         yield f"{name}: {why}"
     yield from overruled(server)
+    if server.own_file is not None:
+        yield from (f"{name}: {why}" for why in server.own_file.not_taken)
     if abs(server.clock_s) >= CLOCK_S:
         ahead = "ahead of" if server.clock_s > 0 else "behind"
         yield (f"{name}: its clock is {abs(server.clock_s):.0f} s {ahead} this machine's, so lag "
