@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from tests.servers.command import slackwater
-from tests.servers.fixtures import sql
+from tests.servers.fixtures import app_session, sql
 from tests.servers.patience import PATIENCE, eventually
 from tests.sweep.pair import environment, python
 
@@ -75,6 +76,27 @@ def test_what_is_under_way_is_not_called_unfinished(lab: LabFacts) -> None:
     said = slackwater(lab, "check").report["refusals"]
     assert any("is unfinished: `slackwater recover`" in reason for reason in said), said
     assert slackwater(lab, "status").report["under_way"] == []
+
+
+@pytest.mark.parametrize("waited_s", [0, 6])
+def test_what_a_machine_that_died_forgot_is_undone_too(lab: LabFacts, waited_s: float) -> None:
+    """Of the steps between HoldClients and PromoteNew nothing has to be on the disk. Before the
+    hold's deadline, and after it, when clients were let in to the read-only server."""
+    assert slackwater(lab, "switchover", inject="kill:PromoteNew").code == -9
+    [path] = config.load(lab.config).state_directory.glob("**/*-switchover-*.jsonl")
+    lines = path.read_text().rstrip("\n").splitlines()
+    forgotten = next(n for n, line in enumerate(lines)
+                     if '"started"' in line and '"SettleSessions"' in line)
+    assert any('"AimHold"' in line for line in lines[forgotten:])
+    path.write_text("\n".join(lines[:forgotten]) + "\n" * 4096)
+    time.sleep(waited_s)
+    said = slackwater(lab, "recover").report
+    assert said["recovered"][0]["outcome"] == "undone", said
+    assert slackwater(lab, "status").report["active"] == "a"
+    with app_session(lab, lab.balancers["lb1"]["frontend"]) as client, client.cursor() as cursor:
+        cursor.execute("CREATE TABLE slackwater_lab.let_in (id INT)")
+    assert sql(lab.servers["a"]["socket"], "SELECT * FROM information_schema.TABLES"
+                                           " WHERE TABLE_NAME = 'let_in'")
 
 
 def test_journals_that_cannot_be_read_are_not_none(lab: LabFacts) -> None:

@@ -20,6 +20,7 @@ from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
 from slackwater.outside import server_programs as programs
 from slackwater.outside.mysql import server
+from slackwater.outside.mysql.clients import CHUNK
 from slackwater.outside.mysql.session import MysqlError, Session
 
 pytestmark = pytest.mark.servers
@@ -375,6 +376,29 @@ def test_sees_transactions_live(running: Instance) -> None:
 async def _transactions_watched(control: Session) -> bool:
     sql = "SELECT ENABLED FROM performance_schema.setup_instruments WHERE NAME = 'transaction'"
     return bool(await control.value(sql) == "YES")
+
+
+def test_closes_who_rests_and_looks_in_one_go(running: Instance) -> None:
+    async def test(control: Session, client: Session) -> None:
+        rests = await Session.open(app(running))
+        busy = asyncio.create_task(client.rows("SELECT SLEEP(2)"))
+        not_there = range(900_000, 900_000 + CHUNK)
+        ids = [*not_there, rests.connection_id, client.connection_id, 987654]
+
+        async def closed() -> bool:
+            found, left, _ = await server.close_idle_and_look(control, ids, 20)
+            seen = {s.id for s in left if s.command != "Killed"}
+            assert client.connection_id in seen
+            assert found in ([], [rests.connection_id])
+            assert (rests.connection_id in seen) is not bool(found)
+            return bool(found)
+
+        assert await until(closed) < 1.5
+        assert len(await busy) == 1
+        with pytest.raises(OutsideError):
+            await rests.rows("SELECT 1")
+
+    with_sessions(running, test)
 
 
 def test_closes_only_who_rests_long_enough(running: Instance) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,11 +12,25 @@ from slackwater import clock
 from slackwater.config import Config
 from slackwater.errors import StepFailed
 from slackwater.facts.balancer import BalancerAddress
+from slackwater.facts.server import ClientSession
 from slackwater.operations.servers_world import ServersWorld, close_all
 from slackwater.outside.haproxy.haproxy import HAProxy
 from slackwater.outside.host import Host
 
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The clients' sessions on a server at one look. Times by clock.mono(): when it was asked, and
+    when it was read as far as we know; `took_s`: how long such a look takes. `transactions`: the
+    age in seconds of those that are open, by session id."""
+
+    asked: float
+    read: float
+    took_s: float
+    sessions: list[ClientSession]
+    transactions: dict[int, float]
 
 
 class PairWorld(ServersWorld):
@@ -32,6 +47,7 @@ class PairWorld(ServersWorld):
         self.hosts = {name: Host(config.balancers[name].ssh) for name in table.balancers}
         self.held_since: float | None = None  # clock.mono() of the first hold
         self.held_until: float | None = None  # clock.mono() at which the balancers let go
+        self.looked: Looked | None = None  # who was on the old server right before the hold
 
     async def close(self) -> None:
         """Give everything back; never raises.

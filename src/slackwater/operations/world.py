@@ -26,11 +26,12 @@ class World:
     async def close(self) -> None:
         """Give everything back; never raises, never takes long."""
 
-    def note(self, key: str, value: Any) -> None:
-        """Remember something for those who undo or finish, also after a crash."""
+    def note(self, key: str, value: Any, *, sync: bool = True) -> None:
+        """Remember something for those who undo or finish, also after a crash. `sync=False`: a
+        crash of this program, not of its machine, which may forget it."""
         self.notes[key] = value
         if self.journal is not None:
-            self.journal.write("noted", key=key, value=value)
+            self.journal.write("noted", sync=sync, key=key, value=value)
 
     def remember(self, key: str, value: Any) -> None:
         """As `note`, where a later look would do as well: a full disk is no reason to fail."""

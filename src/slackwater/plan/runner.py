@@ -356,5 +356,6 @@ def _words(error: BaseException) -> str:
 
 def _matters_after_a_crash(step: Step[Any]) -> bool:
     """Whether its beginning has to be on the disk before it: the kernel has it in any case, so only
-    a machine that dies loses it. Of a step that is never undone, recover then does the same."""
-    return step.commit or step.stays or not step.no_undo
+    a machine that dies loses it. Of a step that is never undone, or with an earlier one, recover
+    then does the same."""
+    return step.commit or step.stays or not (step.no_undo or step.undone_with)

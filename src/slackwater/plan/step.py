@@ -49,6 +49,9 @@ class Step(Generic[World]):
     # Without undo, and people have to know: where the rest is undone, the report names it as what
     # stays, with the words of `no_undo`.
     stays: ClassVar[bool] = False
+    # The class of an earlier step whose undo, after a crash, brings back what this one did too:
+    # should a machine that dies forget that this one was begun, nothing is lost by it.
+    undone_with: ClassVar[str] = ""
 
     @property
     def name(self) -> str:
@@ -108,6 +111,8 @@ class Plan(Generic[World]):
         for step in self.steps:
             has_undo = type(step).undo is not Step.undo
             assert has_undo or step.no_undo, f"{step.name} has neither undo nor a reason why not"
+            before = {type(s).__name__ for s in self.steps[: self.steps.index(step)]}
+            assert not step.undone_with or step.undone_with in before, step.name
             assert step.no_undo or not step.stays, f"{step.name} stays, and does not say why"
 
     def commit_index(self) -> int:

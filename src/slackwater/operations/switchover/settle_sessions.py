@@ -9,7 +9,7 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.facts.server import ClientSession
-from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.pair_world import Looked, PairWorld
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.dialect import NOT_OURS
 from slackwater.outside.mysql.greeting import KNOCK_LIMIT_S, knock
@@ -18,6 +18,16 @@ from slackwater.plan.step import Seen, Step
 from slackwater.rules import settle
 
 PAUSE_S = 0.001
+MARGIN_MS = 1.0  # a request of ours may take so much longer than the one before
+
+
+async def look(world: PairWorld, old: str) -> Looked:
+    """Who is on the old server."""
+    asked = clock.mono()
+    session = await world.servers[old].session()
+    found, transactions = await mysql_server.clients_and_transactions(session)
+    took_s = clock.mono() - asked
+    return Looked(asked, asked, took_s, _not_ours(world, old, found), transactions)
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class SettleSessions(Step[PairWorld]):
                 server.at.host, server.at.port, limit_s=min(KNOCK_LIMIT_S, world.hold_left_s())
             )
             while True:
-                await sessions.look(but=knocked)
+                await sessions.close_resting_and_look(but=knocked)
                 if world.hold_left_s() <= 0:  # they are let in again: those are not to be cut
                     raise StepFailed("the hold ended before the sessions did")
                 if not sessions.left:
@@ -53,10 +63,7 @@ class SettleSessions(Step[PairWorld]):
                     cut = await _cut(sessions.session, sessions.left)
                     world.figures["sessions_cut"] = [s.who() for s in cut]
                     break
-                if await sessions.close_resting():
-                    continue  # look at once: was that all?
                 await sessions.pause()
-                await sessions.close_resting()  # who only went on resting needs no second look
         finally:
             world.figures["sessions_closed"] = len(sessions.closed)  # also where it then failed
         return Seen.DONE
@@ -79,48 +86,62 @@ class _Settling:
 
     def __init__(self, world: PairWorld, old: str, session: Session) -> None:
         self.session = session
-        self.left: list[ClientSession] = []
         self.closed: set[int] = set()
         self._world, self._old = world, old
         self._young_from = min(world.servers[old].own_ids())
-        self._transactions: dict[int, float] = {}
-        self._begun = self._looked = clock.mono()
-        self._look_ms = self._late_ms = 0.0  # how slow our looks are, how late our pauses end
-        self._soonest_ms = 0.0  # how long after the last look somebody may have rested enough
+        self._begun = clock.mono()
+        # Before the hold: who rested then, and still does, needs no look that makes others wait.
+        assert world.looked is not None
+        self._last = world.looked
+        self._late_ms = 0.0  # how late our pauses end
+
+    @property
+    def left(self) -> list[ClientSession]:
+        """The clients' sessions at the last look."""
+        return self._last.sessions
 
     def elapsed_ms(self) -> float:
         return (clock.mono() - self._begun) * 1000
 
-    async def look(self, *, but: int) -> None:
-        """See who is left, without the session `but`."""
-        self._looked = clock.mono()
-        found, self._transactions = await mysql_server.clients_and_transactions(self.session)
-        self._look_ms = (clock.mono() - self._looked) * 1000
-        self.left = [s for s in _not_ours(self._world, self._old, found) if s.id != but]
+    async def close_resting_and_look(self, *, but: int) -> None:
+        """Close those that rest, and see who is left, without the session `but`."""
+        rest_ms, found = self._decide()
+        asked = clock.mono()
+        closed, sessions, transactions = await mysql_server.close_idle_and_look(
+            self.session, found.close, max(rest_ms, self._age_ms()),
+            after_ping_ms=settle.YOUNG_REST_MS,
+        )
+        took_s = clock.mono() - asked
+        self.closed.update(closed)
+        left = [s for s in _not_ours(self._world, self._old, sessions)
+                if s.id != but and s.id not in self.closed]
+        if found.close:  # closing took a part of it
+            took_s = min(took_s, self._last.took_s)
+        self._last = Looked(asked, clock.mono() - took_s, took_s, left, transactions)
 
-    async def close_resting(self) -> bool:
-        """Close those that rest; True when that was all of them."""
-        age_ms = (clock.mono() - self._looked) * 1000
-        rest_ms = settle.rest_needed_ms(self.elapsed_ms(), max(self._look_ms, self._late_ms))
-        found = settle.decide(self.left, self._transactions, rest_ms, self._young_from, age_ms)
-        if found.close:
-            # The server looks again. Asking for a rest at least as long as our look is old makes
-            # it still true in the moment of closing: who had no transaction has begun none since.
-            closed = await mysql_server.close_idle(
-                self.session, found.close, max(rest_ms, age_ms),
-                after_ping_ms=settle.YOUNG_REST_MS,
-            )
-            self.closed.update(closed)
-            self.left = [s for s in self.left if s.id not in closed]
-        self._soonest_ms = found.soonest_ms
-        return not self.left
+    def _age_ms(self) -> float:
+        """How old our last look will be when the server looks again. Who has rested for so long
+        has begun nothing since: no transaction, if there was none."""
+        return (clock.mono() - self._last.asked + self._last.took_s) * 1000 + MARGIN_MS
 
     async def pause(self) -> None:
         """Until somebody may have rested for long enough: each look costs those two cores."""
+        _, found = self._decide()
+        if found.close:
+            return
         paused = clock.mono()
-        pause_s = max(PAUSE_S, self._soonest_ms / 1000 - (paused - self._looked))
+        pause_s = max(PAUSE_S, (found.soonest_ms - self._rested_ms()) / 1000)
         await asyncio.sleep(pause_s)
         self._late_ms = (clock.mono() - paused - pause_s) * 1000
+
+    def _rested_ms(self) -> float:
+        return (clock.mono() - self._last.read) * 1000
+
+    def _decide(self) -> tuple[float, settle.Settling]:
+        rest_ms = settle.rest_needed_ms(
+            self.elapsed_ms(), max(self._last.took_s * 1000, self._late_ms))
+        return rest_ms, settle.decide(self.left, self._last.transactions, rest_ms,
+                                      self._young_from, self._rested_ms())
 
 
 async def _cut(session: Session, sessions: list[ClientSession]) -> list[ClientSession]:

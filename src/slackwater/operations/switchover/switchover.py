@@ -14,6 +14,7 @@ from slackwater.operations.pair_asked import PairAsked, still_configured
 from slackwater.operations.pair_lock import claim, claim_late, owned
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING, end_broken, reopen_old, surely_read_only, unlock
+from slackwater.operations.switchover import settle_sessions
 from slackwater.operations.switchover.after import CloseLeftovers, FollowNew, Persist, ProveIt
 from slackwater.operations.switchover.before import (
     MakeCanary,
@@ -90,6 +91,7 @@ class HoldClients(Step[PairWorld]):
                              " others may have been at work since")
         # The pin is taken before the clock starts: it is a connection, and may take its time.
         await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
+        world.looked = await settle_sessions.look(world, self.old)
         gc.disable()  # a pause of the collector would be a pause of the clients
         world.held_since = clock.mono()
         world.held_until = world.held_since + self.hold_limit_s
@@ -120,6 +122,7 @@ class FenceWrites(Step[PairWorld]):
     """Lock all tables on {old}, in a session that the server ends by itself"""
 
     old: str
+    undone_with: ClassVar[str] = "HoldClients"  # after a crash of ours the lock is gone anyway
 
     async def do(self, world: PairWorld) -> Seen:
         lock = world.servers[self.old].lock
@@ -185,14 +188,15 @@ class FenceForGood(Step[PairWorld]):
 
     old: str
     new: str
+    undone_with: ClassVar[str] = "HoldClients"  # which lets {old} accept writes again, too
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         lock = world.servers[self.old].lock
         left = world.hold_left_s()
         if lock is None or left < HOLD_LEFT_TO_COMMIT_S:
             raise StepFailed(f"only {left:.2f} s are left of the hold: too late to begin")
         # In the very session that holds the lock: if the lock was lost, this cannot succeed.
-        await mysql_server.set_read_only(lock, True)
+        return Seen.NOT_DONE if await mysql_server.set_read_only(lock, True) else Seen.DONE
 
     async def verify(self, world: PairWorld) -> Seen:
         session = await world.session(self.old)
@@ -209,6 +213,7 @@ class AimHold(Step[PairWorld]):
     balancers: tuple[str, ...]
     new: str
     old: str
+    undone_with: ClassVar[str] = "HoldClients"  # which lets clients in to {old}
 
     async def do(self, world: PairWorld) -> Seen:
         await world.each_balancer(self.balancers, lambda b: b.aim(back=self.new))
@@ -243,7 +248,7 @@ class PromoteNew(Step[PairWorld]):
     commit: ClassVar[bool] = True
     no_undo: ClassVar[str] = "once it may have accepted writes, going back would lose them"
 
-    async def do(self, world: PairWorld) -> None:
+    async def do(self, world: PairWorld) -> Seen:
         await claim_late(world)
         # Looked at again, because after a crash others may have been here.
         session = await world.session(self.new)
@@ -255,8 +260,9 @@ class PromoteNew(Step[PairWorld]):
         if held_up.result():
             raise StepFailed(f"somebody locks all tables on {self.new} (FLUSH TABLES WITH READ "
                              "LOCK, a backup): clients would wait there for its end")
-        world.note(PROMOTING, self.new)
-        await mysql_server.set_read_only(session, False)
+        # That this step was begun is on disk: recover looks at the server in any case.
+        world.note(PROMOTING, self.new, sync=False)
+        return Seen.DONE if await mysql_server.set_read_only(session, False) else Seen.NOT_DONE
 
     async def verify(self, world: PairWorld) -> Seen:
         await end_broken(world, self.new)

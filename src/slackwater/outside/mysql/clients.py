@@ -9,7 +9,7 @@ from typing import Any
 from slackwater.errors import OutsideError
 from slackwater.facts import statement_text
 from slackwater.facts.server import ClientSession
-from slackwater.outside.mysql.abilities import abilities
+from slackwater.outside.mysql.abilities import Abilities, abilities
 from slackwater.outside.mysql.dialect import NO_SUCH_THREAD, NOT_OURS, dialect
 from slackwater.outside.mysql.session import MysqlError, Session
 
@@ -82,10 +82,19 @@ async def clients_and_transactions(
     session: Session, *, limit_s: float = 5.0
 ) -> tuple[list[ClientSession], dict[int, float]]:
     """`client_sessions`, and then `open_transactions`, in one round trip."""
-    able = await abilities(session)
+    results = await session.many(_look_sql(session, await abilities(session)), limit_s=limit_s)
+    return await _looked(session, results, limit_s)
+
+
+def _look_sql(session: Session, able: Abilities) -> str:
     clients = dialect(session.flavour).clients(able.own_thread)
-    transactions = _transactions_sql(able.transactions)
-    sessions, found = await session.many(f"{clients};{transactions}", limit_s=limit_s)
+    return f"{clients};{_transactions_sql(able.transactions)}"
+
+
+async def _looked(
+    session: Session, results: list[list[dict[str, Any]]], limit_s: float
+) -> tuple[list[ClientSession], dict[int, float]]:
+    sessions, found = results
     return [_session(row) for row in sessions], await _transactions(session, found, limit_s)
 
 
@@ -147,6 +156,36 @@ async def close_if_idle(
     return closed == ids
 
 
+async def close_idle_and_look(
+    session: Session,
+    ids: Sequence[int],
+    idle_ms: float,
+    *,
+    after_ping_ms: float = 0.0,
+    limit_s: float = 5.0,
+) -> tuple[list[int], list[ClientSession], dict[int, float]]:
+    """`close_idle`, and then `clients_and_transactions`: of up to CHUNK ids in one round trip."""
+    able = await abilities(session)
+    first, last = ids[:-CHUNK], ids[-CHUNK:]
+    closed = await close_idle(session, first, idle_ms, after_ping_ms=after_ping_ms,
+                              limit_s=limit_s)
+    if not last:
+        return closed, *await clients_and_transactions(session, limit_s=limit_s)
+    close = dialect(session.flavour).close_idle(
+        last, idle_ms, after_ping_ms, able.own_thread, able.transactions)
+    try:
+        results = await session.many(f"{close};{_look_sql(session, able)}", limit_s=limit_s)
+    except MysqlError as error:
+        if error.code not in (NO_SUCH_THREAD, NOT_OURS):
+            raise
+        left = await _behind_the_failed(session, list(last), closed)
+        closed += await close_idle(session, left, idle_ms, after_ping_ms=after_ping_ms,
+                                   limit_s=limit_s)
+        return closed, *await clients_and_transactions(session, limit_s=limit_s)
+    closed += _closed(results[:-2])
+    return closed, *await _looked(session, results[-2:], limit_s)
+
+
 async def close_idle(
     session: Session,
     ids: Sequence[int],
@@ -179,10 +218,14 @@ async def close_idle(
                     raise
                 left = await _behind_the_failed(session, left, closed)
                 continue
-            found = next((r[0]["CLOSED"] for r in reversed(results) if r), None)
-            closed += _ids(found)
+            closed += _closed(results)
             break
     return closed
+
+
+def _closed(results: list[list[dict[str, Any]]]) -> list[int]:
+    """The last answer of a packet that closes says who was closed."""
+    return _ids(next((r[0]["CLOSED"] for r in reversed(results) if r), None))
 
 
 async def _behind_the_failed(session: Session, tried: list[int], closed: list[int]) -> list[int]:

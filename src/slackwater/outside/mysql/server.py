@@ -31,6 +31,7 @@ from slackwater.outside.mysql.clients import (
     client_sessions,
     clients_and_transactions,
     close_idle,
+    close_idle_and_look,
     close_if_idle,
     dump_ports,
     end_session,
@@ -45,7 +46,8 @@ from slackwater.outside.mysql.session import MysqlError, Row, Session
 __all__ = [
     "accounts", "appliers", "appliers_idle", "change_source", "client_sessions",
     "clients_and_transactions",
-    "close_idle", "close_if_idle", "commits_held_up", "dump_ports", "enabled_events", "end_session",
+    "close_idle", "close_idle_and_look", "close_if_idle", "commits_held_up", "dump_ports",
+    "enabled_events", "end_session",
     "executed_of", "executed_text", "has_executed", "hidden_schemas", "is_writable",
     "keeps_several_locks", "kill", "kill_dump_threads", "lock_all", "lock_owner", "look",
     "missing_for_alter", "missing_privileges", "missing_rights",
@@ -89,7 +91,11 @@ async def server_id(session: Session, *, limit_s: float = 5.0) -> int:
 
 async def is_writable(session: Session, *, limit_s: float = 5.0) -> bool:
     """True unless the server is read_only or super_read_only."""
-    row = (await session.rows(dialect(session.flavour).read_only, limit_s=limit_s))[0]
+    rows = await session.rows(dialect(session.flavour).read_only, limit_s=limit_s)
+    return _accepts_writes(rows[0])
+
+
+def _accepts_writes(row: Row) -> bool:
     return not (is_on(str(row["READ_ONLY"])) or is_on(str(row["SUPER_READ_ONLY"] or "0")))
 
 
@@ -111,14 +117,17 @@ async def has_plugin(session: Session, name: str) -> bool:
         " WHERE PLUGIN_NAME = %s AND PLUGIN_STATUS = 'ACTIVE'", name))
 
 
-async def set_read_only(session: Session, on: bool, *, limit_s: float = 5.0) -> None:
-    """Close the server to writers (super_read_only where it exists), or open it again.
+async def set_read_only(session: Session, on: bool, *, limit_s: float = 5.0) -> bool:
+    """Close the server to writers (super_read_only where it exists), or open it again; whether it
+    accepts writes then, looked at in the same round trip.
 
     Switching on waits for running writes and for tables that others lock, unless this session
     itself holds the lock of `lock_all`: then it is immediate, and proves that the lock held.
     """
     speaks = dialect(session.flavour)
-    await session.run(speaks.read_only_on if on else speaks.read_only_off, limit_s=limit_s)
+    change = speaks.read_only_on if on else speaks.read_only_off
+    results = await session.many(f"{change};{speaks.read_only}", limit_s=limit_s)
+    return _accepts_writes(results[-1][0])
 
 
 async def open_to_admins(session: Session, *, limit_s: float = 5.0) -> bool:
