@@ -117,10 +117,8 @@ class Session:
     ) -> list[tuple[list[str], list[tuple[Any, ...]], int]]:
         """Of each answer the columns, the rows and how many were affected: also where columns
         have the same name, or there is no row."""
-        keep: list[Any] = []
-        await self._ask(sql, (), limit_s, keep)
         return [([c[0] for c in r.description or ()], list(r.rows or ()), r.affected_rows or 0)
-                for r in keep]
+                for r in await self._raw(sql, (), limit_s)]
 
     async def value(self, sql: str, *args: object, limit_s: float = 5.0) -> Any:
         """The first column of the first row; None when there is no row."""
@@ -195,9 +193,14 @@ class Session:
         await self.close()
 
     async def _ask(
-        self, sql: str | bytes, args: tuple[object, ...], limit_s: float,
-        keep: list[Any] | None = None,
+        self, sql: str | bytes, args: tuple[object, ...], limit_s: float
     ) -> list[tuple[list[Row], int]]:
+        return [_answer(each) for each in await self._raw(sql, args, limit_s)]
+
+    async def _raw(
+        self, sql: str | bytes, args: tuple[object, ...], limit_s: float
+    ) -> list[Any]:
+        """The driver's own results of a packet."""
         if self.broken is not None:
             raise OutsideError(
                 self.at.where, f"this session cannot be used: {self.broken}", sent=False
@@ -215,9 +218,7 @@ class Session:
                 while raw[-1].has_next:
                     await connection.next_result()
                     raw.append(connection._result)
-                if keep is not None:
-                    keep += raw
-                return [_answer(each) for each in raw]
+                return raw
         except TimeoutError:
             self.drop(f"a statement took longer than {limit_s:g} s")
             late = f"no answer within {limit_s:g} s to: {statement_text.head(sql)}"
