@@ -101,6 +101,25 @@ def test_an_account_that_the_passive_server_lacks(lab: LabFacts) -> None:
     assert reason.startswith("b has no account shop, which a has")
 
 
+def test_an_account_that_is_shut_on_the_passive_server_alone(lab: LabFacts) -> None:
+    def on(server: str, statement: str) -> None:
+        with contextlib.closing(pymysql.connect(
+                unix_socket=str(lab.servers[server]["socket"]), user="root")) as session:
+            session.cursor().execute("SET sql_log_bin = 0")
+            session.cursor().execute(statement)
+
+    for server in ("a", "b"):
+        on(server, "CREATE USER shop@'10.%' IDENTIFIED BY 'x'")
+    assert reasons(lab) == []
+    for statement, why in (("PASSWORD EXPIRE", "expired"), ("ACCOUNT LOCK", "locked")):
+        on("b", f"ALTER USER shop@'10.%' {statement}")
+        [reason] = reasons(lab)
+        assert reason.startswith(f"b: the account shop@10.% is {why} there, and not on a: who")
+        on("a", f"ALTER USER shop@'10.%' {statement}")
+        assert reasons(lab) == [], "nothing that the switchover would change"
+        on("a", "ALTER USER shop@'10.%' IDENTIFIED BY 'x' ACCOUNT UNLOCK")
+
+
 def test_another_slackwater_and_a_state_directory_that_cannot_be(lab: LabFacts) -> None:
     with locked(lab, "b", "slackwater"):
         assert reasons(lab) == ["another slackwater works on this pair (its lock is on b)"]

@@ -118,6 +118,9 @@ CASES = [
      "a: root is connected and may write in spite of read_only"),
     ("clients_have_accounts", pair(a=a(accounts=(("app", "10.%", False),)), b=b(accounts=())),
      "b has no account app, which a has: its clients would get error 1045"),
+    ("accounts_are_open",
+     pair(a=a(accounts=(("app", "10.%", False),)), b=b(shut={("app", "10.%"): "locked"})),
+     "b: the account app@10.% is locked there, and not on a: who comes with it would get error 41"),
     ("no_events", pair(b=b(enabled_events=3)),
      "b has 3 enabled event(s) and a running event scheduler"),
     ("room_for_everyone", pair(b=b(**variables(max_connections=480))),
@@ -249,6 +252,14 @@ def test_accounts_of_the_machine_itself_of_replicas_and_roles_need_not_be_on_bot
     assert ask("clients_have_accounts",
                pair(a=a(accounts=anyone), b=b(accounts=(("", "%", False),)))) == []
     assert ask("clients_have_accounts", pair(a=a(accounts=anyone), b=b(accounts=None))) == []
+
+
+def test_an_account_that_is_locked_on_both_or_on_the_old_server_alone_is_not_the_switchovers():
+    accounts, locked = (("app", "%", False),), {("app", "%"): "locked"}
+    assert ask("accounts_are_open",
+               pair(a=a(accounts=accounts, shut=locked), b=b(shut=locked))) == []
+    assert ask("accounts_are_open", pair(a=a(accounts=accounts, shut=locked))) == []
+    assert ask("accounts_are_open", pair(a=a(), b=b(shut=locked))) == []
 
 
 def test_bypassing_is_allowed_when_it_is_asked_for():

@@ -115,6 +115,7 @@ async def _server(world: PairWorld, name: str) -> ServerSeen:
         transactions=await mysql_server.open_transactions(session),
         privileged=tuple(await mysql_server.privileged_users(session)),
         accounts=await mysql_server.accounts(session),
+        shut=await mysql_server.shut_accounts(session),
         prepared_xa=await mysql_server.prepared_xa(session),
         read_only_unset=await mysql_server.read_only_unset(session),
         enabled_events=await mysql_server.enabled_events(session),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from slackwater.facts.pair import PairSeen, ServerSeen
+from slackwater.facts.pair import EXPIRED, LOCKED, PairSeen, ServerSeen
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.rules.alter_run import says
 from slackwater.rules.roads import wrong_roads
@@ -18,6 +18,10 @@ Reasons = Iterable[str]
 # Connections that are not clients': ours, replication's, an administrator's.
 SPARE_CONNECTIONS = 10
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+SHUT = {
+    LOCKED: ("error 4151 or 3118", "ALTER USER … ACCOUNT UNLOCK"),
+    EXPIRED: ("error 1820 or 1862", "give it its password again"),
+}
 # The pin is taken a moment before the hold.
 PIN_SPARE_S = 2.0
 
@@ -297,6 +301,22 @@ def clients_have_accounts(seen: PairSeen, wish: Wish) -> Reasons:
     for user in sorted(needed - there) if "" not in there else ():
         yield (f"{wish.new} has no account {user}, which {wish.old} has: its clients would get "
                f"error 1045 after the switchover; make it on {wish.new} too, or drop it")
+
+
+@rule
+def accounts_are_open(seen: PairSeen, wish: Wish) -> Reasons:
+    """A client whose account is locked or expired only on the new server is lost there."""
+    old, new = seen.servers[wish.old], seen.servers[wish.new]
+    connected = {s.user for s in old.sessions}
+    for user, host, _ in sorted(old.accounts or ()):
+        why = new.shut.get((user, host))
+        of_the_machine = host in LOOPBACK and user not in connected
+        if why is None or (user, host) in old.shut or of_the_machine:
+            continue
+        error, mend = SHUT[why]
+        yield (f"{wish.new}: the account {user}@{host} is {why} there, and not on {wish.old}: who "
+               f"comes with it would get {error} after the switchover; {mend} on {wish.new} "
+               "(with sql_log_bin = 0)")
 
 
 @rule
