@@ -120,6 +120,21 @@ def test_an_account_that_is_shut_on_the_passive_server_alone(lab: LabFacts) -> N
         on("a", "ALTER USER shop@'10.%' IDENTIFIED BY 'x' ACCOUNT UNLOCK")
 
 
+def test_a_full_server_is_looked_at_by_its_last_place(lab: LabFacts) -> None:
+    with contextlib.ExitStack() as crowd:
+        root = crowd.enter_context(contextlib.closing(pymysql.connect(
+            unix_socket=str(lab.servers["b"]["socket"]), user="root")))
+        root.cursor().execute("SET GLOBAL max_connections = 20")
+        address = str(lab.servers["b"]["address"])
+        with pytest.raises(pymysql.err.OperationalError, match="Too many connections"):
+            for _ in range(20):
+                crowd.enter_context(contextlib.closing(app_session(lab, address)))
+        assert any(r.startswith("b has 21 of 20 connections in use") for r in reasons(lab))
+        status = slackwater(lab, "status")
+        assert (status.code, status.report["active"], status.report["agree"]) == (0, "a", True)
+        assert status.report["servers"]["b"]["threads_connected"] == 21
+
+
 def test_another_slackwater_and_a_state_directory_that_cannot_be(lab: LabFacts) -> None:
     with locked(lab, "b", "slackwater"):
         assert reasons(lab) == ["another slackwater works on this pair (its lock is on b)"]

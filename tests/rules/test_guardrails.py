@@ -267,6 +267,12 @@ def test_bypassing_is_allowed_when_it_is_asked_for():
     assert ask("nobody_bypasses", pair(bypassing=(session(),)), wish) == []
 
 
+def test_a_crowd_past_the_balancers_is_counted():
+    *named, rest = ask("nobody_bypasses", pair(bypassing=(session(),) * 317))
+    assert len(named) == 10
+    assert rest == "a: 307 more sessions are connected past the balancers (all: app)"
+
+
 def test_all_reasons_at_once():
     seen = pair(a=server("a"), b=b(prepared_xa=1, missing_privileges=("SUPER",)),
                 bypassing=(session(),), unreachable={"r": "down"})

@@ -32,7 +32,7 @@ WAITING_LOOKS = 4
 
 async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
     """See the pair. `knock` also comes in through each balancer, as a client would."""
-    await world.connect()
+    await world.connect(to_look=True)  # a full server is one to look at
     unreachable = dict(world.unreachable)
     servers: dict[str, ServerSeen] = {}
     balancers: dict[str, BalancerSeen] = {}

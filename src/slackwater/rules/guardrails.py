@@ -17,6 +17,7 @@ from slackwater.rules.roads import wrong_roads
 Reasons = Iterable[str]
 # Connections that are not clients': ours, replication's, an administrator's.
 SPARE_CONNECTIONS = 10
+BYPASSING_NAMED = 10
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SHUT = {
     LOCKED: ("error 4151 or 3118", "ALTER USER … ACCOUNT UNLOCK"),
@@ -423,10 +424,14 @@ def nobody_bypasses(seen: PairSeen, wish: Wish) -> Reasons:
     """Who does not come through a balancer is neither held nor sent to the new server."""
     if wish.settle_bypassing:
         return
-    for session in seen.bypassing:
+    many = len(seen.bypassing) - BYPASSING_NAMED
+    for session in seen.bypassing[:BYPASSING_NAMED]:
         yield (f"{wish.old}: {session.who()} is connected past the balancers, or by an old process "
                "that a reload of HAProxy left: have it use them, or close such sessions too with "
                "--settle-bypassing")
+    if many > 0:
+        users = ", ".join(sorted({s.user for s in seen.bypassing}))
+        yield f"{wish.old}: {many} more sessions are connected past the balancers (all: {users})"
     if seen.passing is not None and not seen.bypassing:
         who = f" (seen: {', '.join(seen.passing.who[:5])})" if seen.passing.who else ""
         yield (f"{wish.old}: some {seen.passing.per_s:.0f} connections a second come past the "
