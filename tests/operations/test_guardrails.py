@@ -135,6 +135,16 @@ def test_a_full_server_is_looked_at_by_its_last_place(lab: LabFacts) -> None:
         assert status.report["servers"]["b"]["threads_connected"] == 21
 
 
+def test_a_transaction_left_prepared_on_the_passive_server(lab: LabFacts) -> None:
+    with contextlib.closing(pymysql.connect(
+            unix_socket=str(lab.servers["b"]["socket"]), user="root")) as session:
+        for statement in ("SET sql_log_bin = 0", "CREATE TABLE mysql.xa (i INT) ENGINE=InnoDB",
+                          "XA START 'x'", "INSERT INTO mysql.xa VALUES (1)", "XA END 'x'",
+                          "XA PREPARE 'x'"):
+            session.cursor().execute(statement)
+    assert reasons(lab) == ["b has 1 prepared XA transaction(s): XA RECOVER lists them"]
+
+
 def test_another_slackwater_and_a_state_directory_that_cannot_be(lab: LabFacts) -> None:
     with locked(lab, "b", "slackwater"):
         assert reasons(lab) == ["another slackwater works on this pair (its lock is on b)"]

@@ -107,6 +107,7 @@ CASES = [
     ("nothing_long_runs", pair(b=b(sessions=(BUSY,))),
      "b: app@10.0.0.7:53412 [session 7] has run one statement for 60 s: SELECT SLEEP(100)"),
     ("nothing_prepared", pair(a=a(prepared_xa=2)), "a has 2 prepared XA transaction(s)"),
+    ("nothing_prepared", pair(b=b(prepared_xa=1)), "b has 1 prepared XA transaction(s)"),
     ("nothing_prepared", pair(a=a(prepared_xa=None)),
      "a: cannot tell whether XA transactions are prepared"),
     ("pin_outlasts_the_hold", pair(a=a(**variables(connect_timeout=6))),
@@ -274,7 +275,7 @@ def test_a_crowd_past_the_balancers_is_counted():
 
 
 def test_all_reasons_at_once():
-    seen = pair(a=server("a"), b=b(prepared_xa=1, missing_privileges=("SUPER",)),
+    seen = pair(a=server("a"), b=b(missing_privileges=("SUPER",)),
                 bypassing=(session(),), unreachable={"r": "down"})
     reasons = refusals(seen, WISH)
     assert len(reasons) == 4

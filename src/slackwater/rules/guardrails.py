@@ -267,13 +267,14 @@ def nothing_long_runs(seen: PairSeen, wish: Wish) -> Reasons:
 
 @rule
 def nothing_prepared(seen: PairSeen, wish: Wish) -> Reasons:
-    """A prepared XA transaction holds locks and could not be committed on a read-only server."""
-    prepared = seen.servers[wish.old].prepared_xa
-    if prepared is None:
-        yield (f"{wish.old}: cannot tell whether XA transactions are prepared: slackwater's "
-               "account needs XA_RECOVER_ADMIN")
-    if prepared:
-        yield f"{wish.old} has {prepared} prepared XA transaction(s): XA RECOVER lists them"
+    """A prepared XA transaction holds locks, and cannot be committed on a read-only server."""
+    for name, server in _pair(seen):
+        if server.prepared_xa is None:
+            yield (f"{name}: cannot tell whether XA transactions are prepared: slackwater's "
+                   "account needs XA_RECOVER_ADMIN")
+        if server.prepared_xa:
+            yield (f"{name} has {server.prepared_xa} prepared XA transaction(s): "
+                   "XA RECOVER lists them")
 
 
 @rule
