@@ -186,7 +186,7 @@ def test_an_expired_password_is_called_so(running: Instance) -> None:
             await control.run("CREATE USER late@localhost IDENTIFIED BY %s", PASSWORD)
             try:
                 await control.run("ALTER USER late@localhost PASSWORD EXPIRE")
-                with pytest.raises(MysqlError, match="password (of late )?has expired") as caught:
+                with pytest.raises(MysqlError, match=r"password (of late )?has expired") as caught:
                     at = ServerAddress("s", "late", PASSWORD, socket=str(running.socket))
                     async with await Session.open(at) as session:  # MariaDB lets it in
                         await session.rows("SELECT 1")
