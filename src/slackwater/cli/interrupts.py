@@ -88,3 +88,22 @@ def interruptible() -> Iterator[Interrupts]:
             loop.remove_signal_handler(number)
             if handler is not None:  # None: not set by Python, so nothing it can set again
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def to_the_last_word() -> Iterator[None]:
+    """Around an operation that is all that this process does: once it has ended, no signal takes
+    its report and its exit code away. One that could not begin leaves the signals as they were."""
+    before = {n: signal.signal(n, _too_late) for n in heeded(SIGNALS)}
+    try:
+        yield
+    except BaseException:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        raise
+    for number in before:
+        signal.signal(number, signal.SIG_IGN)  # Python's own end would undo a handler of ours
+
+
+def _too_late(*_: object) -> None:
+    """Between the end of the event loop and of the process."""
