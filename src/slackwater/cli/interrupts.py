@@ -8,6 +8,7 @@ import signal
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
+from slackwater.cli import process
 from slackwater.errors import Refused
 
 Answer = TypeVar("Answer")
@@ -92,9 +93,10 @@ def interruptible() -> Iterator[Interrupts]:
 
 @contextlib.contextmanager
 def to_the_last_word() -> Iterator[None]:
-    """Around an operation that is all that this process does: once it has ended, no signal takes
-    its report and its exit code away. One that could not begin leaves the signals as they were."""
-    before = {n: signal.signal(n, _too_late) for n in heeded(SIGNALS)}
+    """Around an operation: where the process ends with it, no signal takes its report and its exit
+    code away once it has ended. One that could not begin leaves the signals as they were."""
+    numbers = heeded(SIGNALS) if process.one_command else []
+    before = {n: signal.signal(n, _too_late) for n in numbers}
     try:
         yield
     except BaseException:
