@@ -84,7 +84,8 @@ class Runner(Generic[World]):
             if self._interrupts > 1 and not haste:
                 self._unwinding.cancel()
             else:
-                self._event("told", text="undoing already; once more, in a second, stops the undoing")
+                self._event(
+                    "told", text="undoing already; once more, in a second, stops the undoing")
         elif self._at_commit:
             # Cutting it short would lose its answer at the one place where it counts most.
             self._event("told", text="at the commit point: waiting for its answer first")
