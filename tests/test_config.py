@@ -126,6 +126,12 @@ FAULTS = [
     ("[servers.b]", '[servers."b c"]', "servers.b c = 'b c': use letters, digits, _ and -"),
     ("[servers.b]", "[servers.hold]", "not the name `hold`"),
     ("[servers.b]", '[servers."é"]', "use letters, digits, _ and -"),
+    ("[accounts.slackwater]", '[accounts.slackwater]\nuser = ""',
+     "accounts.slackwater.user = '': write the name of an account"),
+    ("[limits]", '[accounts.admin]\nuser = " "\n[limits]',
+     "accounts.admin.user = ' ': write the name of an account"),
+    ("[limits]", '[accounts.replication]\nuser = ""\npassword_file = "/etc/repl"\n[limits]',
+     "accounts.replication.user = '': write the name of an account"),
     # names that nobody has, or that are used twice
     ('["a", "b"]', '["a", "c"]', "pairs.shop.servers names 'c', but there is no [servers.c]"),
     ('["lb1"]', '["lb2"]', "there is no [balancers.lb2]; did you mean 'lb1'?"),

@@ -68,6 +68,7 @@ Address = Annotated[str, AfterValidator(config_values.address)]
 Endpoint = Annotated[str, AfterValidator(config_values.endpoint)]
 Name = Annotated[str, AfterValidator(config_values.name)]
 SshDestination = Annotated[str, AfterValidator(config_values.destination)]
+User = Annotated[str, AfterValidator(config_values.user)]
 Variable = Annotated[str, AfterValidator(config_values.variable)]
 File = Annotated[Path, AfterValidator(_file)]
 Authority = Annotated[Path, AfterValidator(_file), AfterValidator(_authority)]
@@ -109,7 +110,7 @@ class ServerTable(_Table):
 class AccountTable(_Table):
     """How slackwater logs in; exactly one source of the password."""
 
-    user: str = "slackwater"
+    user: User = "slackwater"
     password_file: File | None = None
     password_env: Variable | None = None
     option_file: File | None = None
@@ -129,7 +130,7 @@ class AdminTable(_Table):
     """Who makes accounts and changes settings, for `pair setup`. Without any password: an account
     that the server knows by its unix socket, such as root."""
 
-    user: str = "root"
+    user: User = "root"
     password_file: File | None = None
     password_env: Variable | None = None
     option_file: File | None = None
@@ -145,7 +146,7 @@ class AdminTable(_Table):
 class ReplicationTable(_Table):
     """The account by which servers replicate from each other."""
 
-    user: str = "repl"
+    user: User = "repl"
     password_file: File  # made, with a new password, where there is none
     hosts: tuple[HostPattern, ...] = ()  # where replicas come from [default: their addresses]
     require_tls: Annotated[bool, Field(strict=True)] = False

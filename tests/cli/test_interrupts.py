@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.servers.command import slackwater
 from tests.servers.patience import PATIENCE, eventually
 from tests.sweep.pair import environment, python
 
@@ -103,3 +104,14 @@ def test_the_command_says_refused(lab: LabFacts) -> None:
     assert (report["outcome"], process.returncode) == ("refused", 1)
     assert report["reasons"] == ["interrupted before anything was touched"]
     assert "Traceback" not in errors
+
+
+@pytest.mark.servers
+@pytest.mark.one_flavour
+def test_signals_at_the_very_end_do_not_take_the_exit_code(lab: LabFacts, tmp_path: Path) -> None:
+    hammer = tmp_path / "hammer"
+    hammer.write_text("#!/bin/sh\n(while kill -TERM $1; do sleep 0.003; done) >/dev/null 2>&1 &\n")
+    hammer.chmod(0o755)
+    said = slackwater(lab, "switchover", inject=f"run:ProveIt:{hammer} $PPID")
+    assert (said.code, said.report["outcome"]) == (0, "done")
+    assert slackwater(lab, "status").report["active"] == "b"

@@ -101,6 +101,50 @@ def test_an_account_that_the_passive_server_lacks(lab: LabFacts) -> None:
     assert reason.startswith("b has no account shop, which a has")
 
 
+def test_an_account_that_is_shut_on_the_passive_server_alone(lab: LabFacts) -> None:
+    def on(server: str, statement: str) -> None:
+        with contextlib.closing(pymysql.connect(
+                unix_socket=str(lab.servers[server]["socket"]), user="root")) as session:
+            session.cursor().execute("SET sql_log_bin = 0")
+            session.cursor().execute(statement)
+
+    for server in ("a", "b"):
+        on(server, "CREATE USER shop@'10.%' IDENTIFIED BY 'x'")
+    assert reasons(lab) == []
+    for statement, why in (("PASSWORD EXPIRE", "expired"), ("ACCOUNT LOCK", "locked")):
+        on("b", f"ALTER USER shop@'10.%' {statement}")
+        [reason] = reasons(lab)
+        assert reason.startswith(f"b: the account shop@10.% is {why} there, and not on a: who")
+        on("a", f"ALTER USER shop@'10.%' {statement}")
+        assert reasons(lab) == [], "nothing that the switchover would change"
+        on("a", "ALTER USER shop@'10.%' IDENTIFIED BY 'x' ACCOUNT UNLOCK")
+
+
+def test_a_full_server_is_looked_at_by_its_last_place(lab: LabFacts) -> None:
+    with contextlib.ExitStack() as crowd:
+        root = crowd.enter_context(contextlib.closing(pymysql.connect(
+            unix_socket=str(lab.servers["b"]["socket"]), user="root")))
+        root.cursor().execute("SET GLOBAL max_connections = 20")
+        address = str(lab.servers["b"]["address"])
+        with pytest.raises(pymysql.err.OperationalError, match="Too many connections"):
+            for _ in range(20):
+                crowd.enter_context(contextlib.closing(app_session(lab, address)))
+        assert any(r.startswith("b has 21 of 20 connections in use") for r in reasons(lab))
+        status = slackwater(lab, "status")
+        assert (status.code, status.report["active"], status.report["agree"]) == (0, "a", True)
+        assert status.report["servers"]["b"]["threads_connected"] == 21
+
+
+def test_a_transaction_left_prepared_on_the_passive_server(lab: LabFacts) -> None:
+    with contextlib.closing(pymysql.connect(
+            unix_socket=str(lab.servers["b"]["socket"]), user="root")) as session:
+        for statement in ("SET sql_log_bin = 0", "CREATE TABLE mysql.xa (i INT) ENGINE=InnoDB",
+                          "XA START 'x'", "INSERT INTO mysql.xa VALUES (1)", "XA END 'x'",
+                          "XA PREPARE 'x'"):
+            session.cursor().execute(statement)
+    assert reasons(lab) == ["b has 1 prepared XA transaction(s): XA RECOVER lists them"]
+
+
 def test_another_slackwater_and_a_state_directory_that_cannot_be(lab: LabFacts) -> None:
     with locked(lab, "b", "slackwater"):
         assert reasons(lab) == ["another slackwater works on this pair (its lock is on b)"]

@@ -181,6 +181,23 @@ def test_a_wrong_password_is_told_without_it(running: Instance) -> None:
     asyncio.run(test())
 
 
+def test_an_expired_password_is_called_so(running: Instance) -> None:
+    async def test() -> None:
+        async with await Session.open(root(running)) as control:
+            await control.run("CREATE USER late@localhost IDENTIFIED BY %s", PASSWORD)
+            try:
+                await control.run("ALTER USER late@localhost PASSWORD EXPIRE")
+                with pytest.raises(MysqlError, match=r"password (of late )?has expired") as caught:
+                    at = ServerAddress("s", "late", PASSWORD, socket=str(running.socket))
+                    async with await Session.open(at) as session:  # MariaDB lets it in
+                        await session.rows("SELECT 1")
+                assert PASSWORD not in str(caught.value)
+            finally:
+                await control.run("DROP USER late@localhost")
+
+    asyncio.run(test())
+
+
 def test_read_only(running: Instance) -> None:
     async def test(control: Session, client: Session) -> None:
         await server.set_read_only(control, True)

@@ -289,7 +289,8 @@ def test_interrupt_before_anything_was_touched_refuses(tmp_path):
     assert report.reasons == ["interrupted before anything was touched"]
 
 
-def test_a_second_interrupt_stops_the_undoing(tmp_path):
+def test_a_second_interrupt_stops_the_undoing(tmp_path, monkeypatch):
+    monkeypatch.setattr("slackwater.plan.runner.HASTE_S", 0.0)
     calls: list[str] = []
 
     async def interrupt_again() -> None:
@@ -306,6 +307,25 @@ def test_a_second_interrupt_stops_the_undoing(tmp_path):
     assert report.outcome is Outcome.STUCK
     assert "undoing was interrupted" in report.reasons
     assert len(report.left) == 2
+
+
+def test_two_interrupts_in_haste_are_one(tmp_path):
+    """A stopped undoing leaves clients held, for their operator had no patience for 10 ms."""
+
+    async def interrupt_twice() -> None:
+        for _ in range(2):
+            asyncio.get_running_loop().call_soon(runner.interrupt)
+        await forever()
+
+    async def interrupt_again() -> None:
+        runner.interrupt()
+        await asyncio.sleep(0.03)
+
+    first, second = Probe(), Probe2(acts=interrupt_twice, undoes=interrupt_again)
+    runner, told = make(tmp_path, World(), steps=(first, second))
+    report = asyncio.run(asyncio.wait_for(runner.run(no_reasons), 5))
+    assert report.outcome is Outcome.UNDONE and "undo" in first.calls
+    assert any("stops the undoing" in e.get("text", "") for e in told)
 
 
 def test_one_interrupt_does_not_stop_an_undoing_that_a_failure_began(tmp_path):

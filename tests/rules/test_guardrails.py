@@ -107,6 +107,7 @@ CASES = [
     ("nothing_long_runs", pair(b=b(sessions=(BUSY,))),
      "b: app@10.0.0.7:53412 [session 7] has run one statement for 60 s: SELECT SLEEP(100)"),
     ("nothing_prepared", pair(a=a(prepared_xa=2)), "a has 2 prepared XA transaction(s)"),
+    ("nothing_prepared", pair(b=b(prepared_xa=1)), "b has 1 prepared XA transaction(s)"),
     ("nothing_prepared", pair(a=a(prepared_xa=None)),
      "a: cannot tell whether XA transactions are prepared"),
     ("pin_outlasts_the_hold", pair(a=a(**variables(connect_timeout=6))),
@@ -118,6 +119,9 @@ CASES = [
      "a: root is connected and may write in spite of read_only"),
     ("clients_have_accounts", pair(a=a(accounts=(("app", "10.%", False),)), b=b(accounts=())),
      "b has no account app, which a has: its clients would get error 1045"),
+    ("accounts_are_open",
+     pair(a=a(accounts=(("app", "10.%", False),)), b=b(shut={("app", "10.%"): "locked"})),
+     "b: the account app@10.% is locked there, and not on a: who comes with it would get error 41"),
     ("no_events", pair(b=b(enabled_events=3)),
      "b has 3 enabled event(s) and a running event scheduler"),
     ("room_for_everyone", pair(b=b(**variables(max_connections=480))),
@@ -251,13 +255,27 @@ def test_accounts_of_the_machine_itself_of_replicas_and_roles_need_not_be_on_bot
     assert ask("clients_have_accounts", pair(a=a(accounts=anyone), b=b(accounts=None))) == []
 
 
+def test_an_account_that_is_locked_on_both_or_on_the_old_server_alone_is_not_the_switchovers():
+    accounts, locked = (("app", "%", False),), {("app", "%"): "locked"}
+    assert ask("accounts_are_open",
+               pair(a=a(accounts=accounts, shut=locked), b=b(shut=locked))) == []
+    assert ask("accounts_are_open", pair(a=a(accounts=accounts, shut=locked))) == []
+    assert ask("accounts_are_open", pair(a=a(), b=b(shut=locked))) == []
+
+
 def test_bypassing_is_allowed_when_it_is_asked_for():
     wish = replace(WISH, settle_bypassing=True)
     assert ask("nobody_bypasses", pair(bypassing=(session(),)), wish) == []
 
 
+def test_a_crowd_past_the_balancers_is_counted():
+    *named, rest = ask("nobody_bypasses", pair(bypassing=(session(),) * 317))
+    assert len(named) == 10
+    assert rest == "a: 307 more sessions are connected past the balancers (all: app)"
+
+
 def test_all_reasons_at_once():
-    seen = pair(a=server("a"), b=b(prepared_xa=1, missing_privileges=("SUPER",)),
+    seen = pair(a=server("a"), b=b(missing_privileges=("SUPER",)),
                 bypassing=(session(),), unreachable={"r": "down"})
     reasons = refusals(seen, WISH)
     assert len(reasons) == 4

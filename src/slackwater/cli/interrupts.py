@@ -8,6 +8,7 @@ import signal
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
+from slackwater.cli import process
 from slackwater.errors import Refused
 
 Answer = TypeVar("Answer")
@@ -88,3 +89,23 @@ def interruptible() -> Iterator[Interrupts]:
             loop.remove_signal_handler(number)
             if handler is not None:  # None: not set by Python, so nothing it can set again
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def to_the_last_word() -> Iterator[None]:
+    """Around an operation: where the process ends with it, no signal takes its report and its exit
+    code away once it has ended. One that could not begin leaves the signals as they were."""
+    numbers = heeded(SIGNALS) if process.one_command else []
+    before = {n: signal.signal(n, _too_late) for n in numbers}
+    try:
+        yield
+    except BaseException:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        raise
+    for number in before:
+        signal.signal(number, signal.SIG_IGN)  # Python's own end would undo a handler of ours
+
+
+def _too_late(*_: object) -> None:
+    """Between the end of the event loop and of the process."""

@@ -16,7 +16,7 @@ import typer
 
 from slackwater import clock, config
 from slackwater.cli.figures import figures_text
-from slackwater.cli.interrupts import Interrupts, interruptible
+from slackwater.cli.interrupts import Interrupts, interruptible, to_the_last_word
 from slackwater.cli.present import Presenter, plan_text, refusals_text, report_text
 from slackwater.cli.say import say as say
 from slackwater.cli.unfinished import away_line, concerns, elsewhere, unfinished
@@ -59,9 +59,10 @@ def operate(
         if plan_only:
             code = asyncio.run(_only_plan(operation, world, propose, as_json=as_json))
         else:
-            report = walk(
-                operation, settings, world, propose, as_json=as_json, takes_over=takes_over)
-            code = finish(report, as_json=as_json)
+            with to_the_last_word():
+                report = walk(
+                    operation, settings, world, propose, as_json=as_json, takes_over=takes_over)
+                code = finish(report, as_json=as_json)
     except Refused as error:
         if not as_json:
             raise

@@ -40,6 +40,13 @@ def name(text: str) -> str:
     return text
 
 
+def user(text: str) -> str:
+    """An account's name. Without one the driver would take the operating system's user."""
+    if not text.strip():
+        raise ValueError('write the name of an account, such as "slackwater"')
+    return text
+
+
 def variable(text: str) -> str:
     """The name of an environment variable."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):

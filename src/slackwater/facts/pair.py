@@ -9,6 +9,8 @@ from slackwater.facts.alter_state import Change
 from slackwater.facts.balancer import BalancerState
 from slackwater.facts.server import ClientSession, ServerFacts
 
+LOCKED, EXPIRED = "locked", "expired"  # of accounts
+
 
 @dataclass(frozen=True)
 class AtAddress:
@@ -29,6 +31,8 @@ class ServerSeen:
     privileged: tuple[str, ...] = ()  # accounts that may write despite read_only
     # (user, host, whether it may replicate); None: not shown to us
     accounts: tuple[tuple[str, str, bool], ...] | None = None
+    # (user, host): why nobody comes in or works with it; none: also where that is not shown
+    shut: Mapping[tuple[str, str], str] = field(default_factory=dict)
     prepared_xa: int | None = 0  # None: the account may not ask
     enabled_events: int = 0
     missing_privileges: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ WAITING_LOOKS = 4
 
 async def look(world: PairWorld, *, knock: bool = True) -> PairSeen:
     """See the pair. `knock` also comes in through each balancer, as a client would."""
-    await world.connect()
+    await world.connect(to_look=True)  # a full server is one to look at
     unreachable = dict(world.unreachable)
     servers: dict[str, ServerSeen] = {}
     balancers: dict[str, BalancerSeen] = {}
@@ -115,6 +115,7 @@ async def _server(world: PairWorld, name: str) -> ServerSeen:
         transactions=await mysql_server.open_transactions(session),
         privileged=tuple(await mysql_server.privileged_users(session)),
         accounts=await mysql_server.accounts(session),
+        shut=await mysql_server.shut_accounts(session),
         prepared_xa=await mysql_server.prepared_xa(session),
         read_only_unset=await mysql_server.read_only_unset(session),
         enabled_events=await mysql_server.enabled_events(session),

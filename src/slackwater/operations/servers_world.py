@@ -12,12 +12,13 @@ from slackwater.errors import OutsideError, SlackwaterError
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.world import World
 from slackwater.outside.mysql import server as mysql_server
-from slackwater.outside.mysql.session import Session
+from slackwater.outside.mysql.session import MysqlError, Session
 
 CONNECT_LIMIT_S = 3.0
 # A server whose operator is gone frees our locks after this long, whatever happened to us.
 SESSION_WAIT_TIMEOUT_S = 60
 END_LIMIT_S = 3.0
+FULL = 1040  # too many connections
 
 
 class Server:
@@ -33,12 +34,17 @@ class Server:
         self.spare: Session | None = None
         self.lock: Session | None = None  # holds FLUSH TABLES WITH READ LOCK during a fence
 
-    async def open(self) -> None:
-        """Open what is not open, or no longer usable."""
+    async def open(self, *, to_look: bool = False) -> None:
+        """Open what is not open, or no longer usable. `to_look`: one is enough where the server
+        is full, which has one place left, for administrators."""
         if self.control is None or self.control.broken:
             self.control = await self._new()
         if self.spare is None or self.spare.broken:
-            self.spare = await self._new()
+            try:
+                self.spare = await self._new()
+            except MysqlError as error:
+                if not (to_look and error.code == FULL):
+                    raise
 
     async def session(self) -> Session:
         """A session that can be used now: the control one, the spare, or a new one."""
@@ -93,12 +99,13 @@ class ServersWorld(World):
         }
         self.unreachable: dict[str, str] = {}
 
-    async def connect(self) -> None:
-        """Reach every server; those that cannot be reached are noted, not raised."""
+    async def connect(self, *, to_look: bool = False) -> None:
+        """Reach every server; those that cannot be reached are noted, not raised. `to_look`: as
+        of Server.open."""
 
         async def reach(server: Server) -> None:
             try:
-                await server.open()
+                await server.open(to_look=to_look)
                 self.unreachable.pop(server.name, None)
             except SlackwaterError as error:
                 self.unreachable[server.name] = str(error)

@@ -26,6 +26,7 @@ from slackwater.plan.report import Report, StepRecord
 from slackwater.plan.step import Outcome, Plan, Seen, Step, World
 
 UNWIND_LIMIT_S = 30.0
+HASTE_S = 1.0  # two signals in less are one wish to end
 LOOK_LIMIT_S = 3.0
 PRECHECK_LIMIT_S = 15.0
 FORWARD_PAUSE_S = 0.1  # between two tries: what hindered the first may pass; clients may be waiting
@@ -59,6 +60,7 @@ class Runner(Generic[World]):
         self._unwind_limit_s = unwind_limit_s
         self._interrupts = 0
         self._doing: asyncio.Task[Any] | None = None
+        self._first_interrupt = 0.0  # clock.mono()
         self._unwinding: asyncio.Task[None] | None = None
         self._at_commit = False
         self._committed = False
@@ -70,15 +72,20 @@ class Runner(Generic[World]):
         )
 
     def interrupt(self) -> None:
-        """Stop before the commit point and undo; a second call stops the undoing too."""
+        """Stop before the commit point and undo; a second call stops the undoing too, unless it
+        comes within HASTE_S of the first: who presses Ctrl-C twice means the operation."""
         self._interrupts += 1
+        if self._interrupts == 1:
+            self._first_interrupt = clock.mono()
         if self._committed:
             self._event("told", text="past the commit point: finishing, not stopping")
         elif self._unwinding is not None:
-            if self._interrupts > 1:
+            haste = clock.mono() - self._first_interrupt < HASTE_S
+            if self._interrupts > 1 and not haste:
                 self._unwinding.cancel()
             else:
-                self._event("told", text="undoing already; once more stops the undoing")
+                self._event(
+                    "told", text="undoing already; once more, in a second, stops the undoing")
         elif self._at_commit:
             # Cutting it short would lose its answer at the one place where it counts most.
             self._event("told", text="at the commit point: waiting for its answer first")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from slackwater.facts.pair import PairSeen, ServerSeen
+from slackwater.facts.pair import EXPIRED, LOCKED, PairSeen, ServerSeen
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.rules.alter_run import says
 from slackwater.rules.roads import wrong_roads
@@ -17,7 +17,12 @@ from slackwater.rules.roads import wrong_roads
 Reasons = Iterable[str]
 # Connections that are not clients': ours, replication's, an administrator's.
 SPARE_CONNECTIONS = 10
+BYPASSING_NAMED = 10
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+SHUT = {
+    LOCKED: ("error 4151 or 3118", "ALTER USER … ACCOUNT UNLOCK"),
+    EXPIRED: ("error 1820 or 1862", "give it its password again"),
+}
 # The pin is taken a moment before the hold.
 PIN_SPARE_S = 2.0
 
@@ -262,13 +267,14 @@ def nothing_long_runs(seen: PairSeen, wish: Wish) -> Reasons:
 
 @rule
 def nothing_prepared(seen: PairSeen, wish: Wish) -> Reasons:
-    """A prepared XA transaction holds locks and could not be committed on a read-only server."""
-    prepared = seen.servers[wish.old].prepared_xa
-    if prepared is None:
-        yield (f"{wish.old}: cannot tell whether XA transactions are prepared: slackwater's "
-               "account needs XA_RECOVER_ADMIN")
-    if prepared:
-        yield f"{wish.old} has {prepared} prepared XA transaction(s): XA RECOVER lists them"
+    """A prepared XA transaction holds locks, and cannot be committed on a read-only server."""
+    for name, server in _pair(seen):
+        if server.prepared_xa is None:
+            yield (f"{name}: cannot tell whether XA transactions are prepared: slackwater's "
+                   "account needs XA_RECOVER_ADMIN")
+        if server.prepared_xa:
+            yield (f"{name} has {server.prepared_xa} prepared XA transaction(s): "
+                   "XA RECOVER lists them")
 
 
 @rule
@@ -297,6 +303,22 @@ def clients_have_accounts(seen: PairSeen, wish: Wish) -> Reasons:
     for user in sorted(needed - there) if "" not in there else ():
         yield (f"{wish.new} has no account {user}, which {wish.old} has: its clients would get "
                f"error 1045 after the switchover; make it on {wish.new} too, or drop it")
+
+
+@rule
+def accounts_are_open(seen: PairSeen, wish: Wish) -> Reasons:
+    """A client whose account is locked or expired only on the new server is lost there."""
+    old, new = seen.servers[wish.old], seen.servers[wish.new]
+    connected = {s.user for s in old.sessions}
+    for user, host, _ in sorted(old.accounts or ()):
+        why = new.shut.get((user, host))
+        of_the_machine = host in LOOPBACK and user not in connected
+        if why is None or (user, host) in old.shut or of_the_machine:
+            continue
+        error, mend = SHUT[why]
+        yield (f"{wish.new}: the account {user}@{host} is {why} there, and not on {wish.old}: who "
+               f"comes with it would get {error} after the switchover; {mend} on {wish.new} "
+               "(with sql_log_bin = 0)")
 
 
 @rule
@@ -403,10 +425,14 @@ def nobody_bypasses(seen: PairSeen, wish: Wish) -> Reasons:
     """Who does not come through a balancer is neither held nor sent to the new server."""
     if wish.settle_bypassing:
         return
-    for session in seen.bypassing:
+    many = len(seen.bypassing) - BYPASSING_NAMED
+    for session in seen.bypassing[:BYPASSING_NAMED]:
         yield (f"{wish.old}: {session.who()} is connected past the balancers, or by an old process "
                "that a reload of HAProxy left: have it use them, or close such sessions too with "
                "--settle-bypassing")
+    if many > 0:
+        users = ", ".join(sorted({s.user for s in seen.bypassing}))
+        yield f"{wish.old}: {many} more sessions are connected past the balancers (all: {users})"
     if seen.passing is not None and not seen.bypassing:
         who = f" (seen: {', '.join(seen.passing.who[:5])})" if seen.passing.who else ""
         yield (f"{wish.old}: some {seen.passing.per_s:.0f} connections a second come past the "

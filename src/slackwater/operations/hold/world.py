@@ -77,7 +77,7 @@ class HoldWorld(ServersWorld):
         self.shut_at: float | None = None  # clock.mono() when the gate was shut
         self.command: Command | FarCommand | None = None
 
-    async def connect(self) -> None:
+    async def connect(self, *, to_look: bool = False) -> None:
         """Reach every server: those on the machine that is worked on by their unix sockets, over
         SSH where it is another one, since their ports are to be held."""
         for name in self.scope.servers:
@@ -86,7 +86,7 @@ class HoldWorld(ServersWorld):
                 continue
             way_in = await self.host.way_in(table.socket)
             server.at = dataclasses.replace(server.at, socket=str(way_in))
-        await super().connect()
+        await super().connect(to_look=to_look)
         if self.host.here or not self.unreachable:
             return
         try:

@@ -29,6 +29,7 @@ async def take_both(world: PairWorld, old: str, new: str) -> None:
 
 async def _take_both(world: PairWorld, old: str, new: str) -> None:
     for name in (old, new):
+        await world.servers[name].open()  # the spare one too, which undoing may need
         if not await pair_lock.take(world, name):
             raise Refused("cannot begin", [
                 f"another slackwater works on this pair (its lock is on {name})"

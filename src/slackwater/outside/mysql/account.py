@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from slackwater.facts.flavour import Flavour
+from slackwater.facts.pair import EXPIRED, LOCKED
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import MysqlError, Session
 
@@ -52,6 +53,27 @@ async def accounts(
     except MysqlError:
         return None
     return tuple((str(row["u"]), str(row["h"]), bool(row["r"])) for row in rows)
+
+
+async def shut_accounts(
+    session: Session, *, limit_s: float = 5.0
+) -> dict[tuple[str, str], str]:
+    """(user, host) of each account that is locked or whose password somebody has set expired, and
+    which of the two; empty where this one may not see that. A password that expires by its age
+    does so on both servers, and is not told."""
+    sql = (
+        "SELECT User AS u, Host AS h, JSON_VALUE(Priv, '$.account_locked') = 1 AS l,"
+        " JSON_VALUE(Priv, '$.password_last_changed') = 0 AS e FROM mysql.global_priv"
+        if dialect(session.flavour).mariadb else
+        "SELECT User AS u, Host AS h, account_locked = 'Y' AS l, password_expired = 'Y' AS e"
+        " FROM mysql.user"
+    )
+    try:
+        rows = await session.rows(sql, limit_s=limit_s)
+    except MysqlError:
+        return {}
+    return {(str(row["u"]), str(row["h"])): LOCKED if row["l"] else EXPIRED
+            for row in rows if row["l"] or row["e"]}
 
 
 async def own_privileges(session: Session, *, limit_s: float = 5.0) -> frozenset[str]:

@@ -24,6 +24,7 @@ from slackwater.outside.mysql.account import (
     missing_rights,
     own_privileges,
     privileged_users,
+    shut_accounts,
 )
 from slackwater.outside.mysql.clients import (
     appliers,
@@ -54,9 +55,9 @@ __all__ = [
     "open_transactions", "own_privileges", "point_source", "prepare_lock", "prepared_xa",
     "privileged_users",
     "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
-    "set_read_only", "set_replicated_position", "start_replica", "stop_receiving", "stop_replica",
-    "stops_late_with_replicas", "take_lock", "takes_sockets", "unlock", "unwatch_transactions",
-    "wait_executed", "watch_transactions",
+    "set_read_only", "set_replicated_position", "shut_accounts", "start_replica", "stop_receiving",
+    "stop_replica", "stops_late_with_replicas", "take_lock", "takes_sockets", "unlock",
+    "unwatch_transactions", "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
 _XA_DENIED = frozenset({1227, 1401})

@@ -35,6 +35,7 @@ _NO_ANSWER = frozenset({2013, 2014, 2055})
 _ENDED = frozenset({1053, 1317, 1927, 1028, 3024, 3169})
 _INACTIVE = 4031  # closed for inactivity before this statement
 _BAD_HANDSHAKE = 1043
+_EXPIRED = 1820  # MariaDB lets in who has an expired password, and then answers nothing else
 _CLOSE_LIMIT_S = 0.5
 _STREAM_ROWS, _STREAM_BYTES = 500, 1 << 20  # taken at once: whichever comes first
 
@@ -249,6 +250,8 @@ class Session:
             raise OutsideError(self.at.where, lost, sent=True)
         if code == _INACTIVE:
             self.drop(text)
+        if code == _EXPIRED:
+            text = f"the password of {self.at.user} has expired: {text}"
         raise MysqlError(
             self.at.where,
             code,
