@@ -26,7 +26,7 @@ from slackwater.plan.report import Report, StepRecord
 from slackwater.plan.step import Outcome, Plan, Seen, Step, World
 
 UNWIND_LIMIT_S = 30.0
-HASTE_S = 1.0  # two signals in less are one wish to end
+HASTE_S = 0.5  # two signals in less are one wish to end
 LOOK_LIMIT_S = 3.0
 PRECHECK_LIMIT_S = 15.0
 FORWARD_PAUSE_S = 0.1  # between two tries: what hindered the first may pass; clients may be waiting
@@ -85,7 +85,7 @@ class Runner(Generic[World]):
                 self._unwinding.cancel()
             else:
                 self._event(
-                    "told", text="undoing already; once more, in a second, stops the undoing")
+                    "told", text="undoing already; once more, in a moment, stops the undoing")
         elif self._at_commit:
             # Cutting it short would lose its answer at the one place where it counts most.
             self._event("told", text="at the commit point: waiting for its answer first")
