@@ -15,6 +15,7 @@ from slackwater.errors import Refused
 from slackwater.facts.alter_data import Shape, ShapeError, shape
 from slackwater.facts.alter_diff import Change, Kind, differences
 from slackwater.facts.alter_link import PairSettings
+from slackwater.facts.alter_program import StoredProgram
 from slackwater.facts.alter_script import (
     ScriptError,
     Statement,
@@ -117,11 +118,12 @@ def read(text: str, name: str) -> list[Statement]:
 
 async def lint(
     session: Session, script: Sequence[Statement], database: str, links: PairSettings,
-    notes: Path | None,
+    notes: Path | None, *, beside: Sequence[StoredProgram] = (),
 ) -> LintReport:
     """Lint on the server of `session`, the one that would be altered first.
 
-    `notes`: see lint_scratch. Raises Refused when the tables cannot be copied.
+    `notes`: see lint_scratch. `beside`: stored code that belongs to the schema and is not on the
+    server. Raises Refused when the tables cannot be copied.
     """
     known = {n.lower(): n for n in await mysql_schema.table_names(session, database)}
     others = set(await mysql_schema.all_schemas(session)) | {
@@ -149,8 +151,9 @@ async def lint(
                 await _run(place, each, database, links, sizes, earlier)
             _put_back(done, links)
             _erased(done)
-        _taken(done, await mysql_schema.other_names(session, database))
-        await _stored_code(session, database, done)
+        views = {p.name: p.kind for p in beside if p.kind == "view"}
+        _taken(done, await mysql_schema.other_names(session, database) | views)
+        await _stored_code(session, database, done, beside)
     return _report(database, session.at.name, links, done)
 
 
@@ -163,14 +166,16 @@ def _taken(done: list[Linted], others: dict[str, str]) -> None:
             for c in each.changes if c.kind is Kind.TABLE_CREATED and c.table in others]
 
 
-async def _stored_code(session: Session, database: str, done: list[Linted]) -> None:
+async def _stored_code(
+    session: Session, database: str, done: list[Linted], beside: Sequence[StoredProgram]
+) -> None:
     """Code that names a column which goes, or leaves one out that comes; not that which the file
     itself drops."""
     changes = [c for d in done for c in d.changes]
     if not programs.worth_reading(changes):
         return
     gone = {c.name for c in changes if c.kind is Kind.TRIGGER_DROPPED}
-    code = [p for p in await mysql_schema.stored_programs(session, database)
+    code = [p for p in (*await mysql_schema.stored_programs(session, database), *beside)
             if p.kind != "trigger" or p.name not in gone]
     for each in done:
         each.findings += programs.may_use(each.changes, code)

@@ -3,11 +3,11 @@ looked at by a person."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from slackwater.facts.alter_diff import Change, Kind
 from slackwater.facts.alter_program import StoredProgram
-from slackwater.rules.alter.verdict import Finding, Rule, comply
+from slackwater.rules.alter.verdict import Finding, Note, Rule, comply
 
 STORED_CODE = Rule(
     "stored-code", "A view, trigger, routine or event may use a column or table that goes",
@@ -24,13 +24,39 @@ STORED_INSERT = Rule(
     "first let it name the columns (CREATE OR REPLACE, or DROP and CREATE, of that trigger or "
     "routine), or add the column as INVISIBLE where the server can",
 )
-RULES = (STORED_CODE, STORED_INSERT)
+UNMADE = Rule(
+    "stored-code-unmade", "Stored code of the dump could not be made on the throwaway server",
+    "Something that it needs is not in the dump, as a table of another database. It was judged by "
+    "its words alone, as they stand in the dump: a `SELECT *` or an INSERT without columns in it "
+    "says nothing of what it uses.",
+)
+NO_CODE = Rule(
+    "dump-without-code", "The dump has no routines and no events",
+    "mysqldump and mariadb-dump write them only with --routines --events. What is not in the dump "
+    "is not judged: code that uses a column that goes fails on the new schema.",
+)
+RULES = (STORED_CODE, STORED_INSERT, UNMADE, NO_CODE)
 _GOES = (Kind.COLUMN_DROPPED, Kind.COLUMN_RENAMED, Kind.TABLE_DROPPED)
 
 
 def worth_reading(changes: Sequence[Change]) -> bool:
     """Whether stored code is worth reading: a column or table goes, or a column comes."""
     return any(c.kind in (*_GOES, Kind.COLUMN_ADDED) for c in changes)
+
+
+def of_a_dump(
+    changes: Sequence[Change], kinds: Collection[str], unmade: Sequence[tuple[StoredProgram, str]]
+) -> list[Note]:
+    """What a dump does not tell of stored code. `kinds`: those that it has; `unmade`: what the
+    server would not make of it, and why."""
+    if not worth_reading(changes):
+        return []
+    notes = [Note(UNMADE, p.table or p.name, f"{p.kind} {p.name} could not be made, and was judged "
+                  f"by its words alone: {why}") for p, why in unmade]
+    if not {"procedure", "function", "event", "package"} & set(kinds):
+        notes.append(Note(NO_CODE, next(c.table for c in changes), "there is no routine or event in"
+                          " the dump; if the database has some, make it with --routines --events"))
+    return notes
 
 
 def may_use(changes: Sequence[Change], code: Sequence[StoredProgram]) -> list[Finding]:
