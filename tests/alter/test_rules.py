@@ -278,3 +278,13 @@ def test_a_point_that_gets_a_reference_system_beside_another_clause() -> None:
     old = table(col("a", "point"), col("b"))
     new = table(col("a", "point", SRS_ID=4326), col("b"), keys=(key,))
     assert level(old, new, links(mariadb=False)) is Level.REFUSED
+
+
+def test_code_that_is_not_shown() -> None:
+    """Of another database too; it is named where a column goes, and nowhere else."""
+    changes = table_changes(table(col("a"), col("b")), table(col("a")))
+    code = [StoredProgram("view", "v", "", "", "far"), StoredProgram("event", "e", "", "x")]
+    said = programs.hidden(changes, code)
+    assert [n.says for n in said] == [
+        "not judged, for this account is not shown its text: view far.v"]
+    assert programs.hidden([], code) == []

@@ -141,6 +141,7 @@ async def lint(
         also, foreign = await mysql_schema.relatives(session, database, same)
         near |= set() if foreign else same | also
     sizes = await mysql_schema.sizes(session, database, named)
+    hidden: list[Note] = []
     done = [_prejudged(s, database, others, ddl_follows=any(
         what(t) is What.DDL for t in script[at + 1 :])) for at, s in enumerate(script)]
     if any(not d.findings or d.kind is What.DATA for d in done):
@@ -153,8 +154,10 @@ async def lint(
             _erased(done)
         views = {p.name: p.kind for p in beside if p.kind == "view"}
         _taken(done, await mysql_schema.other_names(session, database) | views)
-        await _stored_code(session, database, done, beside)
-    return _report(database, session.at.name, links, done)
+        hidden = await _stored_code(session, database, done, beside)
+    report = _report(database, session.at.name, links, done)
+    report.notes += hidden
+    return report
 
 
 def _taken(done: list[Linted], others: dict[str, str]) -> None:
@@ -168,17 +171,19 @@ def _taken(done: list[Linted], others: dict[str, str]) -> None:
 
 async def _stored_code(
     session: Session, database: str, done: list[Linted], beside: Sequence[StoredProgram]
-) -> None:
+) -> list[Note]:
     """Code that names a column which goes, or leaves one out that comes; not that which the file
-    itself drops."""
+    itself drops. Returns a note on code that is not shown."""
     changes = [c for d in done for c in d.changes]
     if not programs.worth_reading(changes):
-        return
+        return []
     gone = {c.name for c in changes if c.kind is Kind.TRIGGER_DROPPED}
     code = [p for p in (*await mysql_schema.stored_programs(session, database), *beside)
-            if p.kind != "trigger" or p.name not in gone]
+            if p.kind != "trigger" or p.name not in gone or p.database]
+    near = [p for p in code if p.reaches(database)]
     for each in done:
-        each.findings += programs.may_use(each.changes, code)
+        each.findings += programs.may_use(each.changes, near)
+    return programs.hidden(changes, code)
 
 
 async def _clone(

@@ -35,7 +35,13 @@ NO_CODE = Rule(
     "mysqldump and mariadb-dump write them only with --routines --events. What is not in the dump "
     "is not judged: code that uses a column that goes fails on the new schema.",
 )
-RULES = (STORED_CODE, STORED_INSERT, UNMADE, NO_CODE)
+HIDDEN = Rule(
+    "stored-code-hidden", "The text of stored code is not shown to this account",
+    "A view, trigger, routine or event that uses a column that goes fails on the new schema. Of "
+    "this one nothing is known: look at it with an account that is shown it (for a view, SHOW VIEW "
+    "on its database).",
+)
+RULES = (STORED_CODE, STORED_INSERT, UNMADE, NO_CODE, HIDDEN)
 _GOES = (Kind.COLUMN_DROPPED, Kind.COLUMN_RENAMED, Kind.TABLE_DROPPED)
 
 
@@ -59,6 +65,16 @@ def of_a_dump(
     return notes
 
 
+def hidden(changes: Sequence[Change], code: Sequence[StoredProgram]) -> list[Note]:
+    """A note on code whose text the account is not shown: it is not judged."""
+    names = [f"{p.kind} {p.full_name}" for p in code if not p.text]
+    if not names or not worth_reading(changes):
+        return []
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return [Note(HIDDEN, next(c.table for c in changes), "not judged, for this account is not shown"
+                 f" its text: {', '.join(names[:5])}{more}")]
+
+
 def may_use(changes: Sequence[Change], code: Sequence[StoredProgram]) -> list[Finding]:
     """A finding for each column or table that goes and each piece of code that has its name."""
     found = []
@@ -70,14 +86,16 @@ def may_use(changes: Sequence[Change], code: Sequence[StoredProgram]) -> list[Fi
         for each in code:
             if change.kind is Kind.TABLE_DROPPED:
                 # Its own triggers go with it.
-                uses = change.table.lower() in each.words and each.table != change.table
+                own = not each.database and each.table == change.table
+                uses = change.table.lower() in each.words and not own
             else:
                 uses = each.may_use(change.table, change.old.name)
             if uses:
-                side = comply(f"{each.kind} {each.name} must do without {change.old.name}: look")
+                side = comply(
+                    f"{each.kind} {each.full_name} must do without {change.old.name}: look")
                 found.append(Finding(
-                    STORED_CODE, change.table, f"{each.kind.upper()} {each.name}", side, side,
-                    checks=(f"SHOW CREATE {each.kind.upper()} {each.name}",)))
+                    STORED_CODE, change.table, f"{each.kind.upper()} {each.full_name}", side,
+                    side, checks=(f"SHOW CREATE {each.kind.upper()} {each.full_name}",)))
     return found
 
 
@@ -85,9 +103,9 @@ def _inserts(change: Change, code: Sequence[StoredProgram]) -> list[Finding]:
     found = []
     for each in code:
         if each.inserts_unnamed(change.table):
-            side = comply(f"{each.kind} {each.name} has an INSERT into {change.table} without "
-                          "columns (1136)")
+            side = comply(f"{each.kind} {each.full_name} has an INSERT into {change.table} "
+                          "without columns (1136)")
             found.append(Finding(
-                STORED_INSERT, change.table, f"{each.kind.upper()} {each.name}", side, side,
-                checks=(f"SHOW CREATE {each.kind.upper()} {each.name}",)))
+                STORED_INSERT, change.table, f"{each.kind.upper()} {each.full_name}", side,
+                side, checks=(f"SHOW CREATE {each.kind.upper()} {each.full_name}",)))
     return found
