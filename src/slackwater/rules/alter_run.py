@@ -56,12 +56,14 @@ def _table_back(table: str, was: str, now: str) -> Back:
             for c in old.columns if c not in new.columns]
     if old.partitions != new.partitions:
         lost.append(f"{table}: its partitions have changed")
-    if old.triggers != new.triggers:
+    added = [t for t in new.triggers if t not in old.triggers]
+    if [t for t in new.triggers if t not in added] != list(old.triggers):
         lost.append(f"{table}: its triggers have changed")
     if old.strange != new.strange:
         lost.append(f"{table}: what has changed is not known to slackwater")
     if lost:
         return Back((), tuple(lost))
+    triggers = [f"DROP TRIGGER {quoted(name)}" for name in map(_trigger, added)]
     first = [f"DROP FOREIGN KEY {quoted(n)}" for n in _changed(new.foreign_keys, old.foreign_keys)]
     clauses = [*_columns(old, new), *_keys(old, new)]
     clauses += [f"DROP CONSTRAINT {quoted(n)}" for n in _changed(new.checks, old.checks)]
@@ -70,7 +72,13 @@ def _table_back(table: str, was: str, now: str) -> Back:
         clauses.append(old.options)
     last = [f"ADD {old.foreign_keys[n]}" for n in _changed(old.foreign_keys, new.foreign_keys)]
     head = f"ALTER TABLE {quoted(table)} "
-    return Back(tuple(head + ", ".join(part) for part in (first, clauses, last) if part), ())
+    return Back((*triggers, *(head + ", ".join(part) for part in (first, clauses, last) if part)),
+                ())
+
+
+def _trigger(line: str) -> str:
+    """The name in what mysql_alter.definition says of a trigger."""
+    return re.split(r" (?:BEFORE|AFTER) (?:INSERT|UPDATE|DELETE) \d+ ", line, maxsplit=1)[0]
 
 
 def _changed(these: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
