@@ -237,6 +237,17 @@ def test_code_that_uses_a_table_that_is_dropped() -> None:
     assert [f.what for f in programs.may_use([change], code)] == ["TRIGGER z"]
 
 
+def test_code_that_uses_a_view_of_what_goes() -> None:
+    code = [StoredProgram("procedure", "p", "", "SELECT b FROM v2"),
+            StoredProgram("view", "v2", "", "select b from v1"),
+            StoredProgram("view", "v1", "", "select b from t"),
+            StoredProgram("view", "v3", "", "select a from v1"),
+            StoredProgram("view", "v4", "", "select b from v9")]
+    changes = table_changes(table(col("a"), col("b")), table(col("a")))
+    assert [f.what for f in programs.may_use(changes, code)] == [
+        "PROCEDURE p", "VIEW v2", "VIEW v1"]
+
+
 @pytest.mark.parametrize(("body", "unnamed"), [
     ("INSERT INTO t VALUES (NEW.a)", True), ("insert ignore `shop`.`T` select 1", True),
     ("BEGIN REPLACE INTO shop . t () VALUES (); END", True), ("INSERT t VALUE (1)", True),

@@ -83,20 +83,30 @@ def may_use(changes: Sequence[Change], code: Sequence[StoredProgram]) -> list[Fi
             found += _inserts(change, code)
         if change.kind not in _GOES:
             continue
+        for each in _users(change, code):
+            side = comply(f"{each.kind} {each.full_name} must do without {change.old.name}: look")
+            found.append(Finding(
+                STORED_CODE, change.table, f"{each.kind.upper()} {each.full_name}", side, side,
+                checks=(f"SHOW CREATE {each.kind.upper()} {each.full_name}",)))
+    return found
+
+
+def _users(change: Change, code: Sequence[StoredProgram]) -> list[StoredProgram]:
+    """Those that may use what goes, also by way of a view that does."""
+    found: list[StoredProgram] = []
+    tables = [change.table]
+    for table in tables:  # which grows
         for each in code:
             if change.kind is Kind.TABLE_DROPPED:
                 # Its own triggers go with it.
                 own = not each.database and each.table == change.table
-                uses = change.table.lower() in each.words and not own
+                uses = table.lower() in each.words and not own
             else:
-                uses = each.may_use(change.table, change.old.name)
-            if uses:
-                side = comply(
-                    f"{each.kind} {each.full_name} must do without {change.old.name}: look")
-                found.append(Finding(
-                    STORED_CODE, change.table, f"{each.kind.upper()} {each.full_name}", side,
-                    side, checks=(f"SHOW CREATE {each.kind.upper()} {each.full_name}",)))
-    return found
+                uses = each.may_use(table, change.old.name)
+            if uses and each not in found:
+                found.append(each)
+                tables += [each.name] if each.kind == "view" else []
+    return [each for each in code if each in found]
 
 
 def _inserts(change: Change, code: Sequence[StoredProgram]) -> list[Finding]:
