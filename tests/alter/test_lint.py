@@ -187,6 +187,23 @@ def test_stored_code_that_names_a_column(shop: LabFacts) -> None:
     assert named("ALTER TABLE orders ADD COLUMN other INT") == set()
 
 
+def test_stored_code_of_another_database(shop: LabFacts) -> None:
+    """It may use the table too, if it names the database; what is not shown is said."""
+    active = server(shop, "a")
+    for statement in (
+        "CREATE DATABASE far", "CREATE TABLE far.orders (id INT PRIMARY KEY, note INT)",
+        "CREATE VIEW far.notes AS SELECT note FROM shop.orders",
+        "CREATE VIEW far.own AS SELECT note FROM far.orders",
+        "CREATE PROCEDURE far.clear () UPDATE shop.orders SET note = NULL",
+    ):
+        sql(active, statement)
+    arrives(server(shop, "b"), "SELECT 1 FROM information_schema.ROUTINES WHERE"
+            " ROUTINE_SCHEMA = 'far' AND ROUTINE_NAME = 'clear'")
+    said = lint(shop, "ALTER TABLE orders DROP COLUMN note").report
+    found = {f["change"] for f in said["statements"][0]["findings"] if f["rule"] == "stored-code"}
+    assert found == {"VIEW far.notes", "PROCEDURE far.clear", "TRIGGER seen"}
+
+
 @pytest.mark.one_flavour
 def test_sarif_and_github(shop: LabFacts) -> None:
     words = ("alter", "lint", "--sql", "ALTER TABLE orders\nADD y INT FIRST", "--database", "shop",

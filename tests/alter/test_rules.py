@@ -237,6 +237,17 @@ def test_code_that_uses_a_table_that_is_dropped() -> None:
     assert [f.what for f in programs.may_use([change], code)] == ["TRIGGER z"]
 
 
+def test_code_that_uses_a_view_of_what_goes() -> None:
+    code = [StoredProgram("procedure", "p", "", "SELECT b FROM v2"),
+            StoredProgram("view", "v2", "", "select b from v1"),
+            StoredProgram("view", "v1", "", "select b from t"),
+            StoredProgram("view", "v3", "", "select a from v1"),
+            StoredProgram("view", "v4", "", "select b from v9")]
+    changes = table_changes(table(col("a"), col("b")), table(col("a")))
+    assert [f.what for f in programs.may_use(changes, code)] == [
+        "PROCEDURE p", "VIEW v2", "VIEW v1"]
+
+
 @pytest.mark.parametrize(("body", "unnamed"), [
     ("INSERT INTO t VALUES (NEW.a)", True), ("insert ignore `shop`.`T` select 1", True),
     ("BEGIN REPLACE INTO shop . t () VALUES (); END", True), ("INSERT t VALUE (1)", True),
@@ -278,3 +289,13 @@ def test_a_point_that_gets_a_reference_system_beside_another_clause() -> None:
     old = table(col("a", "point"), col("b"))
     new = table(col("a", "point", SRS_ID=4326), col("b"), keys=(key,))
     assert level(old, new, links(mariadb=False)) is Level.REFUSED
+
+
+def test_code_that_is_not_shown() -> None:
+    """Of another database too; it is named where a column goes, and nowhere else."""
+    changes = table_changes(table(col("a"), col("b")), table(col("a")))
+    code = [StoredProgram("view", "v", "", "", "far"), StoredProgram("event", "e", "", "x")]
+    said = programs.hidden(changes, code)
+    assert [n.says for n in said] == [
+        "not judged, for this account is not shown its text: view far.v"]
+    assert programs.hidden([], code) == []

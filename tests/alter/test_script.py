@@ -31,6 +31,7 @@ from slackwater.rules.alter.values import per_server
     ("DELIMITER //\nCREATE TRIGGER t BEFORE INSERT ON x FOR EACH ROW BEGIN a; b; END//\n"
      "DELIMITER ;\nc;", ["CREATE TRIGGER t BEFORE INSERT ON x FOR EACH ROW BEGIN a; b; END", "c"]),
     ("delimiter $$\na$$b$$\ndelimiter ;\nc", ["a", "b", "c"]),
+    ("a;\r\n-- x\r\nb;\r\n# y\r", ["a", "b"]),
     ("\ufeffa;", ["a"]), ("`a``;b`; c", ["`a``;b`", "c"]),
     ("SELECT 'a\n;b'; c", ["SELECT 'a\n;b'", "c"]),
 ])
@@ -43,7 +44,7 @@ def test_lines() -> None:
 
 
 @pytest.mark.parametrize("text", ["a 'b", 'a "b\n', "a `b", "a /* b", "a\x00b", "x" * 2_000_000,
-                                  "a;" * 300])
+                                  "a;" * 300, "a;\r-- x\rb;\r", "a;\r\n# x\rb;\r\n"])
 def test_what_cannot_be_taken_apart_is_refused(text: str) -> None:
     with pytest.raises(ScriptError):
         split(text)

@@ -13,7 +13,7 @@ from pymysql.cursors import DictCursor
 
 from slackwater.lab.instance import Instance
 from slackwater.outside.server_programs import installed
-from slackwater.rules.alter_run import losses
+from slackwater.rules.alter_run import losses, way_back
 
 pytestmark = pytest.mark.servers
 Link = "pymysql.Connection[DictCursor]"
@@ -37,6 +37,14 @@ CASES = (
     ("c BINARY(3)", "c VARBINARY(5)", ("'abc'", "NULL"), ("'ab'", "'abcd'", "''")),
     ("c VARCHAR(3)", "c VARCHAR(5)", ("'abc'", "'äöü'"), ("'abcd'",)),
     ("c ENUM('a','b')", "c ENUM('a','b','c')", ("'a'", "NULL"), ("'c'",)),
+    ("c TEXT CHARACTER SET latin1", "c MEDIUMTEXT CHARACTER SET utf8mb4",
+     ("REPEAT('é', 60000)", "NULL", "''"), ("REPEAT('é', 70000)", "'Ω'", "'😀'")),
+    ("c TEXT CHARACTER SET utf8mb4", "c TEXT CHARACTER SET latin1", ("REPEAT('é', 30000)",),
+     ("REPEAT('é', 60000)",)),
+    ("c TINYTEXT CHARACTER SET utf8mb3", "c TEXT CHARACTER SET utf8mb4", ("'é'", "'€'"),
+     ("REPEAT('€', 100)", "'😀'")),
+    ("c VARCHAR(9) CHARACTER SET utf8mb3", "c VARCHAR(9) CHARACTER SET utf8mb4", ("'é'", "NULL"),
+     ("'😀'",)),
 )
 
 
@@ -56,6 +64,38 @@ def test_each_value_is_counted_on_the_right_side(name: str, place: Path) -> None
                 link, f"SELECT id FROM new{number} WHERE {loss.condition} ORDER BY id")]
             wanted = list(range(len(both) + 1, len(both) + len(only) + 1))
             assert ids == wanted, (old, new, [loss.condition for loss in found])
+
+
+TABLE = (
+    "CREATE TABLE t (id INT PRIMARY KEY, c VARCHAR(40), x VARCHAR(9) CHARACTER SET ascii DEFAULT"
+    " 'q', b VARCHAR(9) COLLATE {charset}_bin, e ENUM('a','o'), m TEXT, n INT, s SET('a'), i"
+    " VARCHAR(9) GENERATED ALWAYS AS (CONCAT(c, 'z')) VIRTUAL, KEY (c)) DEFAULT CHARSET {charset}")
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mariadb-11.8", "mysql-9.7"])
+def test_the_way_back_of_character_sets(name: str, place: Path) -> None:
+    """Also of columns whose definition does not name theirs, and reads the same before and after.
+    """
+    with server(name, place) as link:
+        run(link, "CREATE DATABASE d")
+        run(link, "USE d")
+        for charset, change in (
+            ("utf8mb3", "CONVERT TO CHARACTER SET utf8mb4"),
+            ("utf8mb3", "DEFAULT CHARACTER SET utf8mb4"),
+            ("utf8mb3", "MODIFY m TEXT CHARACTER SET utf8mb4"),
+            ("latin1", "CONVERT TO CHARACTER SET utf8mb4"),
+            ("utf8mb4", "CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"),
+            ("utf8mb4", "DEFAULT COLLATE utf8mb4_unicode_ci"),
+        ):
+            run(link, TABLE.format(charset=charset))
+            was = run(link, "SHOW CREATE TABLE t")[0]["Create Table"]
+            run(link, f"ALTER TABLE t {change}")
+            now = run(link, "SHOW CREATE TABLE t")[0]["Create Table"]
+            assert was != now
+            for statement in way_back({"t": was}, {"t": now}).statements:
+                run(link, statement)
+            assert run(link, "SHOW CREATE TABLE t")[0]["Create Table"] == was, (charset, change)
+            run(link, "DROP TABLE t")
 
 
 def made(link: Link, table: str, column: str) -> str:

@@ -28,8 +28,13 @@ def changed(*pairs: tuple[str, str]) -> str:
     return text
 
 
+KEPT = "\n-- trigger kept AFTER INSERT 1 SET @a = 1"
+
+
 @pytest.mark.parametrize(("new", "back"), [
     (changed(), ()),
+    (f"{OLD}\n-- trigger a `b BEFORE UPDATE 1 BEGIN\n SET NEW.x = ' AFTER INSERT 2 '; END",
+     ("DROP TRIGGER `a ``b`",)),
     (changed(("`id` int(11)", "`id` bigint(20)")),
      ("ALTER TABLE `t` MODIFY COLUMN `id` int(11) NOT NULL AUTO_INCREMENT",)),
     (changed(("  PRIMARY", "  `x` int(11) DEFAULT NULL,\n  PRIMARY")),
@@ -50,6 +55,15 @@ def test_the_way_back_follows_from_both_definitions(new: str, back: tuple[str, .
     assert (found.statements, found.lost) == (back, ())
 
 
+def test_triggers_that_are_not_as_they_were() -> None:
+    """One that is only new is dropped; one that has gone or changed is a person's."""
+    new = "\n-- trigger new AFTER INSERT 2 SET @b = 1"
+    assert way_back({"t": OLD + KEPT}, {"t": OLD + KEPT + new}).statements == (
+        "DROP TRIGGER `new`",)
+    for now in (OLD, OLD + new, OLD + KEPT.replace("@a", "@c"), OLD + KEPT.replace("1 ", "2 ")):
+        assert way_back({"t": OLD + KEPT}, {"t": now}).lost == ("t: its triggers have changed",)
+
+
 def test_a_column_that_moved_is_moved_back() -> None:
     kind = "  `kind` enum('a','b') NOT NULL,\n"
     new = changed((kind, "")).replace("  `id` int", kind + "  `id` int")
@@ -60,7 +74,7 @@ def test_a_column_that_moved_is_moved_back() -> None:
 
 @pytest.mark.parametrize("new", [
     changed(("  `kind` enum('a','b') NOT NULL,\n", "")), "",
-    OLD + "\nPARTITION BY HASH (`id`)", OLD + "\n-- trigger x BEFORE INSERT 1 SET NEW.name = ''",
+    OLD + "\nPARTITION BY HASH (`id`)",
     changed(("  PRIMARY", "  PERIOD FOR SYSTEM_TIME (`a`, `b`),\n  PRIMARY")),
 ])  # fmt: skip
 def test_what_cannot_be_brought_back_is_said_and_nothing_is_tried(new: str) -> None:

@@ -62,7 +62,8 @@ def lint(
         statements = read(statements_text(script, sql), name)
         if schema is not None or server is not None:
             report = alter_offline.lint(statements, schema, server,
-                                        binlog_format=binlog_format, row_image=row_image)
+                                        binlog_format=binlog_format, row_image=row_image,
+                                        database=database)
         else:
             report = _online(statements, file, pair, database)
     except Refused as error:

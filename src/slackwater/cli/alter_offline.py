@@ -7,25 +7,29 @@ import tempfile
 from pathlib import Path
 
 from slackwater.errors import Refused, UsageError
+from slackwater.facts import schema_dump, statement_text
 from slackwater.facts.alter_link import PairSettings, Settings
-from slackwater.facts.alter_script import ScriptError, Statement, split
+from slackwater.facts.alter_script import ScriptError, Statement
+from slackwater.facts.schema_dump import Dump, Part
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
 from slackwater.operations.alter.lint import LintReport
 from slackwater.operations.alter.lint import lint as lint_on
+from slackwater.outside.mysql import rehearse as mysql_rehearse
 from slackwater.outside.mysql import schema as mysql_schema
 from slackwater.outside.mysql.dialect import alter_traits
+from slackwater.outside.mysql.row_text import identifier
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.server_programs import Program, at, installed
+from slackwater.rules.alter import programs
 
-LONGEST_DUMP = 16 * 1024 * 1024
-DATABASE = "dump"
+DATABASE = "dump"  # of a dump that names none
 START_LIMIT_S = 120.0
 
 
 def lint(
     script: list[Statement], schema: Path | None, server: str | None, *, binlog_format: str,
-    row_image: str,
+    row_image: str, database: str | None = None,
 ) -> LintReport:
     """Start the server, load the dump, lint, and remove all of it. Raises Refused, UsageError."""
     if schema is None or server is None:
@@ -33,7 +37,7 @@ def lint(
     if binlog_format.upper() not in ("ROW", "STATEMENT", "MIXED"):
         raise UsageError(f"--format is ROW, STATEMENT or MIXED, not {binlog_format}")
     program = program_named(server)
-    dump = read_dump(schema)
+    name, dump = read_dump(schema, database)
     with tempfile.TemporaryDirectory(prefix="slackwater-lint-") as folder:
         place = Path(folder).resolve()
         place.chmod(0o711)
@@ -42,7 +46,7 @@ def lint(
         try:
             made.start(START_LIMIT_S)
             said = {"binlog_format": binlog_format, "binlog_row_image": row_image}
-            return asyncio.run(_lint(made, script, dump, said, schema))
+            return asyncio.run(_lint(made, script, name, dump, said, schema))
         finally:
             made.remove()
 
@@ -61,8 +65,9 @@ def program_named(server: str) -> Program:
         hint=f"there are {', '.join(p.name for p in there) or 'none'}; or name a server's folder")
 
 
-def read_dump(schema: Path) -> list[Statement]:
-    """What makes tables and triggers in a dump of a schema. Raises Refused, UsageError."""
+def read_dump(schema: Path, database: str | None) -> tuple[str, Dump]:
+    """The database of a dump of a schema (the one asked for, or its only one), and what makes it.
+    Raises Refused, UsageError."""
     try:
         text = schema.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -70,30 +75,91 @@ def read_dump(schema: Path) -> list[Statement]:
     except OSError as error:
         raise UsageError(f"cannot read {schema}: {error.strerror}") from error
     try:
-        found = split(text, longest=LONGEST_DUMP, most=100_000)
+        dump = schema_dump.read(text)
     except ScriptError as error:
         raise Refused(f"cannot read {schema}", [str(error)],
                       hint="make it with mysqldump --no-data") from error
-    wanted = [s for s in found if s.begins("CREATE") or s.begins("ALTER")
-              or (s.words[0] == "" and s.has("TRIGGER"))]
-    return [s for s in wanted if not s.begins("CREATE", "DATABASE")
-            and not s.has("DISABLE", "KEYS") and not s.has("ENABLE", "KEYS")]
+    there = [name for name in dump.databases if name]
+    if len(dump.databases) > 1 and database not in there:
+        raise Refused(f"cannot read {schema}",
+                      [f"which database? it has {', '.join(there)}" if database is None else
+                       f"there is no database {database!r} in it, but {', '.join(there)}"],
+                      hint="name it with --database")
+    if len(dump.databases) > 1:
+        dump = dump.of(str(database))
+    return database or (there[0] if there else DATABASE), dump
 
 
 async def _lint(
-    made: Instance, script: list[Statement], dump: list[Statement], said: dict[str, str],
+    made: Instance, script: list[Statement], name: str, dump: Dump, said: dict[str, str],
     schema: Path,
 ) -> LintReport:
     async with await Session.open(ServerAddress(made.program.name, "root", socket=str(made.socket))
                                   ) as session:
-        await session.run(f"CREATE DATABASE {DATABASE}")
-        await session.run(f"USE {DATABASE}")
-        await session.run("SET SESSION foreign_key_checks = 0")
-        for statement in dump:
-            try:
-                await session.run(statement.text, limit_s=mysql_schema.STATEMENT_LIMIT_S)
-            except MysqlError as error:
-                raise Refused(f"cannot load {schema}", [f"line {statement.line}: {error.text}"],
-                              hint="make it with mysqldump --no-data") from error
+        await _load(session, name, dump, schema)
+        unmade = await _code(session, [p for p in dump.parts if p.kind])
         settings = Settings.read(said, alter_traits(session.flavour))
-        return await lint_on(session, script, DATABASE, PairSettings(settings, settings), None)
+        report = await lint_on(session, script, name, PairSettings(settings, settings), None,
+                               beside=[p.program for p, _ in unmade])
+        report.notes += programs.of_a_dump(
+            [c for s in report.statements for c in s.changes], {p.kind for p in dump.parts},
+            [(p.program, _why(p, error)) for p, error in unmade])
+        return report
+
+
+async def _load(session: Session, name: str, dump: Dump, schema: Path) -> None:
+    """Make its database and tables. Raises Refused."""
+    # No event is to run, whatever the dump has.
+    await session.run("SET GLOBAL event_scheduler = OFF")
+    first = dump.makes.get(name, f"CREATE DATABASE {identifier(name)}")
+    line = 0
+    try:
+        await session.run(first)
+        await session.run(f"USE {identifier(name)}")
+        await session.run("SET SESSION foreign_key_checks = 0")
+        for part in dump.parts:
+            if not part.kind:
+                line = part.line
+                await _make(session, part)
+    except MysqlError as error:
+        where = f"line {line}: " if line else ""
+        raise Refused(f"cannot load {schema}", [f"{where}{error.text}"],
+                      hint="make it with mysqldump --no-data") from error
+
+
+async def _code(session: Session, parts: list[Part]) -> list[tuple[Part, MysqlError]]:
+    """Make views, triggers, routines and events, each again after those that it needs; those that
+    cannot be made, and why."""
+    left = list(parts)
+    while True:
+        failed = []
+        for part in left:
+            try:
+                await _make(session, part)
+            except MysqlError as error:
+                failed.append((part, error))
+        if not failed or len(failed) == len(left):
+            return failed
+        left = [part for part, _ in failed]
+
+
+def _why(part: Part, error: MysqlError) -> str:
+    """The server's words, without the beginning of the statement that a session adds to them."""
+    sql = statement_text.head(mysql_rehearse.anonymous(part.text))
+    return error.text.removesuffix(f" ({sql})")
+
+
+async def _make(session: Session, part: Part) -> None:
+    """Make it under the sql_mode that the dump says, as far as this server knows that."""
+    default = "SET SESSION sql_mode = DEFAULT"
+    try:
+        if part.sql_mode is not None:
+            try:
+                await session.run("SET SESSION sql_mode = %s", part.sql_mode)
+            except MysqlError:  # of an older server: NO_AUTO_CREATE_USER
+                await session.run("SET SESSION sql_mode = ''")
+        await session.run(mysql_rehearse.anonymous(part.text),
+                          limit_s=mysql_schema.STATEMENT_LIMIT_S)
+    finally:
+        if session.broken is None:
+            await session.run(default)

@@ -9,6 +9,7 @@ from slackwater import __version__
 from slackwater.errors import Refused, UsageError
 from slackwater.facts import statement_text
 from slackwater.operations.alter.lint import Linted, LintReport
+from slackwater.rules.alter import advice
 from slackwater.rules.alter.cost import Cost, pages
 from slackwater.rules.alter.judge import RULES
 from slackwater.rules.alter.statements import head
@@ -37,8 +38,11 @@ def page(report: LintReport, form: str, name: str) -> str:
     if form == "sarif":
         return json.dumps(_sarif(name, _results(report, name)))
     if form == "github":
-        return "\n".join(_annotation(f, s.statement.line, name)
-                         for s in report.statements for f in s.findings)
+        return "\n".join([*(_annotation(_GITHUB[f.level], f.rule.id, _message(f),
+                                        s.statement.line, name)
+                            for s in report.statements for f in s.findings),
+                          *(_annotation("notice", n.rule.id, f"{n.table}: {n.says}", 1, name)
+                            for n in report.notes)])
     return _text(report)
 
 
@@ -142,8 +146,10 @@ def _cost(cost: Cost) -> str:
 
 
 def _results(report: LintReport, name: str) -> list[dict[str, Any]]:
-    return [_result(f.rule.id, _SARIF[f.level], _message(f), name, s.statement.line)
-            for s in report.statements for f in s.findings]
+    found = [_result(f.rule.id, _SARIF[f.level], _message(f), name, s.statement.line)
+             for s in report.statements for f in s.findings]
+    return found + [_result(n.rule.id, "note", f"{n.table}: {n.says}", name, 1)
+                    for n in report.notes]
 
 
 def _message(item: Finding) -> str:
@@ -163,7 +169,7 @@ def _result(rule: str, level: str, text: str, name: str, line: int) -> dict[str,
 
 def _sarif(name: str, results: list[dict[str, Any]]) -> dict[str, Any]:
     rules = [{"id": r.id, "shortDescription": {"text": r.title}, "fullDescription": {"text": r.why},
-              "help": {"text": r.instead or r.why}} for r in RULES]
+              "help": {"text": r.instead or r.why}} for r in (*RULES, *advice.RULES)]
     return {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0",
         "runs": [{"tool": {"driver": {"name": "slackwater", "version": __version__,
@@ -171,10 +177,10 @@ def _sarif(name: str, results: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _annotation(item: Finding, line: int, name: str) -> str:
-    title = _escaped(item.rule.id, of_value=True)
-    return (f"::{_GITHUB[item.level]} file={_escaped(name, of_value=True)},line={line},"
-            f"title={title}::{_escaped(_message(item))}")
+def _annotation(level: str, rule: str, text: str, line: int, name: str) -> str:
+    title = _escaped(rule, of_value=True)
+    return (f"::{level} file={_escaped(name, of_value=True)},line={line},"
+            f"title={title}::{_escaped(text)}")
 
 
 def _escaped(text: str, *, of_value: bool = False) -> str:

@@ -88,15 +88,16 @@ def of_dump(
         raise UsageError("with --schema it takes --server and --statements too")
     if binlog_format.upper() not in ("ROW", "STATEMENT", "MIXED"):
         raise UsageError(f"--format is ROW, STATEMENT or MIXED, not {binlog_format}")
-    name = database or alter_offline.DATABASE
+    name, dump = alter_offline.read_dump(schema, database)
     flavour = _flavour(alter_offline.program_named(server))
     own = Settings.read({"binlog_format": binlog_format, "binlog_row_image": row_image},
                         alter_traits(flavour))
-    made = Schema({name: f"CREATE DATABASE {identifier(name)}"})
-    for each in alter_offline.read_dump(schema):
-        one = Made(name, "", mysql_rehearse.anonymous(each.text))
-        (made.tables if each.has("TABLE") and not each.has("TRIGGER") else made.programs
-         ).append(one)
+    made = Schema({name: dump.makes.get(name, f"CREATE DATABASE {identifier(name)}")})
+    for each in dump.parts:
+        # A zone, so that events are made, and do not run.
+        one = Made(name, each.name, mysql_rehearse.anonymous(each.text), each.sql_mode or "",
+                   zone="SYSTEM" if each.kind == "event" else "")
+        (made.programs if each.kind else made.tables).append(one)
     return Scene(made, name, PairSettings(own, own), {}, _heard(statements, name), flavour)
 
 

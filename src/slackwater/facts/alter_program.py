@@ -10,12 +10,23 @@ _WORD = re.compile(r"[\w$\x80-\uffff]+")
 
 @dataclass(frozen=True)
 class StoredProgram:
-    """One of them; `table`: that of a trigger, "" for the others. `text` may be "": not shown."""
+    """One of them; `table`: that of a trigger, "" for the others. `text` may be "": not shown.
+    `database`: where it is, when that is not where the change is."""
 
     kind: str  # view, trigger, procedure, function, event
     name: str
     table: str
     text: str
+    database: str = ""
+
+    @property
+    def full_name(self) -> str:
+        """With its database, when that is another one."""
+        return f"{self.database}.{self.name}" if self.database else self.name
+
+    def reaches(self, schema: str) -> bool:
+        """Whether it can mean a table of this database: it is there, or names it."""
+        return not self.database or schema.lower() in self.words
 
     @property
     def words(self) -> frozenset[str]:

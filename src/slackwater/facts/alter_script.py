@@ -120,6 +120,9 @@ def _statements(text: str) -> Iterator[Statement]:
         kind = token.lastgroup or ""
         if kind == "broken":
             raise ScriptError(f"line {lines.of(at)}: {token[0]} is never closed")
+        if kind == "comment" and token[0][0] != "/" and "\r" in token[0][:-1]:
+            raise ScriptError(f"line {lines.of(at)}: a comment has a carriage return in it; "
+                              "if that ends its line, what follows is comment for the server too")
         if kind not in ("space", "comment"):
             word, end = token[0], token.end()
             if kind == "word" and not delimiter.startswith(";") and delimiter in word:

@@ -56,12 +56,14 @@ def _table_back(table: str, was: str, now: str) -> Back:
             for c in old.columns if c not in new.columns]
     if old.partitions != new.partitions:
         lost.append(f"{table}: its partitions have changed")
-    if old.triggers != new.triggers:
+    added = [t for t in new.triggers if t not in old.triggers]
+    if [t for t in new.triggers if t not in added] != list(old.triggers):
         lost.append(f"{table}: its triggers have changed")
     if old.strange != new.strange:
         lost.append(f"{table}: what has changed is not known to slackwater")
     if lost:
         return Back((), tuple(lost))
+    triggers = [f"DROP TRIGGER {quoted(name)}" for name in map(_trigger, added)]
     first = [f"DROP FOREIGN KEY {quoted(n)}" for n in _changed(new.foreign_keys, old.foreign_keys)]
     clauses = [*_columns(old, new), *_keys(old, new)]
     clauses += [f"DROP CONSTRAINT {quoted(n)}" for n in _changed(new.checks, old.checks)]
@@ -70,7 +72,13 @@ def _table_back(table: str, was: str, now: str) -> Back:
         clauses.append(old.options)
     last = [f"ADD {old.foreign_keys[n]}" for n in _changed(old.foreign_keys, new.foreign_keys)]
     head = f"ALTER TABLE {quoted(table)} "
-    return Back(tuple(head + ", ".join(part) for part in (first, clauses, last) if part), ())
+    return Back((*triggers, *(head + ", ".join(part) for part in (first, clauses, last) if part)),
+                ())
+
+
+def _trigger(line: str) -> str:
+    """The name in what mysql_alter.definition says of a trigger."""
+    return re.split(r" (?:BEFORE|AFTER) (?:INSERT|UPDATE|DELETE) \d+ ", line, maxsplit=1)[0]
 
 
 def _changed(these: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
@@ -80,9 +88,11 @@ def _changed(these: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
 def _columns(old: Definition, new: Definition) -> list[str]:
     clauses = [f"DROP COLUMN {quoted(c)}" for c in new.columns if c not in old.columns]
     moved = list(old.columns) != [c for c in new.columns if c in old.columns]
+    # A column that does not name its character set has the table's, whatever that is.
+    retold = _DEFAULT_TEXT.findall(old.options) != _DEFAULT_TEXT.findall(new.options)
     previous = ""
     for name, line in old.columns.items():
-        if moved or new.columns[name] != line:
+        if moved or new.columns[name] != line or (retold and _is_text(line)):
             place = f" AFTER {quoted(previous)}" if previous else " FIRST"
             clauses.append(f"MODIFY COLUMN {quoted(name)} {line}{place if moved else ''}")
         previous = name
@@ -115,6 +125,7 @@ _BYTES = {"tinytext": 255, "text": 65_535, "mediumtext": 16_777_215,
 _TEXT = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext")
 _CHARSET = re.compile(r"^ (?:CHARACTER SET|CHARSET) (\w+)")
 _DEFAULT_CHARSET = re.compile(r"DEFAULT CHARSET=(\w+)")
+_DEFAULT_TEXT = re.compile(r"DEFAULT CHARSET=\w+(?: COLLATE=\w+)?")
 _MEMBER = re.compile(r"'(?:[^']|'')*'")
 _TYPE = re.compile(r"^(\w+)(?:\(((?:'(?:[^']|'')*'|[^)])*)\))?((?: unsigned| zerofill)*)")
 
@@ -164,6 +175,11 @@ def _generated(line: str) -> bool:
     return " AS (" in line
 
 
+def _is_text(line: str) -> bool:
+    kind = _TYPE.match(line)
+    return kind is not None and kind[1].lower() in (*_TEXT, "enum", "set")
+
+
 def _words(definition: Definition, name: str) -> str:
     match = _TYPE.match(definition.columns[name])
     charset = _charset(definition, name)
@@ -190,12 +206,16 @@ def _does_not_fit(
     was, has = _TYPE.match(old), _TYPE.match(new)
     if was is None or has is None:
         return None
-    if was[0] != has[0]:
+    recoded = bool(old_charset and new_charset and old_charset != new_charset)
+    if recoded and was[1].lower() in _BYTES:  # the old character set may take more bytes, or fewer
+        conditions.append(
+            f"LENGTH(CONVERT({name} USING {old_charset})) > {_BYTES[was[1].lower()]}")
+    elif was[0] != has[0]:
         found = _type_does_not_fit(name, was, has)
         if found is None:
             return None
         conditions.append(found)
-    if old_charset and new_charset and old_charset not in (new_charset, "utf8mb4"):
+    if recoded and old_charset != "utf8mb4":
         # There and back again: what the old character set lacks comes back as a question mark.
         there = f"CONVERT(CONVERT({name} USING {old_charset}) USING {new_charset})"
         conditions.append(f"NOT (CAST({there} AS BINARY) <=> CAST({name} AS BINARY))")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +52,12 @@ class Judgement:
     idle: list[int]
 
 
-def judge(statements: Sequence[Spoken], unchanged: Seen, forward: Seen, back: Seen) -> Judgement:
-    """What the change is to blame for: what also happens without it is only noted."""
+def judge(
+    statements: Sequence[Spoken], unchanged: Seen, forward: Seen, back: Seen,
+    kept: Mapping[str, str] | None = None,
+) -> Judgement:
+    """What the change is to blame for: what also happens without it is only noted. `kept`: tables
+    whose rows outlive a REPLACE of their parents (the values) on the source only."""
     before = {r.number: r for r in unchanged.ran}
     reads = {s.number: s.reads for s in statements}
     problems = _errors(before, back)
@@ -65,7 +70,8 @@ def judge(statements: Sequence[Spoken], unchanged: Seen, forward: Seen, back: Se
     problems.sort(key=lambda p: (rank.index(p.harm), p.numbers))
     unjudged = [(r.number, str(r.error)) for r in unchanged.ran if r.error]
     idle = [r.number for r in unchanged.ran if not reads[r.number] and not r.error and not r.rows]
-    return Judgement(problems, _notes(unchanged, forward, back, reads), unjudged, idle)
+    notes = _notes(unchanged, forward, back, reads) + _replaced(statements, unchanged, kept or {})
+    return Judgement(problems, notes, unjudged, idle)
 
 
 def _errors(before: dict[int, Ran], back: Seen) -> list[Problem]:
@@ -163,6 +169,24 @@ def _notes(
                      + ", ".join(map(str, stops)))
     if tables := sorted({d.table for d in unchanged.differences}):
         notes.append(f"without the change too, rows of {', '.join(tables)} differ afterwards")
+    return notes
+
+
+def _replaced(
+    statements: Sequence[Spoken], unchanged: Seen, kept: Mapping[str, str]
+) -> list[str]:
+    """Why rows differ without the change: a fault of the server, which the real pair has too."""
+    notes = []
+    for table in sorted({d.table for d in unchanged.differences} & kept.keys()):
+        parent = re.compile(rf"(?i)\s*replace\b.*?(?<![\w$]){re.escape(kept[table])}(?![\w$])",
+                            re.DOTALL)
+        if numbers := [s.number for s in statements if parent.match(s.text)]:
+            notes.append(
+                f"the server itself makes {table} differ, on the real pair too: it leaves the "
+                f"children of a row of {kept[table]} alone that a REPLACE overwrites (statements "
+                f"{', '.join(map(str, numbers))}), and its replica does to them what ON DELETE "
+                "says; innodb_native_foreign_keys = ON, or INSERT … ON DUPLICATE KEY UPDATE, "
+                "keeps both alike")
     return notes
 
 

@@ -15,6 +15,7 @@ from slackwater.errors import Refused
 from slackwater.facts.alter_data import Shape, ShapeError, shape
 from slackwater.facts.alter_diff import Change, Kind, differences
 from slackwater.facts.alter_link import PairSettings
+from slackwater.facts.alter_program import StoredProgram
 from slackwater.facts.alter_script import (
     ScriptError,
     Statement,
@@ -117,11 +118,12 @@ def read(text: str, name: str) -> list[Statement]:
 
 async def lint(
     session: Session, script: Sequence[Statement], database: str, links: PairSettings,
-    notes: Path | None,
+    notes: Path | None, *, beside: Sequence[StoredProgram] = (),
 ) -> LintReport:
     """Lint on the server of `session`, the one that would be altered first.
 
-    `notes`: see lint_scratch. Raises Refused when the tables cannot be copied.
+    `notes`: see lint_scratch. `beside`: stored code that belongs to the schema and is not on the
+    server. Raises Refused when the tables cannot be copied.
     """
     known = {n.lower(): n for n in await mysql_schema.table_names(session, database)}
     others = set(await mysql_schema.all_schemas(session)) | {
@@ -139,6 +141,7 @@ async def lint(
         also, foreign = await mysql_schema.relatives(session, database, same)
         near |= set() if foreign else same | also
     sizes = await mysql_schema.sizes(session, database, named)
+    hidden: list[Note] = []
     done = [_prejudged(s, database, others, ddl_follows=any(
         what(t) is What.DDL for t in script[at + 1 :])) for at, s in enumerate(script)]
     if any(not d.findings or d.kind is What.DATA for d in done):
@@ -149,9 +152,12 @@ async def lint(
                 await _run(place, each, database, links, sizes, earlier)
             _put_back(done, links)
             _erased(done)
-        _taken(done, await mysql_schema.other_names(session, database))
-        await _stored_code(session, database, done)
-    return _report(database, session.at.name, links, done)
+        views = {p.name: p.kind for p in beside if p.kind == "view"}
+        _taken(done, await mysql_schema.other_names(session, database) | views)
+        hidden = await _stored_code(session, database, done, beside)
+    report = _report(database, session.at.name, links, done)
+    report.notes += hidden
+    return report
 
 
 def _taken(done: list[Linted], others: dict[str, str]) -> None:
@@ -163,17 +169,21 @@ def _taken(done: list[Linted], others: dict[str, str]) -> None:
             for c in each.changes if c.kind is Kind.TABLE_CREATED and c.table in others]
 
 
-async def _stored_code(session: Session, database: str, done: list[Linted]) -> None:
+async def _stored_code(
+    session: Session, database: str, done: list[Linted], beside: Sequence[StoredProgram]
+) -> list[Note]:
     """Code that names a column which goes, or leaves one out that comes; not that which the file
-    itself drops."""
+    itself drops. Returns a note on code that is not shown."""
     changes = [c for d in done for c in d.changes]
     if not programs.worth_reading(changes):
-        return
+        return []
     gone = {c.name for c in changes if c.kind is Kind.TRIGGER_DROPPED}
-    code = [p for p in await mysql_schema.stored_programs(session, database)
-            if p.kind != "trigger" or p.name not in gone]
+    code = [p for p in (*await mysql_schema.stored_programs(session, database), *beside)
+            if p.kind != "trigger" or p.name not in gone or p.database]
+    near = [p for p in code if p.reaches(database)]
     for each in done:
-        each.findings += programs.may_use(each.changes, code)
+        each.findings += programs.may_use(each.changes, near)
+    return programs.hidden(changes, code)
 
 
 async def _clone(

@@ -92,6 +92,7 @@ async def rehearse(
         notes = [*asked.schema.notes, *(f"the throwaway servers do not take {f}" for f in
                                         sorted(failed))]
         await _load(pair, asked)
+        kept = await mysql_rehearse.kept_children(pair.quiet[0], list(asked.schema.databases))
         report = await lint(pair.quiet[0], asked.change, asked.database, asked.links, None)
         if data := [s for s in asked.change if what(s) is not What.DDL]:
             notes.append(f"{len(data)} statements of the file are no DDL, and were left out")
@@ -101,7 +102,8 @@ async def rehearse(
             asked.tell(f"{len(asked.statements)} statements, {_WORDS[way]}")
             seen[way] = await _one_way(pair, asked, report, way)
             _something_runs(seen[Way.NEITHER])
-        judgement = judge(asked.statements, seen[Way.NEITHER], seen[Way.REPLICA], seen[Way.SOURCE])
+        judgement = judge(asked.statements, seen[Way.NEITHER], seen[Way.REPLICA], seen[Way.SOURCE],
+                          kept)
         return Rehearsed(report, seen, judgement, notes)
     finally:
         await pair.close()

@@ -25,6 +25,7 @@ from slackwater.outside.mysql.setup_dialect import skipping_replica
 
 LIMIT_S = 60.0
 _OURS = ("slackwater",)
+_FOREIGN_KEYS = "innodb_native_foreign_keys"  # set at the start only
 # What decides how statements are understood, run and logged; a server has some of them.
 SETTINGS = (
     "sql_mode", "character_set_server", "collation_server", "explicit_defaults_for_timestamp",
@@ -33,7 +34,7 @@ SETTINGS = (
     "auto_increment_increment", "auto_increment_offset", "div_precision_increment", "time_zone",
     "sql_auto_is_null", "lc_time_names", "default_week_format", "old_mode",
     "character_set_collations", "binlog_row_metadata", "binlog_row_value_options",
-    "sql_require_primary_key", "sql_generate_invisible_primary_key",
+    "sql_require_primary_key", "sql_generate_invisible_primary_key", _FOREIGN_KEYS,
 )
 # What clients' sessions run first; not those of root, as whom we run.
 INIT_CONNECT = "init_connect"
@@ -141,8 +142,23 @@ async def take_settings(session: Session, wanted: Mapping[str, str]) -> list[str
         try:
             await session.run(f"SET GLOBAL {name} = %s", int(value) if number else value)
         except MysqlError:
-            failed.append(f"{name} = {value}")
+            if (await settings(session)).get(name) != value:
+                failed.append(f"{name} = {value}")
     return failed
+
+
+async def kept_children(session: Session, schemas: Sequence[str]) -> dict[str, str]:
+    """Tables, as `database.table`, whose rows a REPLACE of their parents (the values) leaves alone
+    on the source, though their foreign key says otherwise, and which the replica deletes or clears:
+    so does a MySQL that has no native foreign keys (9.6 and newer by default; seen on 9.7.4)."""
+    if (await settings(session)).get(_FOREIGN_KEYS) != "OFF":
+        return {}
+    inside = ",".join(_literal(s) for s in schemas) or "NULL"
+    rows = await session.rows(
+        "SELECT CONSTRAINT_SCHEMA AS S, TABLE_NAME AS T, REFERENCED_TABLE_NAME AS P FROM"
+        " information_schema.REFERENTIAL_CONSTRAINTS WHERE DELETE_RULE IN ('CASCADE', 'SET NULL')"
+        f" AND CONSTRAINT_SCHEMA IN ({inside})", limit_s=LIMIT_S)
+    return {f"{r['S']}.{r['T']}": str(r["P"]) for r in rows}
 
 
 async def forgotten(session: Session) -> int:

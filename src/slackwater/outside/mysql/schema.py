@@ -321,21 +321,29 @@ async def _triggers(session: Session, schema: str, wanted: set[str], limit_s: fl
 async def stored_programs(
     session: Session, schema: str, *, limit_s: float = STATEMENT_LIMIT_S
 ) -> list[StoredProgram]:
-    """Everything in a schema that has code, as far as this account is shown it."""
+    """Everything that has code in a schema or in another one of people's, as far as this account
+    is shown it."""
     asked = (
-        "SELECT 'view' AS K, TABLE_NAME AS N, '' AS T, VIEW_DEFINITION AS D FROM"
-        " information_schema.VIEWS WHERE TABLE_SCHEMA = %s",
-        "SELECT 'trigger' AS K, TRIGGER_NAME AS N, EVENT_OBJECT_TABLE AS T, ACTION_STATEMENT AS D"
-        " FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = %s",
-        "SELECT LOWER(ROUTINE_TYPE) AS K, ROUTINE_NAME AS N, '' AS T, ROUTINE_DEFINITION AS D FROM"
-        " information_schema.ROUTINES WHERE ROUTINE_SCHEMA = %s",
-        "SELECT 'event' AS K, EVENT_NAME AS N, '' AS T, EVENT_DEFINITION AS D FROM"
-        " information_schema.EVENTS WHERE EVENT_SCHEMA = %s",
+        ("TABLE_SCHEMA", "'view' AS K, TABLE_NAME AS N, '' AS T, VIEW_DEFINITION AS D FROM"
+         " information_schema.VIEWS"),
+        ("TRIGGER_SCHEMA", "'trigger' AS K, TRIGGER_NAME AS N, EVENT_OBJECT_TABLE AS T,"
+         " ACTION_STATEMENT AS D FROM information_schema.TRIGGERS"),
+        ("ROUTINE_SCHEMA", "LOWER(ROUTINE_TYPE) AS K, ROUTINE_NAME AS N, '' AS T,"
+         " ROUTINE_DEFINITION AS D FROM information_schema.ROUTINES"),
+        ("EVENT_SCHEMA", "'event' AS K, EVENT_NAME AS N, '' AS T, EVENT_DEFINITION AS D FROM"
+         " information_schema.EVENTS"),
     )
     found = []
-    for sql in asked:
-        rows = await session.rows(f"{sql} ORDER BY 2", schema, limit_s=limit_s)
-        found += [StoredProgram(*(_text(r[k]) for k in "KNTD")) for r in rows]
+    for where, sql in asked:
+        rows = await session.rows(
+            f"SELECT {where} AS S, {sql} WHERE {where} NOT IN ('mysql', 'sys', 'information_schema'"
+            f", 'performance_schema', 'slackwater') ORDER BY {where} <> %s, 1, 3", schema,
+            limit_s=limit_s)
+        for row in rows:
+            place, kind, name, table, text = (_text(row[k]) for k in "SKNTD")
+            if not place.startswith(PREFIX):
+                found.append(StoredProgram(kind, name, table, text,
+                                           "" if place == schema else place))
     return found
 
 
