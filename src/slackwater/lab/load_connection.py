@@ -13,6 +13,8 @@ from slackwater.lab import wire
 SERVER_GONE, SERVER_LOST, CANNOT_CONNECT, MALFORMED = 2006, 2013, 2003, 2027
 _IP_BIND_ADDRESS_NO_PORT = 24  # Linux: bind the address now, choose the port at connect
 
+_EVENTS_AT_ONCE = 4
+
 clock = time.monotonic
 
 
@@ -26,23 +28,49 @@ class Owner(Protocol):
 
 
 class Poller:
-    """epoll, and who listens on which descriptor."""
+    """epoll, and who listens on which descriptor.
+
+    Clients that are `prompt` have an epoll of their own, which is looked at again after a few
+    events of the others: a pool's client does not wait for a hundred other clients to be served.
+    """
 
     def __init__(self) -> None:
-        self.epoll = select.epoll()
-        self.listeners: dict[int, Connection] = {}
+        self._epoll, self._prompt = select.epoll(), select.epoll()
+        self._epoll.register(self._prompt.fileno(), select.EPOLLIN)
+        self._listeners: dict[int, Connection] = {}
+
+    def listen(self, connection: Connection, *, prompt: bool) -> None:
+        self._listeners[connection.fd] = connection
+        (self._prompt if prompt else self._epoll).register(connection.fd, select.EPOLLIN)
+
+    def forget(self, fd: int, *, prompt: bool) -> None:
+        if self._listeners.pop(fd, None) is not None:
+            (self._prompt if prompt else self._epoll).unregister(fd)
+
+    def listening(self, fd: int) -> bool:
+        return fd in self._listeners
 
     def run_once(self, timeout_s: float) -> None:
-        listeners = self.listeners
-        for fd, _ in self.epoll.poll(timeout_s, 256):
-            connection = listeners.get(fd)
-            if connection is not None:  # else closed by an earlier event of this batch
-                connection.readable()
+        for number, (fd, _) in enumerate(self._epoll.poll(timeout_s, 256)):
+            if number % _EVENTS_AT_ONCE == 0:
+                self.run_prompt()
+            self._readable(fd)
+
+    def run_prompt(self) -> None:
+        """Those that do not wait for the others."""
+        for fd, _ in self._prompt.poll(0, 256):
+            self._readable(fd)
+
+    def _readable(self, fd: int) -> None:
+        connection = self._listeners.get(fd)
+        if connection is not None:  # else closed by an earlier event of this batch
+            connection.readable()
 
     def close(self) -> None:
-        for connection in list(self.listeners.values()):
+        for connection in list(self._listeners.values()):
             connection.close()
-        self.epoll.close()
+        self._prompt.close()
+        self._epoll.close()
 
 
 class Connection:
@@ -52,7 +80,8 @@ class Connection:
     an idle connection is seen at its next use. No callback comes from inside the constructor.
     """
 
-    __slots__ = ("_buffer", "_login", "_owner", "_poller", "_socket", "fd", "got_greeting")
+    __slots__ = ("_buffer", "_login", "_owner", "_poller", "_prompt", "_socket", "fd",
+                 "got_greeting")
 
     def __init__(
         self,
@@ -61,9 +90,12 @@ class Connection:
         frontend: tuple[str, int],
         credentials: wire.Credentials,
         source: str = "",
+        *,
+        prompt: bool = False,
     ) -> None:
         """Begin to connect. Raises OSError when that fails at once (no descriptor, no port)."""
         self._poller = poller
+        self._prompt = prompt
         self._owner: Owner | None = owner
         self._login: wire.Login | None = wire.Login(credentials, private=False)
         self._buffer = b""
@@ -97,9 +129,7 @@ class Connection:
 
     def rest(self) -> None:
         """Stop to listen: back in the pool."""
-        if self._listening():
-            self._poller.epoll.unregister(self.fd)
-            del self._poller.listeners[self.fd]
+        self._poller.forget(self.fd, prompt=self._prompt)
 
     def quit(self) -> None:
         """Say COM_QUIT and close, without waiting for an answer, as clients do."""
@@ -109,9 +139,9 @@ class Connection:
 
     def close(self) -> None:
         """Close without a word. The owner hears nothing more."""
-        self._poller.listeners.pop(self.fd, None)
+        self._poller.forget(self.fd, prompt=self._prompt)
         self._owner = None
-        self._socket.close()  # leaves epoll by itself
+        self._socket.close()
 
     def readable(self) -> None:
         try:
@@ -167,11 +197,10 @@ class Connection:
             owner.failed(code, text)
 
     def _listen(self) -> None:
-        self._poller.listeners[self.fd] = self
-        self._poller.epoll.register(self.fd, select.EPOLLIN)
+        self._poller.listen(self, prompt=self._prompt)
 
     def _listening(self) -> bool:
-        return self.fd in self._poller.listeners
+        return self._poller.listening(self.fd)
 
 
 def _reason(error: OSError) -> str:

@@ -25,6 +25,7 @@ from slackwater.lab.load_record import Record
 _PROGRAM = "slackwater lab load"
 _LONGEST_SLEEP_S = 0.05  # so that a stop is seen soon
 _STARTS_AT_ONCE = 32  # then answers are read before more requests are started
+_STARTS_BETWEEN = 4  # looks at pools' answers
 _SPARE_DESCRIPTORS = 100
 
 
@@ -57,7 +58,8 @@ class Engine:
     def connect(self, owner: Owner) -> Connection:
         """A connection through the next frontend. Raises OSError."""
         frontend = next(self._frontends)
-        return Connection(self._poller, owner, frontend, self._credentials, next(self._sources))
+        return Connection(self._poller, owner, frontend, self._credentials, next(self._sources),
+                          prompt=isinstance(owner, PooledWriter))
 
     def at(self, when: float, act: Callable[[], None]) -> None:
         if not self._ended:
@@ -118,6 +120,8 @@ class Engine:
             record.late.append(late)
             self._start_request(clock())
             started += 1
+            if started % _STARTS_BETWEEN == 0:
+                self._poller.run_prompt()
 
     def _start_request(self, now: float) -> None:
         record = self.record

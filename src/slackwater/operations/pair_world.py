@@ -22,13 +22,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Looked:
-    """The clients' sessions on a server at one look. Times by clock.mono(): when it was asked, and
-    when it was read as far as we know; `took_s`: how long such a look takes. `transactions`: the
-    age in seconds of those that are open, by session id."""
+    """One look at the clients' sessions of a server. `asked`: clock.mono(); `transactions`: the
+    age in seconds of those that were open, by session id."""
 
     asked: float
-    read: float
-    took_s: float
     sessions: list[ClientSession]
     transactions: dict[int, float]
 

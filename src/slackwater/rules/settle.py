@@ -19,7 +19,7 @@ from slackwater.facts.server import ClientSession
 # (from so many ms into settling, a session must have rested so many ms)
 REST_MS = ((0.0, 4.0), (12.0, 2.5), (25.0, 1.5), (40.0, 0.5))
 YOUNG_REST_MS = 100.0
-REST_PER_DELAY = 4.0  # rest asked for, at least, in lengths of the delays that we meet ourselves
+REST_PER_DELAY = 1.5  # rest asked for, at least, in lengths of the delays that we meet ourselves
 GONE = ("killed",)
 
 

@@ -18,16 +18,7 @@ from slackwater.plan.step import Seen, Step
 from slackwater.rules import settle
 
 PAUSE_S = 0.001
-MARGIN_MS = 1.0  # a request of ours may take so much longer than the one before
-
-
-async def look(world: PairWorld, old: str) -> Looked:
-    """Who is on the old server."""
-    asked = clock.mono()
-    session = await world.servers[old].session()
-    found, transactions = await mysql_server.clients_and_transactions(session)
-    took_s = clock.mono() - asked
-    return Looked(asked, asked, took_s, _not_ours(world, old, found), transactions)
+LOOK_S = 0.001  # a look takes about so long
 
 
 @dataclass(frozen=True)
@@ -44,20 +35,17 @@ class SettleSessions(Step[PairWorld]):
         return self.grace_s + 2.0
 
     async def do(self, world: PairWorld) -> Seen:
-        server = world.servers[self.old]
-        sessions = _Settling(world, self.old, await server.session())
+        sessions = _Settling(world, self.old, await world.servers[self.old].session())
         try:
             # A connection that a balancer had opened before the hold may still wait to be accepted.
             # Ours, made after it and accepted in turn, tells when none of those is left. Until
             # then requests under way are being served: two cores have no time for ours.
-            knocked = await knock(
-                server.at.host, server.at.port, limit_s=min(KNOCK_LIMIT_S, world.hold_left_s())
-            )
+            await sessions.knock(limit_s=min(KNOCK_LIMIT_S, world.hold_left_s()))
             while True:
-                await sessions.close_resting_and_look(but=knocked)
+                settled = await sessions.close_resting_and_look()
                 if world.hold_left_s() <= 0:  # they are let in again: those are not to be cut
                     raise StepFailed("the hold ended before the sessions did")
-                if not sessions.left:
+                if settled:
                     break
                 if sessions.elapsed_ms() >= self.grace_s * 1000:
                     cut = await _cut(sessions.session, sessions.left)
@@ -71,6 +59,14 @@ class SettleSessions(Step[PairWorld]):
     async def verify(self, world: PairWorld) -> Seen:
         found = await mysql_server.client_sessions(await world.session(self.old))
         return Seen.NOT_DONE if _not_ours(world, self.old, found) else Seen.DONE
+
+
+async def look(world: PairWorld, old: str) -> Looked:
+    """Who is on the old server now."""
+    asked = clock.mono()
+    session = await world.servers[old].session()
+    found, transactions = await mysql_server.clients_and_transactions(session)
+    return Looked(asked, _not_ours(world, old, found), transactions)
 
 
 def _not_ours(world: PairWorld, old: str, found: list[ClientSession]) -> list[ClientSession]:
@@ -89,11 +85,11 @@ class _Settling:
         self.closed: set[int] = set()
         self._world, self._old = world, old
         self._young_from = min(world.servers[old].own_ids())
+        self._knocked = 0
         self._begun = clock.mono()
-        # Before the hold: who rested then, and still does, needs no look that makes others wait.
-        assert world.looked is not None
-        self._last = world.looked
-        self._late_ms = 0.0  # how late our pauses end
+        # Who rested before the hold, and still does, needs no look for which others wait.
+        self._last = world.looked or Looked(self._begun, [], {})
+        self._look_s = self._late_s = 0.0  # how slow our looks are, how late our pauses end
 
     @property
     def left(self) -> list[ClientSession]:
@@ -103,26 +99,28 @@ class _Settling:
     def elapsed_ms(self) -> float:
         return (clock.mono() - self._begun) * 1000
 
-    async def close_resting_and_look(self, *, but: int) -> None:
-        """Close those that rest, and see who is left, without the session `but`."""
+    async def knock(self, *, limit_s: float) -> None:
+        """Come after all whom a balancer had let through: then those are in the next look."""
+        at = self._world.servers[self._old].at
+        self._knocked = await knock(at.host, at.port, limit_s=limit_s)
+
+    async def close_resting_and_look(self) -> bool:
+        """Close those that rest by the last look; True when nobody is left."""
         rest_ms, found = self._decide()
+        # The server looks again. Asking for a rest at least as long as our look is old makes it
+        # still true in the moment of closing: who had no transaction has begun none since.
+        rest_ms = max(rest_ms, self._ago_ms())
         asked = clock.mono()
         closed, sessions, transactions = await mysql_server.close_idle_and_look(
-            self.session, found.close, max(rest_ms, self._age_ms()),
-            after_ping_ms=settle.YOUNG_REST_MS,
-        )
-        took_s = clock.mono() - asked
+            self.session, found.close, rest_ms, after_ping_ms=settle.YOUNG_REST_MS)
+        if not found.close:
+            self._look_s = clock.mono() - asked
         self.closed.update(closed)
         left = [s for s in _not_ours(self._world, self._old, sessions)
-                if s.id != but and s.id not in self.closed]
-        if found.close:  # closing took a part of it
-            took_s = min(took_s, self._last.took_s)
-        self._last = Looked(asked, clock.mono() - took_s, took_s, left, transactions)
-
-    def _age_ms(self) -> float:
-        """How old our last look will be when the server looks again. Who has rested for so long
-        has begun nothing since: no transaction, if there was none."""
-        return (clock.mono() - self._last.asked + self._last.took_s) * 1000 + MARGIN_MS
+                if s.id != self._knocked and s.id not in self.closed]
+        # Closing comes first in a request, the look at its end.
+        self._last = Looked(max(asked, clock.mono() - LOOK_S), left, transactions)
+        return not left
 
     async def pause(self) -> None:
         """Until somebody may have rested for long enough: each look costs those two cores."""
@@ -130,18 +128,18 @@ class _Settling:
         if found.close:
             return
         paused = clock.mono()
-        pause_s = max(PAUSE_S, (found.soonest_ms - self._rested_ms()) / 1000)
+        pause_s = max(PAUSE_S, (found.soonest_ms - self._ago_ms()) / 1000)
         await asyncio.sleep(pause_s)
-        self._late_ms = (clock.mono() - paused - pause_s) * 1000
-
-    def _rested_ms(self) -> float:
-        return (clock.mono() - self._last.read) * 1000
+        self._late_s = clock.mono() - paused - pause_s
 
     def _decide(self) -> tuple[float, settle.Settling]:
-        rest_ms = settle.rest_needed_ms(
-            self.elapsed_ms(), max(self._last.took_s * 1000, self._late_ms))
-        return rest_ms, settle.decide(self.left, self._last.transactions, rest_ms,
-                                      self._young_from, self._rested_ms())
+        delay_ms = max(self._look_s, self._late_s) * 1000
+        rest_ms = settle.rest_needed_ms(self.elapsed_ms(), delay_ms)
+        return rest_ms, settle.decide(
+            self.left, self._last.transactions, rest_ms, self._young_from, self._ago_ms())
+
+    def _ago_ms(self) -> float:
+        return (clock.mono() - self._last.asked) * 1000
 
 
 async def _cut(session: Session, sessions: list[ClientSession]) -> list[ClientSession]:

@@ -30,6 +30,7 @@ from slackwater.plan.step import Plan, Seen, Step
 
 # Past the fence the rest takes some milliseconds; with less left of the hold, do not begin it.
 HOLD_LEFT_TO_COMMIT_S = 0.25
+CALM_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class HoldClients(Step[PairWorld]):
                              " others may have been at work since")
         # The pin is taken before the clock starts: it is a connection, and may take its time.
         await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
+        # What we did up to here cost the machine time: let it first serve who had to wait for that.
+        await asyncio.sleep(CALM_S)
         world.looked = await settle_sessions.look(world, self.old)
         gc.disable()  # a pause of the collector would be a pause of the clients
         world.held_since = clock.mono()
@@ -300,12 +303,12 @@ class SendClients(Step[PairWorld]):
     new: str
     no_undo: ClassVar[str] = "only forward"
 
-    async def do(self, world: PairWorld) -> Seen:
+    async def do(self, world: PairWorld) -> None:
         try:
             await world.each_balancer(self.balancers, lambda b: b.release(to=self.new))
         finally:
             _hold_ended(world)
-        return Seen.DONE  # release looks in the same reply
+        # `verify` looks anew: a balancer that was reloaded just now has not heard of it.
 
     async def verify(self, world: PairWorld) -> Seen:
         states = await world.each_balancer(self.balancers, lambda b: b.look())
@@ -314,7 +317,7 @@ class SendClients(Step[PairWorld]):
 
 
 async def _held_by_us(balancer: HAProxy) -> bool:
-    return balancer.holds(await balancer.look())
+    return await balancer.holds_now()
 
 
 def _hold_ended(world: PairWorld) -> None:

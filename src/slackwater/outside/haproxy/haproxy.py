@@ -37,6 +37,7 @@ from slackwater.outside.haproxy.pin import Login, Pin
 from slackwater.outside.haproxy.runtime import Runtime
 
 LONGEST_HOLD_S = 60.0  # the Lua task ends every hold by then
+AHEAD = 3  # a hold's, its aim's and its release's: clients wait for these
 END_PAUSE_S = 0.01
 END_AT_ONCE = 200  # HAProxy reads lines of 16 KiB
 # What HAProxy says of commands that did what was asked, or that had nothing to do.
@@ -78,6 +79,12 @@ class HAProxy:
         clock = state.switch.clock if state.switch else None
         self._ahead = clock - time.monotonic() if clock is not None else None
         return state
+
+    async def holds_now(self) -> bool:
+        """Is the hold that THIS object put still in force, with its pin? Touches nothing."""
+        reply = await self._runtime.send(
+            f"show servers state {self.at.backend}", "show slackwater")
+        return self.holds(parse_state(reply, self.at.backend, now=time.time()))
 
     async def capable(self, *, room: int = 500) -> list[str]:
         """Every reason why holds with `room` waiting clients cannot work.
@@ -132,8 +139,13 @@ class HAProxy:
         connect_timeout, 10 s by default).
         """
         state = await self.look()
-        if self.pinned:
-            return
+        if not self.pinned:
+            await self._take_pin(state, active, login)
+        await self._runtime.open_ahead(AHEAD)
+
+    async def _take_pin(
+        self, state: BalancerState, active: str, login: Login | None
+    ) -> None:
         if state.holding:
             self._fail(
                 "clients are held here already, by another slackwater or with a lost pin",
@@ -190,6 +202,7 @@ class HAProxy:
             f"set server {backend}/{HOLD} state ready",
             f"set server {backend}/{HOLD} weight 1",
             *(f"set server {backend}/{n} state maint" for n in self._addresses),
+            ahead=True,
         )
         if not self.pinned:
             self._fail("the pin was lost; clients go one by one to the active", sent=True)
@@ -210,6 +223,7 @@ class HAProxy:
             f"set server {backend}/{HOLD} {_addr(target)}",
             "show slackwater",
             f"show servers state {backend}",
+            ahead=True,
         )
         state = parse_state(reply, backend, now=time.time())
         if not state.hold or (state.hold.id, state.hold.back) != (self._hold_id, back):
@@ -236,7 +250,7 @@ class HAProxy:
             f"set server {backend}/{HOLD} weight 0",
             f"del map {self.at.holds_map} {backend}",
         ]
-        servers = await self._change(*line)
+        servers = await self._change(*line, ahead=True)
         if not _released(servers, to):
             # The deadline passed in this very moment, and the Lua task undid a part. Its entry
             # is gone now, so it cannot do so again.
@@ -309,12 +323,14 @@ class HAProxy:
     async def close(self) -> None:
         """Let go of the pin. A hold in force is then served one by one: release first."""
         self._drop_pin()
+        self._runtime.close_ahead()
 
     # Parts
 
-    async def _change(self, *commands: str) -> Mapping[str, ServerState]:
+    async def _change(self, *commands: str, ahead: bool = False) -> Mapping[str, ServerState]:
         """Send one line; check each answer; return the servers as they are after it."""
-        reply = await self._runtime.send(*commands, f"show servers state {self.at.backend}")
+        reply = await self._runtime.send(
+            *commands, f"show servers state {self.at.backend}", ahead=ahead)
         said, found, _ = reply.partition("# be_id ")
         lines = [line.strip() for line in said.splitlines()]
         bad = [x for x in lines if x not in ("", "1") and not _QUIET.match(x)]

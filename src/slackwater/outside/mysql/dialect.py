@@ -28,7 +28,7 @@ NO_SUCH_THREAD = 1094
 NOT_OURS = 1095
 
 PICOSECONDS_PER_MS = 10**9
-LOOKED_AT_ONCE = 8  # sessions that a server looks at before it ends them
+LOOKED_AT_ONCE = 2  # sessions that a server looks at before it ends them
 
 
 @dataclass(frozen=True)
@@ -421,7 +421,8 @@ def _close_resting_mariadb(ids: Sequence[int], idle_ms: float) -> str:
     """A look at LOOKED_AT_ONCE sessions, then their ends, and so on.
 
     A look reads the whole process list, however few are asked for, and costs as much as ten ends;
-    the more of them a look is for, the older it is for the last. All is parsed before the first.
+    but each end wakes a thread that may take our core, and then the look is old for the next: a
+    client that begins meanwhile is hit. All is parsed before the first.
     """
     # TIME_MS has fractions.
     rounds = "".join(
