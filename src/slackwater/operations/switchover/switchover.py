@@ -92,6 +92,7 @@ class HoldClients(Step[PairWorld]):
                              " others may have been at work since")
         # The pin is taken before the clock starts: it is a connection, and may take its time.
         await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
+        await world.each_balancer(self.balancers, lambda b: b.connect_ahead())
         # What we did up to here cost the machine time: let it first serve who had to wait for that.
         await asyncio.sleep(CALM_S)
         world.looked = await settle_sessions.look(world, self.old)
@@ -219,7 +220,7 @@ class AimHold(Step[PairWorld]):
     undone_with: ClassVar[str] = "HoldClients"  # which lets clients in to {old}
 
     async def do(self, world: PairWorld) -> Seen:
-        await world.each_balancer(self.balancers, lambda b: b.aim(back=self.new))
+        await world.each_balancer(self.balancers, lambda b: b.aim(back=self.new, ahead=True))
         return Seen.DONE  # aim looks in the same reply
 
     async def verify(self, world: PairWorld) -> Seen:
@@ -305,7 +306,7 @@ class SendClients(Step[PairWorld]):
 
     async def do(self, world: PairWorld) -> None:
         try:
-            await world.each_balancer(self.balancers, lambda b: b.release(to=self.new))
+            await world.each_balancer(self.balancers, lambda b: b.release(to=self.new, ahead=True))
         finally:
             _hold_ended(world)
         # `verify` looks anew: a balancer that was reloaded just now has not heard of it.

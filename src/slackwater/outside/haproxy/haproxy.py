@@ -37,7 +37,7 @@ from slackwater.outside.haproxy.pin import Login, Pin
 from slackwater.outside.haproxy.runtime import Runtime
 
 LONGEST_HOLD_S = 60.0  # the Lua task ends every hold by then
-AHEAD = 3  # a hold's, its aim's and its release's: clients wait for these
+AHEAD = 3  # a hold's, its aim's and its release's
 END_PAUSE_S = 0.01
 END_AT_ONCE = 200  # HAProxy reads lines of 16 KiB
 # What HAProxy says of commands that did what was asked, or that had nothing to do.
@@ -139,13 +139,8 @@ class HAProxy:
         connect_timeout, 10 s by default).
         """
         state = await self.look()
-        if not self.pinned:
-            await self._take_pin(state, active, login)
-        await self._runtime.open_ahead(AHEAD)
-
-    async def _take_pin(
-        self, state: BalancerState, active: str, login: Login | None
-    ) -> None:
+        if self.pinned:
+            return
         if state.holding:
             self._fail(
                 "clients are held here already, by another slackwater or with a lost pin",
@@ -173,6 +168,11 @@ class HAProxy:
                 sent=True,
                 hint=f"does {self.at.pin} lead to frontend {self.at.pin_frontend}?",
             )
+
+    async def connect_ahead(self) -> None:
+        """Connect for `hold`, `aim` and `release`, each once: on a busy machine that is half of
+        their time, and clients wait. For those that are called with `ahead`: see Runtime."""
+        await self._runtime.open_ahead(AHEAD)
 
     async def hold(self, *, active: str, back: str, deadline: float) -> None:
         """From now on new clients wait. One line; open sessions go on.
@@ -209,7 +209,7 @@ class HAProxy:
         if not servers[HOLD].usable:
             self._fail("the hold server is not usable after the hold", sent=True)
 
-    async def aim(self, back: str) -> None:
+    async def aim(self, back: str, *, ahead: bool = False) -> None:
         """Clients return to `back` when the hold in force expires; its deadline stays.
 
         The hold server becomes another name of `back` too, for whoever is let in one by one should
@@ -223,7 +223,7 @@ class HAProxy:
             f"set server {backend}/{HOLD} {_addr(target)}",
             "show slackwater",
             f"show servers state {backend}",
-            ahead=True,
+            ahead=ahead,
         )
         state = parse_state(reply, backend, now=time.time())
         if not state.hold or (state.hold.id, state.hold.back) != (self._hold_id, back):
@@ -233,7 +233,7 @@ class HAProxy:
         if not self.pinned:
             self._fail("the pin was lost; clients go one by one past the hold", sent=True)
 
-    async def release(self, *, to: str) -> None:
+    async def release(self, *, to: str, ahead: bool = False) -> None:
         """Clients, waiting and new, go to `to`; nobody else serves; nothing of a hold is left.
 
         For the way back and the way forward alike. Idempotent, also half-way through a hold,
@@ -250,7 +250,7 @@ class HAProxy:
             f"set server {backend}/{HOLD} weight 0",
             f"del map {self.at.holds_map} {backend}",
         ]
-        servers = await self._change(*line, ahead=True)
+        servers = await self._change(*line, ahead=ahead)
         if not _released(servers, to):
             # The deadline passed in this very moment, and the Lua task undid a part. Its entry
             # is gone now, so it cannot do so again.
