@@ -418,6 +418,32 @@ def test_closes_who_rests_and_looks_in_one_go(running: Instance) -> None:
     with_sessions(running, test)
 
 
+def test_who_began_a_transaction_since_the_look_is_not_closed(running: Instance) -> None:
+    if running.program.name == "mysql-5.7":
+        pytest.skip("tells of transactions only while it is watched")
+
+    async def test(control: Session, client: Session) -> None:
+        await asyncio.sleep(0.1)  # it rested for long at the look
+        _, transactions = await server.clients_and_transactions(control)
+        assert transactions == {}
+        await client.run("BEGIN")
+        await client.run(INSERT)
+        await asyncio.sleep(0.05)
+        assert await server.close_idle(control, [client.connection_id], 20) == []
+        found, _, transactions = await server.close_idle_and_look(
+            control, [client.connection_id], 20)
+        assert found == [] and client.connection_id in transactions
+        await client.run("ROLLBACK")
+        await server.clients_and_transactions(control)
+
+        async def closed() -> bool:
+            return bool(await server.close_idle(control, [client.connection_id], 20))
+
+        assert await until(closed) < 3
+
+    with_sessions(running, test)
+
+
 def test_closes_only_who_rests_long_enough(running: Instance) -> None:
     async def test(control: Session, client: Session) -> None:
         clients = [await Session.open(app(running)) for _ in range(20)]

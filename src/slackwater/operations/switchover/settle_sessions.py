@@ -107,19 +107,20 @@ class _Settling:
     async def close_resting_and_look(self) -> bool:
         """Close those that rest by the last look; True when nobody is left."""
         rest_ms, found = self._decide()
-        # The server looks again. Asking for a rest at least as long as our look is old makes it
-        # still true in the moment of closing: who had no transaction has begun none since.
+        # The server looks again, and closes who has rested since our look too: who had no
+        # transaction then has begun none since.
         rest_ms = max(rest_ms, self._ago_ms())
         asked = clock.mono()
         closed, sessions, transactions = await mysql_server.close_idle_and_look(
             self.session, found.close, rest_ms, after_ping_ms=settle.YOUNG_REST_MS)
-        if not found.close:
+        if found.close:  # that comes first, the look at the end
+            asked = max(asked, clock.mono() - LOOK_S)
+        else:
             self._look_s = clock.mono() - asked
         self.closed.update(closed)
         left = [s for s in _not_ours(self._world, self._old, sessions)
                 if s.id != self._knocked and s.id not in self.closed]
-        # Closing comes first in a request, the look at its end.
-        self._last = Looked(max(asked, clock.mono() - LOOK_S), left, transactions)
+        self._last = Looked(asked, left, transactions)
         return not left
 
     async def pause(self) -> None:

@@ -87,14 +87,15 @@ async def clients_and_transactions(
 
 
 def _look_sql(session: Session, able: Abilities) -> str:
-    clients = dialect(session.flavour).clients(able.own_thread)
-    return f"{clients};{_transactions_sql(able.transactions)}"
+    speaks = dialect(session.flavour)
+    transactions = _transactions_sql(able.transactions)
+    return f"{speaks.looking}{speaks.clients(able.own_thread)};{transactions}"
 
 
 async def _looked(
     session: Session, results: list[list[dict[str, Any]]], limit_s: float
 ) -> tuple[list[ClientSession], dict[int, float]]:
-    sessions, found = results
+    *_, sessions, found = results
     return [_session(row) for row in sessions], await _transactions(session, found, limit_s)
 
 
@@ -183,7 +184,7 @@ async def close_idle_and_look(
                                    limit_s=limit_s)
         return closed, *await clients_and_transactions(session, limit_s=limit_s)
     closed += _closed(results[:-2])
-    return closed, *await _looked(session, results[-2:], limit_s)
+    return closed, *await _looked(session, results, limit_s)
 
 
 async def close_idle(
@@ -201,7 +202,8 @@ async def close_idle(
 
     The server itself looks and closes, in one packet for CHUNK sessions, so that a client that
     begins a statement is almost never hit. Where Performance Schema has transaction events, a
-    session in a transaction is left alone too; elsewhere that is for the caller to know.
+    session in a transaction is left alone too; on MariaDB whoever has not rested since this
+    session's last `clients_and_transactions`, which is where the caller sees transactions.
     MySQL without Performance Schema knows idle times in whole seconds: it then closes less.
     """
     able = await abilities(session)

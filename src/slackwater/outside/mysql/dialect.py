@@ -146,6 +146,12 @@ class Dialect:
             " 'Waiting for an event from Coordinator')"
         )
 
+    @property
+    def looking(self) -> str:
+        """Goes before a look at clients and transactions: `close_idle` asks for a rest since then.
+        MySQL looks at transactions itself when it closes."""
+        return "SET @sw_looked=SYSDATE(6);" if self.mariadb else ""
+
     def close_idle(
         self,
         ids: Sequence[int],
@@ -417,6 +423,9 @@ def alter_traits(flavour: Flavour) -> Traits:
     )
 
 
+_SINCE_LOOK = "COALESCE(TIMESTAMPDIFF(MICROSECOND,@sw_looked,SYSDATE(6))/1000,0)"
+
+
 def _close_resting_mariadb(ids: Sequence[int], idle_ms: float) -> str:
     """A look at LOOKED_AT_ONCE sessions, then their ends, and so on.
 
@@ -424,10 +433,12 @@ def _close_resting_mariadb(ids: Sequence[int], idle_ms: float) -> str:
     but each end wakes a thread that may take our core, and then the look is old for the next: a
     client that begins meanwhile is hit. All is parsed before the first.
     """
-    # TIME_MS has fractions.
+    # TIME_MS has fractions. Who has rested since the last look at transactions is in none now, if
+    # it was in none then: by the server's clock, since an answer may be long on its way.
     rounds = "".join(
         "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
-        f" WHERE ID IN ({','.join(map(str, part))}) AND COMMAND='Sleep' AND TIME_MS>={idle_ms:f};"
+        f" WHERE ID IN ({','.join(map(str, part))}) AND COMMAND='Sleep' AND TIME_MS>={idle_ms:f}"
+        f" AND TIME_MS>={_SINCE_LOOK};"
         + "".join(
             f"IF FIND_IN_SET({i},@sw_rest) THEN SET @sw_at={i};KILL {i};"
             "SET @sw_closed=CONCAT_WS(',',@sw_closed,@sw_at);END IF;"
