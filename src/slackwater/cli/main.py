@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from slackwater import __version__, clock
-from slackwater.cli import process
 from slackwater.cli.lazy import lazy
 from slackwater.errors import EXIT_CONFIG, EXIT_REFUSED, EXIT_STUCK, EXIT_USAGE, SlackwaterError
 from slackwater.outside.standard_descriptors import guard_standard_descriptors
@@ -72,7 +71,6 @@ def main() -> None:
     With --json it is an object on standard output too, unless the command has said one.
     """
     guard_standard_descriptors()
-    process.one_command = True
     begun, said = clock.unix(), _watch_output()
 
     def answer(code: int, why: str, hint: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What this process is for. Set by `main`: who calls a command from Python lives on after it."""
+"""What this process is for. Set by `start`: who calls a command from Python lives on after it."""
 
 from __future__ import annotations
 

@@ -25,5 +25,7 @@ def main() -> None:
                 print("slackwater: interrupted", file=sys.stderr)
                 sys.exit(130)
     from slackwater.cli import main as whole
+    from slackwater.cli import process
 
+    process.one_command = True
     whole.main()
