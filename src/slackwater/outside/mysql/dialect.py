@@ -148,8 +148,7 @@ class Dialect:
 
     @property
     def looking(self) -> str:
-        """Goes before a look at clients and transactions: `close_idle` asks for a rest since then.
-        MySQL looks at transactions itself when it closes."""
+        """Goes before a look at transactions: `close_idle` asks for a rest since (MariaDB)."""
         return "SET @sw_looked=SYSDATE(6);" if self.mariadb else ""
 
     def close_idle(
@@ -423,22 +422,18 @@ def alter_traits(flavour: Flavour) -> Traits:
     )
 
 
-_SINCE_LOOK = "COALESCE(TIMESTAMPDIFF(MICROSECOND,@sw_looked,SYSDATE(6))/1000,0)"
-
-
 def _close_resting_mariadb(ids: Sequence[int], idle_ms: float) -> str:
     """A look at LOOKED_AT_ONCE sessions, then their ends, and so on.
 
-    A look reads the whole process list, however few are asked for, and costs as much as ten ends;
-    but each end wakes a thread that may take our core, and then the look is old for the next: a
-    client that begins meanwhile is hit. All is parsed before the first.
+    A look costs as much as ten ends; but each end wakes a thread that may take our core, and then
+    the look is old for the next: who begins meanwhile is hit. All is parsed before the first.
     """
-    # TIME_MS has fractions. Who has rested since the last look at transactions is in none now, if
-    # it was in none then: by the server's clock, since an answer may be long on its way.
+    # TIME_MS has fractions. Who has rested since the last look (see `looking`) began nothing since.
+    since = "COALESCE(TIMESTAMPDIFF(MICROSECOND,@sw_looked,SYSDATE(6))/1000,0)"
     rounds = "".join(
         "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
         f" WHERE ID IN ({','.join(map(str, part))}) AND COMMAND='Sleep' AND TIME_MS>={idle_ms:f}"
-        f" AND TIME_MS>={_SINCE_LOOK};"
+        f" AND TIME_MS>={since};"
         + "".join(
             f"IF FIND_IN_SET({i},@sw_rest) THEN SET @sw_at={i};KILL {i};"
             "SET @sw_closed=CONCAT_WS(',',@sw_closed,@sw_at);END IF;"
