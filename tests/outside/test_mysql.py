@@ -459,7 +459,7 @@ def test_closes_only_who_rests_long_enough(running: Instance) -> None:
 
         assert await until(all_closed) < 3
         assert closed == set(ids)
-        assert await server.close_if_idle(control, 987654, 0) is False
+        assert await server.close_idle(control, [987654], 0) == []
         assert len(await busy) == 1
         for one in clients:
             with pytest.raises(OutsideError):

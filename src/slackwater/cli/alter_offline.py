@@ -10,6 +10,7 @@ from slackwater.errors import Refused, UsageError
 from slackwater.facts import schema_dump, statement_text
 from slackwater.facts.alter_link import PairSettings, Settings
 from slackwater.facts.alter_script import ScriptError, Statement
+from slackwater.facts.quoting import identifier
 from slackwater.facts.schema_dump import Dump, Part
 from slackwater.facts.server import ServerAddress
 from slackwater.lab.instance import Instance
@@ -18,7 +19,6 @@ from slackwater.operations.alter.lint import lint as lint_on
 from slackwater.outside.mysql import rehearse as mysql_rehearse
 from slackwater.outside.mysql import schema as mysql_schema
 from slackwater.outside.mysql.dialect import alter_traits
-from slackwater.outside.mysql.row_text import identifier
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.server_programs import Program, at, installed
 from slackwater.rules.alter import programs

@@ -150,8 +150,8 @@ def _tell_load(console: Console, done: list[dict[str, Any]], load: dict[str, Any
     console.print(
         "\nAn untested pool sees one lost connection for each of its connections at a switchover, "
         "as at any restart. A client that connects for each request sees nothing, and a pool that "
-        "tests its connections almost nothing: one is hit that tests, and then lets milliseconds "
-        "pass before its statement.\n"
+        "tests its connections almost nothing: one is hit that begins at the very moment of "
+        "its closing.\n"
     )
 
 

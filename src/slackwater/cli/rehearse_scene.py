@@ -15,13 +15,13 @@ from slackwater.facts import statement_log
 from slackwater.facts.alter_link import PairSettings, Settings
 from slackwater.facts.alter_script import ScriptError
 from slackwater.facts.flavour import Flavour, Vendor
+from slackwater.facts.quoting import identifier
 from slackwater.facts.statement_log import Heard
 from slackwater.operations.alter.lint_pair import active_and_passive, database_of, settings_of
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside.mysql import rehearse as mysql_rehearse
 from slackwater.outside.mysql.dialect import alter_traits
 from slackwater.outside.mysql.rehearse import Schema
-from slackwater.outside.mysql.row_text import identifier
 from slackwater.outside.mysql.schema_copy import Made
 from slackwater.outside.server_programs import Program, at, installed
 

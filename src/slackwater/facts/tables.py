@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from slackwater.facts.quoting import identifier
+
 _NUMBERS = frozenset({
     "tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "year",
 })  # fmt: skip
@@ -111,7 +113,7 @@ class Table:
     @property
     def sql_name(self) -> str:
         """Quoted, for a statement."""
-        return f"{quoted(self.schema)}.{quoted(self.name)}"
+        return f"{identifier(self.schema)}.{identifier(self.name)}"
 
     @property
     def lockable(self) -> bool:
@@ -126,11 +128,6 @@ class Table:
 def modern(name: str) -> str:
     """A character set or collation by its name of today: utf8 is utf8mb3."""
     return re.sub(r"^utf8(?=_|$)", "utf8mb3", name)
-
-
-def quoted(name: str) -> str:
-    """An identifier in backticks."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 @dataclass(frozen=True)

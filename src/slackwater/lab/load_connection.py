@@ -13,7 +13,7 @@ from slackwater.lab import wire
 SERVER_GONE, SERVER_LOST, CANNOT_CONNECT, MALFORMED = 2006, 2013, 2003, 2027
 _IP_BIND_ADDRESS_NO_PORT = 24  # Linux: bind the address now, choose the port at connect
 
-_EVENTS_AT_ONCE = 4
+_EVENTS_AT_ONCE = 4  # then those that are prompt are looked at again
 
 clock = time.monotonic
 

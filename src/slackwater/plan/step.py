@@ -108,11 +108,11 @@ class Plan(Generic[World]):
         names = [s.name for s in self.steps]
         assert len(set(names)) == len(names), f"a step's name is its key in the journal: {names}"
         assert sum(s.commit for s in self.steps) <= 1, "a plan has one commit point"
-        for step in self.steps:
+        for at, step in enumerate(self.steps):
             has_undo = type(step).undo is not Step.undo
             assert has_undo or step.no_undo, f"{step.name} has neither undo nor a reason why not"
-            before = {type(s).__name__ for s in self.steps[: self.steps.index(step)]}
-            assert not step.undone_with or step.undone_with in before, step.name
+            before = {"", *(type(s).__name__ for s in self.steps[:at])}
+            assert step.undone_with in before, step.name
             assert step.no_undo or not step.stays, f"{step.name} stays, and does not say why"
 
     def commit_index(self) -> int:

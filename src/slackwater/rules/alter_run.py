@@ -15,6 +15,7 @@ from slackwater.facts.alter_state import (
     Change,
 )
 from slackwater.facts.pair import PairSeen
+from slackwater.facts.quoting import identifier
 
 # A copying ALTER needs the table once more, and its sort files; the estimate of its size is rough.
 COPY_NEEDS = 1.3
@@ -26,11 +27,6 @@ class Back:
 
     statements: tuple[str, ...]
     lost: tuple[str, ...]
-
-
-def quoted(name: str) -> str:
-    """A name as an identifier."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def way_back(before: Mapping[str, str], now: Mapping[str, str]) -> Back:
@@ -48,7 +44,7 @@ def _table_back(table: str, was: str, now: str) -> Back:
     if was == now:
         return Back((), ())
     if not was:
-        return Back((f"DROP TABLE {quoted(table)}",), ())
+        return Back((f"DROP TABLE {identifier(table)}",), ())
     if not now:
         return Back((), (f"table {table} was dropped: its rows are on the other server only",))
     old, new = parse(was), parse(now)
@@ -63,15 +59,16 @@ def _table_back(table: str, was: str, now: str) -> Back:
         lost.append(f"{table}: what has changed is not known to slackwater")
     if lost:
         return Back((), tuple(lost))
-    triggers = [f"DROP TRIGGER {quoted(name)}" for name in map(_trigger, added)]
-    first = [f"DROP FOREIGN KEY {quoted(n)}" for n in _changed(new.foreign_keys, old.foreign_keys)]
+    triggers = [f"DROP TRIGGER {identifier(name)}" for name in map(_trigger, added)]
+    first = [f"DROP FOREIGN KEY {identifier(n)}"
+             for n in _changed(new.foreign_keys, old.foreign_keys)]
     clauses = [*_columns(old, new), *_keys(old, new)]
-    clauses += [f"DROP CONSTRAINT {quoted(n)}" for n in _changed(new.checks, old.checks)]
+    clauses += [f"DROP CONSTRAINT {identifier(n)}" for n in _changed(new.checks, old.checks)]
     clauses += [f"ADD {old.checks[n]}" for n in _changed(old.checks, new.checks)]
     if old.options != new.options:
         clauses.append(old.options)
     last = [f"ADD {old.foreign_keys[n]}" for n in _changed(old.foreign_keys, new.foreign_keys)]
-    head = f"ALTER TABLE {quoted(table)} "
+    head = f"ALTER TABLE {identifier(table)} "
     return Back((*triggers, *(head + ", ".join(part) for part in (first, clauses, last) if part)),
                 ())
 
@@ -86,22 +83,22 @@ def _changed(these: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
 
 
 def _columns(old: Definition, new: Definition) -> list[str]:
-    clauses = [f"DROP COLUMN {quoted(c)}" for c in new.columns if c not in old.columns]
+    clauses = [f"DROP COLUMN {identifier(c)}" for c in new.columns if c not in old.columns]
     moved = list(old.columns) != [c for c in new.columns if c in old.columns]
     # A column that does not name its character set has the table's, whatever that is.
     retold = _DEFAULT_TEXT.findall(old.options) != _DEFAULT_TEXT.findall(new.options)
     previous = ""
     for name, line in old.columns.items():
         if moved or new.columns[name] != line or (retold and _is_text(line)):
-            place = f" AFTER {quoted(previous)}" if previous else " FIRST"
-            clauses.append(f"MODIFY COLUMN {quoted(name)} {line}{place if moved else ''}")
+            place = f" AFTER {identifier(previous)}" if previous else " FIRST"
+            clauses.append(f"MODIFY COLUMN {identifier(name)} {line}{place if moved else ''}")
         previous = name
     return clauses
 
 
 def _keys(old: Definition, new: Definition) -> list[str]:
     # A key that only columns to be dropped are in goes with them; dropping it by name is as good.
-    clauses = ["DROP PRIMARY KEY" if n == "PRIMARY" else f"DROP KEY {quoted(n)}"
+    clauses = ["DROP PRIMARY KEY" if n == "PRIMARY" else f"DROP KEY {identifier(n)}"
                for n in _changed(new.keys, old.keys)]
     return clauses + [f"ADD {old.keys[n]}" for n in _changed(old.keys, new.keys)]
 
@@ -146,9 +143,9 @@ def losses(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[Loss
             if name not in old.columns:
                 if not _generated(line):
                     found.append(Loss(table, f"values in the new column {name}",
-                                      _not_default(quoted(name), line), new.primary))
+                                      _not_default(identifier(name), line), new.primary))
                 continue
-            condition = _does_not_fit(quoted(name), old.columns[name], line,
+            condition = _does_not_fit(identifier(name), old.columns[name], line,
                                       _charset(old, name), _charset(new, name))
             if condition is None:
                 unknown.append(f"{table}.{name}: whether its values fit {old.columns[name]}")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from slackwater.facts.alter_script import Statement, names
 from slackwater.facts.alter_table import TableDef
+from slackwater.facts.quoting import identifier
 from slackwater.operations.alter.lint_scratch import Scratch, rows_name
 from slackwater.outside.mysql import schema as mysql_schema
-from slackwater.outside.mysql.schema import quoted
 from slackwater.outside.mysql.session import MysqlError
 from slackwater.rules.alter import erasure, statements
 from slackwater.rules.alter.verdict import Finding
@@ -35,7 +35,7 @@ async def erases(
         return [statements.told(erasure.ERASES, statement, f"{_UNTRIED}{error.code}: {error.text}")]
     finally:
         await mysql_schema.drop_scratch(place.session, name)
-        await place.session.run(f"USE {quoted(place.name)}")
+        await place.session.run(f"USE {identifier(place.name)}")
 
 
 async def _tried(

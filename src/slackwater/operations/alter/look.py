@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from slackwater.facts.alter_state import Change
+from slackwater.facts.quoting import identifier
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.snapshot.look import is_local
 from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.outside.mysql.session import MysqlError
 from slackwater.outside.volumes import free_bytes
-from slackwater.rules.alter_run import disk, losses, quoted
+from slackwater.rules.alter_run import disk, losses
 
 COUNT_LIMIT_S = 900.0
 SHOWN = 3
@@ -34,7 +35,7 @@ async def lost_values(world: PairWorld, active: str, change: Change) -> list[str
         asked, unknown = losses(change.before, now)
         found = [f"nobody can tell {what}" for what in unknown]
         for loss in asked:
-            table = f"{quoted(change.database)}.{quoted(loss.table)}"
+            table = f"{identifier(change.database)}.{identifier(loss.table)}"
             try:
                 count = int(await session.value(
                     f"SELECT COUNT(*) AS N FROM {table} WHERE {loss.condition}",
@@ -47,7 +48,7 @@ async def lost_values(world: PairWorld, active: str, change: Change) -> list[str
                 continue
             rows = ""
             if loss.key:
-                names = ", ".join(map(quoted, loss.key))
+                names = ", ".join(map(identifier, loss.key))
                 some = await session.rows(
                     f"SELECT {names} FROM {table} WHERE {loss.condition} LIMIT {SHOWN}",
                     limit_s=COUNT_LIMIT_S,

@@ -20,12 +20,12 @@ from slackwater.errors import OutsideError, Refused
 from slackwater.facts import statement_text
 from slackwater.facts.alter_link import PairSettings
 from slackwater.facts.alter_script import Statement, What, names, what
+from slackwater.facts.quoting import identifier
 from slackwater.facts.rehearsal import Difference, Error, Ran, Seen, Spoken, Way
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.alter.lint import LintReport, lint
 from slackwater.outside.mysql import rehearse as mysql_rehearse
 from slackwater.outside.mysql.rehearse import Grid, Schema
-from slackwater.outside.mysql.row_text import identifier
 from slackwater.outside.mysql.schema import file_mode
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.rules.rehearsal import Judgement, judge

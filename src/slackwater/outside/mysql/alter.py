@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from slackwater.facts.alter_state import Progress
+from slackwater.facts.quoting import identifier
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.schema import file_mode
 from slackwater.outside.mysql.session import MysqlError, Session
@@ -14,11 +15,6 @@ LOCK_WAIT_TIMEOUT = 1205
 _CONVERSIONS = ("replica_type_conversions", "slave_type_conversions")
 
 
-def quoted(name: str) -> str:
-    """A name as an identifier."""
-    return "`" + name.replace("`", "``") + "`"
-
-
 async def prepare_worker(session: Session, database: str, *, lock_wait_s: int) -> None:
     """Make a session one that changes this server alone, under the server's own SQL mode."""
     await session.run("SET SESSION sql_mode = %s", await file_mode(session), limit_s=5)
@@ -26,7 +22,7 @@ async def prepare_worker(session: Session, database: str, *, lock_wait_s: int) -
         "SET SESSION sql_log_bin = 0,"
         " SESSION time_zone = @@GLOBAL.time_zone, SESSION wait_timeout = 86400,"
         f" SESSION lock_wait_timeout = {int(lock_wait_s)};"
-        f"USE {quoted(database)}",
+        f"USE {identifier(database)}",
         limit_s=5,
     )
 
@@ -51,7 +47,8 @@ async def prepare_filler(session: Session, database: str, *, at: float | None) -
         " SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 5,"
         " SESSION wait_timeout = 60;"
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;"
-        f"USE {quoted(database)}" + ("" if at is None else f";SET SESSION timestamp = {at:.6f}"),
+        f"USE {identifier(database)}"
+        + ("" if at is None else f";SET SESSION timestamp = {at:.6f}"),
         limit_s=5,
     )
 
@@ -60,7 +57,7 @@ async def definition(session: Session, database: str, table: str, *, limit_s: fl
     """SHOW CREATE TABLE without its counter, then its triggers; "" when there is no such table."""
     try:
         rows = await session.rows(
-            f"SHOW CREATE TABLE {quoted(database)}.{quoted(table)}", limit_s=limit_s
+            f"SHOW CREATE TABLE {identifier(database)}.{identifier(table)}", limit_s=limit_s
         )
     except MysqlError as error:
         if error.code in NO_SUCH_TABLE:

@@ -141,22 +141,6 @@ def parse_innodb_status(text: str) -> dict[int, float]:
     return found
 
 
-async def close_if_idle(
-    session: Session,
-    session_id: int,
-    idle_ms: float,
-    *,
-    after_ping_ms: float = 0.0,
-    limit_s: float = 5.0,
-) -> bool:
-    """Close one session as `close_idle` does; True when it was closed."""
-    ids = [session_id]
-    closed = await close_idle(
-        session, ids, idle_ms, after_ping_ms=after_ping_ms, limit_s=limit_s
-    )
-    return closed == ids
-
-
 async def close_idle_and_look(
     session: Session,
     ids: Sequence[int],
@@ -166,24 +150,10 @@ async def close_idle_and_look(
     limit_s: float = 5.0,
 ) -> tuple[list[int], list[ClientSession], dict[int, float]]:
     """`close_idle`, and then `clients_and_transactions`: of up to CHUNK ids in one round trip."""
-    able = await abilities(session)
-    first, last = ids[:-CHUNK], ids[-CHUNK:]
-    closed = await close_idle(session, first, idle_ms, after_ping_ms=after_ping_ms,
-                              limit_s=limit_s)
-    if not last:
-        return closed, *await clients_and_transactions(session, limit_s=limit_s)
-    close = dialect(session.flavour).close_idle(
-        last, idle_ms, after_ping_ms, able.own_thread, able.transactions)
-    try:
-        results = await session.many(f"{close};{_look_sql(session, able)}", limit_s=limit_s)
-    except MysqlError as error:
-        if error.code not in (NO_SUCH_THREAD, NOT_OURS):
-            raise
-        left = await _behind_the_failed(session, list(last), closed)
-        closed += await close_idle(session, left, idle_ms, after_ping_ms=after_ping_ms,
-                                   limit_s=limit_s)
-        return closed, *await clients_and_transactions(session, limit_s=limit_s)
-    closed += _closed(results[:-2])
+    look = _look_sql(session, await abilities(session))
+    closed, results = await _close(session, ids, idle_ms, after_ping_ms, limit_s, then=look)
+    if not results:
+        results = await session.many(look, limit_s=limit_s)
     return closed, *await _looked(session, results, limit_s)
 
 
@@ -206,28 +176,40 @@ async def close_idle(
     session's last `clients_and_transactions`, which is where the caller sees transactions.
     MySQL without Performance Schema knows idle times in whole seconds: it then closes less.
     """
-    able = await abilities(session)
-    sql = dialect(session.flavour).close_idle
-    closed: list[int] = []
-    for start in range(0, len(ids), CHUNK):
-        left = list(ids[start : start + CHUNK])
-        while left:
-            packet = sql(left, idle_ms, after_ping_ms, able.own_thread, able.transactions)
-            try:
-                results = await session.many(packet, limit_s=limit_s)
-            except MysqlError as error:
-                if error.code not in (NO_SUCH_THREAD, NOT_OURS):
-                    raise
-                left = await _behind_the_failed(session, left, closed)
-                continue
-            closed += _closed(results)
-            break
+    closed, _ = await _close(session, ids, idle_ms, after_ping_ms, limit_s)
     return closed
 
 
+async def _close(
+    session: Session, ids: Sequence[int], idle_ms: float, after_ping_ms: float, limit_s: float,
+    *, then: str = "",
+) -> tuple[list[int], list[list[dict[str, Any]]]]:
+    """Those closed, and the results of the last packet, `then` at its end; none where that packet
+    failed, or there was none."""
+    able = await abilities(session)
+    sql = dialect(session.flavour).close_idle
+    closed: list[int] = []
+    results: list[list[dict[str, Any]]] = []
+    for start in range(0, len(ids), CHUNK):
+        left = list(ids[start : start + CHUNK])
+        behind = f";{then}" if then and start + CHUNK >= len(ids) else ""
+        while left:
+            packet = sql(left, idle_ms, after_ping_ms, able.own_thread, able.transactions)
+            try:
+                results = await session.many(packet + behind, limit_s=limit_s)
+            except MysqlError as error:
+                if error.code not in (NO_SUCH_THREAD, NOT_OURS):
+                    raise
+                left, results = await _behind_the_failed(session, left, closed), []
+                continue
+            closed += _closed(results)
+            break
+    return closed, results
+
+
 def _closed(results: list[list[dict[str, Any]]]) -> list[int]:
-    """The last answer of a packet that closes says who was closed."""
-    return _ids(next((r[0]["CLOSED"] for r in reversed(results) if r), None))
+    """One answer of a packet that closes says who was closed."""
+    return _ids(next((r[0]["CLOSED"] for r in results if r and "CLOSED" in r[0]), None))
 
 
 async def _behind_the_failed(session: Session, tried: list[int], closed: list[int]) -> list[int]:

@@ -21,8 +21,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from slackwater.facts import quoting
 from slackwater.facts.compare import Hash, KeyValues
-from slackwater.facts.tables import Column, Kind, Table, quoted
+from slackwater.facts.quoting import identifier
+from slackwater.facts.tables import Column, Kind, Table
 
 _ENCODINGS = {
     "utf8mb4": "utf-8", "utf8mb3": "utf-8", "utf8": "utf-8", "ascii": "ascii", "latin1": "cp1252",
@@ -44,12 +46,12 @@ def values(
     texts are compared as texts."""
     found = []
     for column, alike in zip(columns, same, strict=True):
-        name = quoted(column.name)
+        name = identifier(column.name)
         if alike:
             found += [(column.name, v) for v in _value(how, column, name)]
         else:
             found.append((column.name, hashed(how, f"CONVERT({name} USING utf8mb4)")))
-    nullable = [f"ISNULL({quoted(c.name)})" for c in columns if c.nullable]
+    nullable = [f"ISNULL({identifier(c.name)})" for c in columns if c.nullable]
     return [*found, ("", f"CONCAT({','.join(nullable)})")] if nullable else found
 
 
@@ -83,7 +85,7 @@ def number(row: str) -> str:
 
 def key_text(column: Column) -> str:
     """An expression that gives a key's value as text which `literal` takes."""
-    name = quoted(column.name)
+    name = identifier(column.name)
     if column.type == "float":
         return f"CONCAT(IF({name}<0,'-',''),ABS({name})*1E0)"
     if column.kind in (Kind.TEXT, Kind.BYTES):
@@ -97,7 +99,7 @@ def literal(column: Column, text: str) -> str:
     """A key's value for a condition, exact, and compared as the column itself is."""
     kind = column.kind
     if kind is Kind.QUOTED:
-        return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+        return quoting.literal(text)
     if kind in (Kind.TEXT, Kind.BYTES):
         digits = bytes.fromhex(text).hex()
         plain = f"0x{digits}" if digits else "''"
@@ -138,13 +140,13 @@ def up_to(table: Table, key: KeyValues) -> str:
 def exactly(table: Table, key: KeyValues) -> str:
     """A condition: the row of this key."""
     pairs = zip(table.key, key, strict=True)
-    return " AND ".join(f"{quoted(n)}={literal(table.column(n), t)}" for n, t in pairs)
+    return " AND ".join(f"{identifier(n)}={literal(table.column(n), t)}" for n, t in pairs)
 
 
 def _beside(table: Table, key: KeyValues, sign: str, *, strict: bool) -> str:
     # Not (a,b) > (x,y), for which servers read the whole index.
     terms = [
-        (quoted(n), literal(table.column(n), t)) for n, t in zip(table.key, key, strict=True)
+        (identifier(n), literal(table.column(n), t)) for n, t in zip(table.key, key, strict=True)
     ]
     name, value = terms[-1]
     condition = f"{name}{sign}{'' if strict else '='}{value}"
@@ -169,9 +171,9 @@ def source_of(table: Table) -> str:
     """The table, read by its key whatever the statistics say."""
     if not table.key:
         return table.sql_name
-    return f"{table.sql_name} FORCE INDEX ({quoted(table.key_name)})"
+    return f"{table.sql_name} FORCE INDEX ({identifier(table.key_name)})"
 
 
 def order(table: Table) -> str:
     """By the key."""
-    return ",".join(quoted(n) for n in table.key)
+    return ",".join(identifier(n) for n in table.key)

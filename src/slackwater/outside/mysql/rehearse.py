@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from slackwater.errors import OutsideError
 from slackwater.facts import statement_text
+from slackwater.facts.quoting import identifier, literal
 from slackwater.facts.rehearsal import Error
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.facts.setup import SYSTEM_SCHEMAS
@@ -16,7 +17,7 @@ from slackwater.facts.statement_log import Entry
 from slackwater.outside.mysql import schema_copy
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.logical_copy import for_data
-from slackwater.outside.mysql.row_text import Column, Table, identifier
+from slackwater.outside.mysql.row_text import Column, Table
 from slackwater.outside.mysql.schema import PREFIX
 from slackwater.outside.mysql.schema_copy import Made
 from slackwater.outside.mysql.session import MysqlError, Session
@@ -153,7 +154,7 @@ async def kept_children(session: Session, schemas: Sequence[str]) -> dict[str, s
     so does a MySQL that has no native foreign keys (9.6 and newer by default; seen on 9.7.4)."""
     if (await settings(session)).get(_FOREIGN_KEYS) != "OFF":
         return {}
-    inside = ",".join(_literal(s) for s in schemas) or "NULL"
+    inside = ",".join(literal(s) for s in schemas) or "NULL"
     rows = await session.rows(
         "SELECT CONSTRAINT_SCHEMA AS S, TABLE_NAME AS T, REFERENCED_TABLE_NAME AS P FROM"
         " information_schema.REFERENTIAL_CONSTRAINTS WHERE DELETE_RULE IN ('CASCADE', 'SET NULL')"
@@ -287,11 +288,11 @@ async def _stored(
 ) -> list[Table]:
     """Tables of these kinds with what is stored in them. A value that is `generated` and stored
     may differ as any other; when a row of a versioned table began, does."""
-    inside = ",".join(_literal(s) for s in schemas) or "NULL"
+    inside = ",".join(literal(s) for s in schemas) or "NULL"
     rows = await session.rows(
         "SELECT c.TABLE_SCHEMA AS S, c.TABLE_NAME AS T, c.COLUMN_NAME AS C, c.DATA_TYPE AS K FROM"
         " information_schema.COLUMNS c JOIN information_schema.TABLES t USING (TABLE_SCHEMA,"
-        f" TABLE_NAME) WHERE t.TABLE_TYPE IN ({','.join(map(_literal, kinds))})"
+        f" TABLE_NAME) WHERE t.TABLE_TYPE IN ({','.join(map(literal, kinds))})"
         f" AND c.TABLE_SCHEMA IN ({inside}) AND (COALESCE(c.GENERATION_EXPRESSION, '') = ''"
         f" OR ({int(generated)} AND c.EXTRA REGEXP 'STORED|PERSISTENT'"
         " AND c.GENERATION_EXPRESSION NOT IN ('ROW START', 'ROW END')))"
@@ -301,10 +302,6 @@ async def _stored(
         kind = row["K"].decode() if isinstance(row["K"], bytes) else str(row["K"])
         columns.setdefault((str(row["S"]), str(row["T"])), []).append(Column(str(row["C"]), kind))
     return [Table(s, t, 0, tuple(c)) for (s, t), c in columns.items() if f"{s}.{t}" != MARKER]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 async def rows_of(session: Session, grid: Grid) -> dict[str, dict[str, str]]:

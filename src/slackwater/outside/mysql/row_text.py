@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from slackwater.facts.quoting import identifier
+
 _NUMBERS = frozenset({"tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "year"})
 _BY_NUMBER = frozenset({"bit", "enum", "set"})  # an ENUM's '' may be an error or a value
 # Numbers too: -0 without quotes is an integer, and loses its sign.
@@ -49,11 +51,6 @@ class Column:
         else:
             quoted = f"QUOTE({name})"
         return f"IF({name} IS NULL,'NULL',{quoted})"
-
-
-def identifier(name: str) -> str:
-    """A name for a statement."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 @dataclass(frozen=True)

@@ -11,28 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from slackwater.facts.alter_program import StoredProgram
 from slackwater.facts.alter_table import COUNTER, SchemaRows, TableDef, TableSize, tables
+from slackwater.facts.quoting import identifier, literal
+from slackwater.facts.setup import OWN_SCHEMA, SYSTEM_SCHEMAS
 from slackwater.outside.mysql.session import MysqlError, Row, Session
 
 PREFIX = "slackwater_lint_"
 LOCK_WAIT_S = 2
 STATEMENT_LIMIT_S = 30.0
+_NOT_PEOPLES = ",".join(map(literal, (*SYSTEM_SCHEMAS, OWN_SCHEMA)))
 _NO_SUCH_TABLE = frozenset({1109, 1146, 1051})
 _PLACED = re.compile(r"\s(?:DATA|INDEX) DIRECTORY\s*=\s*'[^']*'", re.IGNORECASE)
 # The lexer of facts/alter_script reads files as a server does without these.
 _OTHER_LEXER = ("ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "ANSI")
 
 
-def quoted(name: str) -> str:
-    """A name as an identifier."""
-    return "`" + name.replace("`", "``") + "`"
-
-
 async def user_schemas(session: Session, *, limit_s: float = 10.0) -> list[str]:
     """Databases that hold somebody's tables."""
     rows = await session.rows(
         "SELECT DISTINCT TABLE_SCHEMA AS S FROM information_schema.TABLES WHERE TABLE_TYPE IN"
-        " ('BASE TABLE', 'SYSTEM VERSIONED') AND TABLE_SCHEMA NOT IN ('mysql', 'sys',"
-        " 'information_schema', 'performance_schema', 'slackwater')", limit_s=limit_s)
+        f" ('BASE TABLE', 'SYSTEM VERSIONED') AND TABLE_SCHEMA NOT IN ({_NOT_PEOPLES})",
+        limit_s=limit_s)
     return sorted(str(r["S"]) for r in rows if not str(r["S"]).startswith(PREFIX))
 
 
@@ -78,7 +76,7 @@ async def texts(
     found = {}
     for name in names:
         try:
-            rows = await session.rows(f"SHOW CREATE TABLE {quoted(schema)}.{quoted(name)}",
+            rows = await session.rows(f"SHOW CREATE TABLE {identifier(schema)}.{identifier(name)}",
                                       limit_s=limit_s)
         except MysqlError as error:
             if error.code not in _NO_SUCH_TABLE:
@@ -124,7 +122,7 @@ async def definitions(
             ("PARTITIONS", "TABLE_SCHEMA"),
         )
     ]
-    shows = [f"SHOW CREATE TABLE {quoted(schema)}.{quoted(n)}" for n in names]
+    shows = [f"SHOW CREATE TABLE {identifier(schema)}.{identifier(n)}" for n in names]
     answers = await session.many(";".join([*queries, *shows]), limit_s=limit_s)
     (table_rows, columns, statistics, usage, referential, triggers, partitions), texts = (
         answers[: len(queries)], answers[len(queries) :])
@@ -219,9 +217,9 @@ async def create_scratch(
     collation of `like`."""
     await session.value("SELECT GET_LOCK(%s, 0)", name, limit_s=limit_s)
     collation = await default_collation(session, like, limit_s=limit_s)
-    await session.run(f"CREATE DATABASE {quoted(name)}"
+    await session.run(f"CREATE DATABASE {identifier(name)}"
                       + (f" COLLATE {collation}" if collation else ""), limit_s=limit_s)
-    await session.run(f"USE {quoted(name)}", limit_s=limit_s)
+    await session.run(f"USE {identifier(name)}", limit_s=limit_s)
 
 
 async def drop_scratch(session: Session, name: str, *, limit_s: float = 30.0) -> None:
@@ -229,7 +227,7 @@ async def drop_scratch(session: Session, name: str, *, limit_s: float = 30.0) ->
     if not name.startswith(PREFIX):
         raise ValueError(f"{name} is not a scratch schema")
     await session.run("SET SESSION foreign_key_checks = 0", limit_s=limit_s)
-    await session.run(f"DROP DATABASE IF EXISTS {quoted(name)}", limit_s=limit_s)
+    await session.run(f"DROP DATABASE IF EXISTS {identifier(name)}", limit_s=limit_s)
     await session.value("SELECT RELEASE_LOCK(%s)", name, limit_s=limit_s)
 
 
@@ -239,13 +237,13 @@ async def unlimited(
 ) -> None:
     """Let a scratch table take any row: no partition or check that refuses it."""
     if partitioned:
-        await session.run(f"ALTER TABLE {quoted(table)} REMOVE PARTITIONING", limit_s=limit_s)
+        await session.run(f"ALTER TABLE {identifier(table)} REMOVE PARTITIONING", limit_s=limit_s)
     if session.flavour.mariadb:
         await session.run("SET SESSION check_constraint_checks = 0", limit_s=limit_s)
         return
     for name, _ in checks:
-        await session.run(f"ALTER TABLE {quoted(table)} ALTER CHECK {quoted(name)} NOT ENFORCED",
-                          limit_s=limit_s)
+        await session.run(f"ALTER TABLE {identifier(table)} ALTER CHECK {identifier(name)}"
+                          " NOT ENFORCED", limit_s=limit_s)
 
 
 async def insert(
@@ -254,9 +252,9 @@ async def insert(
 ) -> None:
     """Put rows into a scratch table. `values`: the SQL of a column's value in each of them."""
     for row in range(count):
-        names = ", ".join(map(quoted, values))
+        names = ", ".join(map(identifier, values))
         found = ", ".join(several[row] for several in values.values())
-        await session.run(f"INSERT INTO {quoted(table)} ({names}) VALUES ({found})",
+        await session.run(f"INSERT INTO {identifier(table)} ({names}) VALUES ({found})",
                           limit_s=limit_s)
 
 
@@ -264,9 +262,9 @@ async def rows_of(
     session: Session, table: TableDef, *, limit_s: float = STATEMENT_LIMIT_S
 ) -> list[Row]:
     """All rows of a scratch table, without generated columns; bits as numbers."""
-    columns = [f"{quoted(c.name)}{' + 0' if c.type.family == 'bit' else ''} AS {quoted(c.name)}"
-               for c in table.columns if not c.generated]
-    return await session.rows(f"SELECT {', '.join(columns)} FROM {quoted(table.name)}",
+    named = [(identifier(c.name), c.type.family) for c in table.columns if not c.generated]
+    columns = [f"{name}{' + 0' if family == 'bit' else ''} AS {name}" for name, family in named]
+    return await session.rows(f"SELECT {', '.join(columns)} FROM {identifier(table.name)}",
                               limit_s=limit_s)
 
 
@@ -277,15 +275,15 @@ async def clone(
     """Empty copies of tables, with their foreign keys and triggers, in the session's schema."""
     if not names:
         return
-    asked = ";".join(f"SHOW CREATE TABLE {quoted(schema)}.{quoted(n)}" for n in names)
+    asked = ";".join(f"SHOW CREATE TABLE {identifier(schema)}.{identifier(n)}" for n in names)
     answers = await session.many(asked, limit_s=limit_s)
     texts = [str(rows[0]["Create Table"]) for rows in answers]
     made = await _triggers(session, schema, {n.lower() for n in names}, limit_s) if triggers else []
     await make(session, texts, limit_s=limit_s)
     for row in made:
         await session.run(
-            f"CREATE TRIGGER {quoted(row['TRIGGER_NAME'])} {row['ACTION_TIMING']}"
-            f" {row['EVENT_MANIPULATION']} ON {quoted(row['EVENT_OBJECT_TABLE'])} FOR EACH ROW "
+            f"CREATE TRIGGER {identifier(row['TRIGGER_NAME'])} {row['ACTION_TIMING']}"
+            f" {row['EVENT_MANIPULATION']} ON {identifier(row['EVENT_OBJECT_TABLE'])} FOR EACH ROW "
             f"{row['ACTION_STATEMENT']}", limit_s=limit_s)
 
 
@@ -336,9 +334,8 @@ async def stored_programs(
     found = []
     for where, sql in asked:
         rows = await session.rows(
-            f"SELECT {where} AS S, {sql} WHERE {where} NOT IN ('mysql', 'sys', 'information_schema'"
-            f", 'performance_schema', 'slackwater') ORDER BY {where} <> %s, 1, 3", schema,
-            limit_s=limit_s)
+            f"SELECT {where} AS S, {sql} WHERE {where} NOT IN ({_NOT_PEOPLES})"
+            f" ORDER BY {where} <> %s, 1, 3", schema, limit_s=limit_s)
         for row in rows:
             place, kind, name, table, text = (_text(row[k]) for k in "SKNTD")
             if not place.startswith(PREFIX):

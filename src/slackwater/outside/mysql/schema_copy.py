@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from slackwater.errors import OutsideError
+from slackwater.facts.quoting import identifier, literal
 from slackwater.facts.setup import SYSTEM_SCHEMAS
 from slackwater.outside.mysql.dialect import dialect
-from slackwater.outside.mysql.row_text import Column, Table, identifier
+from slackwater.outside.mysql.row_text import Column, Table
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.mysql.setup import MARKER, quoted
 from slackwater.outside.mysql.setup_dialect import setup_dialect
@@ -212,7 +213,7 @@ async def drop_databases(target: Session) -> None:
 
 
 def _in(schemas: Sequence[str], column: str = "TABLE_SCHEMA") -> str:
-    names = ",".join("'" + s.replace("\\", "\\\\").replace("'", "''") + "'" for s in schemas)
+    names = ",".join(map(literal, schemas))
     return f"{column} IN ({names or 'NULL'})"
 
 

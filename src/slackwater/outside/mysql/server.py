@@ -33,7 +33,6 @@ from slackwater.outside.mysql.clients import (
     clients_and_transactions,
     close_idle,
     close_idle_and_look,
-    close_if_idle,
     dump_ports,
     end_session,
     kill,
@@ -47,7 +46,7 @@ from slackwater.outside.mysql.session import MysqlError, Row, Session
 __all__ = [
     "accounts", "appliers", "appliers_idle", "change_source", "client_sessions",
     "clients_and_transactions",
-    "close_idle", "close_idle_and_look", "close_if_idle", "commits_held_up", "dump_ports",
+    "close_idle", "close_idle_and_look", "commits_held_up", "dump_ports",
     "enabled_events", "end_session",
     "executed_of", "executed_text", "has_executed", "hidden_schemas", "is_writable",
     "keeps_several_locks", "kill", "kill_dump_threads", "lock_all", "lock_owner", "look",
