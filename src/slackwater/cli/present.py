@@ -24,6 +24,10 @@ WORDS = {
     Outcome.UNKNOWN: "Unknown; a person has to look before anything else is changed.",
 }
 
+# Written in batches: each wakening of the thread that writes takes from the one that works, which
+# while it holds clients has some milliseconds for all.
+TOGETHER_S = 0.05
+
 BUT_STAYS = "Undone, but for what stays:"
 
 
@@ -33,6 +37,7 @@ class Presenter:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._finished = threading.Event()
         self._summaries: dict[str, str] = {}
         self._thread = threading.Thread(target=self._write_all, daemon=True)
         self._thread.start()
@@ -43,11 +48,14 @@ class Presenter:
 
     def finish(self) -> None:
         """Write what is queued; gives up on a terminal that takes none of it."""
+        self._finished.set()
         self._lines.put(None)
         self._thread.join(timeout=2)
 
     def _write_all(self) -> None:
         while (event := self._lines.get()) is not None:
+            if self._lines.empty():
+                self._finished.wait(TOGETHER_S)
             line = json.dumps(event, default=str) if self._as_json else self._words(event)
             if line:
                 with contextlib.suppress(OSError, ValueError):
