@@ -25,7 +25,7 @@ from slackwater.lab.instance import Instance, Program, installed
 from slackwater.outside.mysql.setup import MAKE_MARKER, MARKER
 
 STEPS = ("MakeAccounts.b", "LockServers", "CloseTarget.b", "Detach.b", "CopyData.b", "CopyData.b",
-         "Follow.b", "Follow.a", "SetRoles", "ProveReplication")
+         "Follow.b", "CatchUp.b", "Follow.a", "SetRoles", "ProveReplication")
 MANY = 2**14  # rows of shop.many
 
 

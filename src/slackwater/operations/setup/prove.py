@@ -5,23 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from slackwater import clock
-from slackwater.errors import StepFailed
 from slackwater.facts import gtid
 from slackwater.operations import canary
 from slackwater.operations.servers_world import admin_address
+from slackwater.operations.setup.catch_up import CATCH_UP_S, until_there
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.outside.mysql.session import Session
 from slackwater.plan.step import Seen, Step
-from slackwater.plan.wait import wait_until
 from slackwater.rules.setup.data import written_since
-from slackwater.rules.setup.replica_errors import explain
 
-CATCH_UP_S = 6 * 3600.0  # a long copy leaves much to catch up with
 SENT_BACK = "sent back"  # in a world's notes
-STILL_S = 120.0  # without any progress, it is not a matter of patience
 
 
 @dataclass(frozen=True)
@@ -108,22 +103,8 @@ async def _arrives(
     world: SetupWorld, name: str, source: str, road: str, number: int
 ) -> None:
     session = await world.session(name)
-    last: tuple[float, str] = (clock.mono(), "")
 
     async def there() -> bool:
-        nonlocal last
-        if await canary.exists(session) and await canary.arrived(session, road, number):
-            return True
-        for channel in await mysql_server.replica_status(session):
-            if channel.errors:
-                raise StepFailed(explain(name, source, channel.errors[0]))
-        has = await mysql_server.executed_text(session)
-        if has != last[1]:
-            last = (clock.mono(), has)
-        if clock.mono() - last[0] > STILL_S:
-            raise StepFailed(f"what was written on {source} does not arrive on {name}: nothing was "
-                             f"applied there for {STILL_S:g} s")
-        return False
+        return await canary.exists(session) and await canary.arrived(session, road, number)
 
-    await wait_until(there, bool, what=f"what was written on {source} arriving on {name}",
-                     limit_s=CATCH_UP_S, every_s=0.02)
+    await until_there(world, name, source, there, every_s=0.02)

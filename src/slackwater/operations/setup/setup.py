@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from slackwater.errors import OutsideError, Refused, StepFailed
 from slackwater.operations import pair_lock
 from slackwater.operations.setup.backup_look import BACKUP
+from slackwater.operations.setup.catch_up import CatchUp
 from slackwater.operations.setup.copy_backup import DropReplaced, StreamBackup, UseBackup
 from slackwater.operations.setup.copy_clone import SettleClone
 from slackwater.operations.setup.copy_data import CopyData
@@ -78,7 +79,10 @@ def plan(asked: Asked) -> Plan[Any]:
         if target.means is not Means.NOTHING:
             steps.append(Follow(target.name, asked.source, asked.tls))
     if asked.back and (not asked.back_follows or any(t.name == asked.back for t in anew)):
-        steps.append(Follow(asked.source, asked.back, asked.tls, ring=True))
+        # What comes back round the ring is thrown away by the source, but not for nothing: MySQL
+        # notes where it is, on disk, for every few transactions. So not what is caught up with.
+        steps += [CatchUp(asked.back, asked.source),
+                  Follow(asked.source, asked.back, asked.tls, ring=True)]
     steps += [SetRoles(asked.source, tuple(t.name for t in asked.targets)),
               ProveReplication(asked.source, tuple(t.name for t in asked.targets), asked.back)]
     steps += [DropReplaced(t.name) for t in anew if t.method == BACKUP]

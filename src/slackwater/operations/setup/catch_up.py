@@ -1,0 +1,98 @@
+"""Wait for what a source has written to be applied by a replica, for as long as that comes on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from slackwater import clock
+from slackwater.errors import SlackwaterError, StepFailed
+from slackwater.operations.setup.look import SetupWorld
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.plan.step import Seen, Step
+from slackwater.plan.wait import wait_until
+from slackwater.rules.setup.replica_errors import explain
+
+CATCH_UP_S = 6 * 3600.0  # a long copy leaves much to catch up with
+STILL_S = 120.0  # without any progress, it is not a matter of patience
+TELL_EVERY_S = 5.0
+LOOK_EVERY_S = 0.25  # each look costs the replica what it could apply meanwhile
+
+
+@dataclass(frozen=True)
+class CatchUp(Step[SetupWorld]):
+    """Wait until {replica} has applied what {source} has written so far"""
+
+    replica: str
+    source: str
+    limit_s: ClassVar[float] = CATCH_UP_S + 60
+    no_undo: ClassVar[str] = "it only waits"
+
+    @property
+    def name(self) -> str:
+        return f"CatchUp.{self.replica}"
+
+    async def do(self, world: SetupWorld) -> Seen:
+        written = await mysql_server.executed_text(await world.session(self.source))
+        world.notes[self.name] = written
+        replica = await world.session(self.replica)
+        await until_there(world, self.replica, self.source,
+                          lambda: mysql_server.has_executed(replica, written),
+                          every_s=LOOK_EVERY_S)
+        return Seen.DONE
+
+    async def verify(self, world: SetupWorld) -> Seen:
+        if self.name not in world.notes:
+            return Seen.NOT_DONE
+        replica = await world.session(self.replica)
+        has = await mysql_server.has_executed(replica, world.notes[self.name])
+        return Seen.DONE if has else Seen.NOT_DONE
+
+
+async def until_there(
+    world: SetupWorld, replica: str, source: str, there: Callable[[], Awaitable[bool]], *,
+    every_s: float,
+) -> None:
+    """Wait until `there`, which asks the replica's own session. Raises StepFailed when replication
+    has an error, or applies nothing any more."""
+    session = await world.session(replica)
+    moved = told = clock.mono()
+    had = ""
+
+    async def look() -> bool:
+        nonlocal moved, told, had
+        if await there():
+            return True
+        channels = await mysql_server.replica_status(session)
+        for channel in channels:
+            if channel.errors:
+                raise StepFailed(explain(replica, source, channel.errors[0]))
+        now, has = clock.mono(), await mysql_server.executed_text(session)
+        if has != had:
+            had, moved = has, now
+        # One long transaction (an ALTER, say) is progress that nobody sees from outside.
+        elif now - moved > STILL_S and await mysql_server.appliers_idle(session):
+            raise StepFailed(f"what was written on {source} does not arrive on {replica}: nothing "
+                             f"was applied there for {STILL_S:g} s")
+        if now - told > TELL_EVERY_S:
+            told = now
+            behind = [c.seconds_behind for c in channels if c.seconds_behind is not None]
+            lag = f": {max(behind)} s behind" if behind else ""
+            world.tell({"at": clock.unix(), "event": "told",
+                        "text": f"{replica} is catching up with {source}{lag}"})
+            await _stay_awake(world)
+        return False
+
+    await wait_until(look, bool, what=f"what was written on {source} arriving on {replica}",
+                     limit_s=CATCH_UP_S, every_s=every_s)
+
+
+async def _stay_awake(world: SetupWorld) -> None:
+    """Servers end our sessions, and free the locks that these have, for a minute's silence."""
+    for server in world.servers.values():
+        for session in (server.control, server.spare):
+            if session is not None and session.broken is None:
+                with contextlib.suppress(SlackwaterError):
+                    await session.rows("SELECT 1", limit_s=2.0)

@@ -1,0 +1,86 @@
+"""A replica that has much to catch up with, as after a long copy: waited for, and told of."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.setup.scene import Scene, scene
+from tests.setup.stories import many, named
+
+from slackwater.config import load
+from slackwater.errors import StepFailed
+from slackwater.operations import pair_lock, servers_world
+from slackwater.operations.setup import catch_up
+from slackwater.operations.setup.catch_up import CatchUp
+from slackwater.operations.setup.look import SetupWorld
+from slackwater.outside.mysql.session import Session
+
+pytestmark = pytest.mark.servers
+
+BEHIND_S = 5.0
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+def test_our_locks_last_as_long_as_the_wait(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The servers end a session that is silent for long, and with it the lock that keeps others
+    away: so nobody may be silent while one replica is waited for."""
+    monkeypatch.setattr(servers_world, "SESSION_WAIT_TIMEOUT_S", 2)
+    monkeypatch.setattr(catch_up, "TELL_EVERY_S", 0.5)
+    with scene(named(name), place) as made:
+        many(made)
+        made.setup()
+        told = asyncio.run(_wait_for_one_behind(made))
+    assert any("b is catching up with a" in text for text in told), told
+
+
+async def _wait_for_one_behind(made: Scene) -> list[str]:
+    settings = load(made.config)
+    world = SetupWorld(settings, settings.group("shop"))
+    told: list[dict[str, Any]] = []
+    world.tell = told.append
+    await world.connect()
+    try:
+        for server in "ab":
+            assert await pair_lock.take(world, server)
+        async with await Session.open(world.servers["b"].at) as other:
+            await other.run("LOCK TABLES shop.many READ")  # what b has to apply waits for it
+            made.sql("a", "UPDATE shop.many SET v = 'late'")
+            waiting = asyncio.create_task(CatchUp("b", "a").do(world))
+            await asyncio.sleep(BEHIND_S)
+            assert not waiting.done()
+            await other.run("UNLOCK TABLES")
+            await waiting
+        assert made.sql("b", "SELECT COUNT(*) AS n FROM shop.many WHERE v <> 'late'")[0]["n"] == 0
+        for server in "ab":
+            assert await pair_lock.owned(world, server), f"the lock on {server} was lost"
+    finally:
+        await world.close()
+    return [event["text"] for event in told]
+
+
+def test_replication_that_stands_still_is_told_and_not_waited_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up, "STILL_S", 1.0)
+    with scene(named("mariadb-10.11"), place) as made:
+        many(made)
+        made.setup()
+        made.sql("b", "STOP SLAVE SQL_THREAD")
+        made.sql("a", "UPDATE shop.many SET v = 'late'")
+        with pytest.raises(StepFailed, match="does not arrive on b: nothing was applied"):
+            asyncio.run(_wait(made))
+
+
+async def _wait(made: Scene) -> None:
+    settings = load(made.config)
+    world = SetupWorld(settings, settings.group("shop"))
+    await world.connect()
+    try:
+        await CatchUp("b", "a").do(world)
+    finally:
+        await world.close()
