@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from tests.setup.stories import many, named
 
 from slackwater.config import load
 from slackwater.errors import StepFailed
-from slackwater.operations import pair_lock, servers_world
+from slackwater.operations import keep_alive, pair_lock, servers_world
 from slackwater.operations.setup import catch_up
 from slackwater.operations.setup.catch_up import CatchUp
 from slackwater.operations.setup.look import SetupWorld
+from slackwater.outside.mysql.server import executed_text
 from slackwater.outside.mysql.session import Session
 
 pytestmark = pytest.mark.servers
@@ -30,6 +32,7 @@ def test_our_locks_last_as_long_as_the_wait(
     """The servers end a session that is silent for long, and with it the lock that keeps others
     away: so nobody may be silent while one replica is waited for."""
     monkeypatch.setattr(servers_world, "SESSION_WAIT_TIMEOUT_S", 2)
+    monkeypatch.setattr(keep_alive, "ALIVE_EVERY_S", 0.5)
     monkeypatch.setattr(catch_up, "TELL_EVERY_S", 0.5)
     with scene(named(name), place) as made:
         many(made)
@@ -67,20 +70,27 @@ def test_replication_that_stands_still_is_told_and_not_waited_for(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catch_up, "STILL_S", 1.0)
+    monkeypatch.setattr(keep_alive, "SLICE_S", 0.5)
     with scene(named("mariadb-10.11"), place) as made:
         many(made)
         made.setup()
         made.sql("b", "STOP SLAVE SQL_THREAD")
         made.sql("a", "UPDATE shop.many SET v = 'late'")
         with pytest.raises(StepFailed, match="does not arrive on b: nothing was applied"):
-            asyncio.run(_wait(made))
+            asyncio.run(_wait(made, lambda world, _: CatchUp("b", "a").do(world)))
+        with pytest.raises(StepFailed, match="b: replication stopped: its SQL thread was stopped"):
+            asyncio.run(_wait(made, lambda world, has: keep_alive.caught_up(
+                world, "b", has, limit_s=600)))
 
 
-async def _wait(made: Scene) -> None:
+async def _wait(
+    made: Scene, waiting: Callable[[SetupWorld, str], Awaitable[object]]
+) -> None:
     settings = load(made.config)
     world = SetupWorld(settings, settings.group("shop"))
     await world.connect()
     try:
-        await CatchUp("b", "a").do(world)
+        async with asyncio.timeout(30):
+            await waiting(world, await executed_text(await world.session("a")))
     finally:
         await world.close()

@@ -98,6 +98,7 @@ class ServersWorld(World):
             for s in servers
         }
         self.unreachable: dict[str, str] = {}
+        self.kept_alive = 0.0  # clock.mono() of the last keep_alive
 
     async def connect(self, *, to_look: bool = False) -> None:
         """Reach every server; those that cannot be reached are noted, not raised. `to_look`: as

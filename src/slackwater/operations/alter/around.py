@@ -11,7 +11,7 @@ from slackwater.operations import pair_lock
 from slackwater.operations.alter import store
 from slackwater.operations.alter.look import lost_values
 from slackwater.operations.alter.record import must_be_defined_alike
-from slackwater.operations.alter.watch import keep_alive
+from slackwater.operations.keep_alive import SLICE_S, keep_alive
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.operations.switchover.after import FORWARD
@@ -19,8 +19,6 @@ from slackwater.operations.switchover.before import BEGAN, take_both
 from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
-
-SLICE_S = 5.0  # CatchUp looks again after so long
 
 
 @dataclass(frozen=True)

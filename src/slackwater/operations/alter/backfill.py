@@ -23,7 +23,8 @@ from slackwater.facts.tables import Table
 from slackwater.operations.alter import server as alter_server
 from slackwater.operations.alter import store
 from slackwater.operations.alter.record import SKIP, must_be_alike
-from slackwater.operations.alter.watch import TELL_EVERY_S, keep_alive
+from slackwater.operations.alter.watch import TELL_EVERY_S
+from slackwater.operations.keep_alive import SLICE_S, keep_alive
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.after import FORWARD
 from slackwater.outside.mysql import alter as mysql_alter
@@ -40,7 +41,6 @@ from slackwater.rules.alter_run import time_left_s
 
 STATEMENT_S = 60.0  # of one chunk: far more than it should take
 LOCKED_S = 120.0  # so long a chunk is tried again that finds rows locked
-SLICE_S = 5.0  # a replica is looked at again after so long
 COUNT_S = 30.0  # of the look for rows that were written meanwhile
 
 

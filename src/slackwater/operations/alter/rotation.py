@@ -10,14 +10,13 @@ from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations.alter import store
 from slackwater.operations.alter.record import keeping
-from slackwater.operations.alter.watch import keep_alive
+from slackwater.operations.keep_alive import caught_up
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside import command
 from slackwater.outside.mysql import server as mysql_server
 
 COMMAND_LIMIT_S = 120.0  # it may wait until readers are gone
 CATCH_UP_LIMIT_S = 86400.0
-SLICE_S = 5.0
 
 
 async def leave(world: PairWorld, active: str, server: str, change_id: str) -> None:
@@ -59,15 +58,8 @@ async def come_back(world: PairWorld, active: str, server: str, change_id: str) 
 
 async def _caught_up(world: PairWorld, active: str, server: str) -> None:
     wanted = await mysql_server.executed_text(await world.session(active))
-    ends = clock.mono() + CATCH_UP_LIMIT_S
-    session = await world.session(server)
-    while not await mysql_server.wait_executed(session, wanted, limit_s=SLICE_S):
-        await keep_alive(world)
-        status = await mysql_server.replica_status(session)
-        if stopped := [c.sql_error or "stopped" for c in status if not c.sql_running]:
-            raise StepFailed(f"{server}: replication stopped: {'; '.join(stopped)}")
-        if clock.mono() > ends:
-            raise StepFailed(f"{server} does not catch up with {active}")
+    if not await caught_up(world, server, wanted, limit_s=CATCH_UP_LIMIT_S):
+        raise StepFailed(f"{server} does not catch up with {active}")
 
 
 async def _run(server: str, which: str, words: str) -> None:

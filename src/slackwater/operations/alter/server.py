@@ -15,7 +15,8 @@ from slackwater.errors import OutsideError, SlackwaterError, StepFailed
 from slackwater.facts import statement_text
 from slackwater.facts.alter_state import Change
 from slackwater.operations.alter import store
-from slackwater.operations.alter.watch import keep_alive, watch
+from slackwater.operations.alter.watch import watch
+from slackwater.operations.keep_alive import keep_alive
 from slackwater.operations.pair_lock import mark_name
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.quiet_moment import wait_for_quiet

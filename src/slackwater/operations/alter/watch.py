@@ -7,28 +7,14 @@ import asyncio
 from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.facts.duration import seconds_text
+from slackwater.operations.keep_alive import keep_alive
 from slackwater.operations.pair_world import PairWorld
 from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.outside.mysql.session import Session
 from slackwater.rules.alter_run import time_left_s
 
 LOOK_EVERY_S = 0.5
-ALIVE_EVERY_S = 10.0
 TELL_EVERY_S = 5.0
-
-
-async def keep_alive(world: PairWorld) -> None:
-    """Let no server end our sessions (and the pair's lock with them) for being idle."""
-    if clock.mono() - float(world.notes.get("kept alive", 0.0)) < ALIVE_EVERY_S:
-        return
-    world.notes["kept alive"] = clock.mono()
-    for server in world.servers.values():
-        for session in (server.control, server.spare, server.lock):
-            if session is not None and not session.broken:
-                try:
-                    await session.rows("SELECT 1", limit_s=5)
-                except SlackwaterError:
-                    continue  # it is broken now; who needs it says so
 
 
 async def watch(

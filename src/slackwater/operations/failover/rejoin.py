@@ -15,6 +15,7 @@ from slackwater.operations.balancer_file import file_active, write_file
 from slackwater.operations.failover import gives_word, own_transactions
 from slackwater.operations.failover.failover import resume as resume
 from slackwater.operations.failover.fence_old import NO_WAIT, close_for_good
+from slackwater.operations.keep_alive import caught_up
 from slackwater.operations.pair_asked import PairAsked
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.after import ARRIVAL_LIMIT_S, ProveIt
@@ -207,7 +208,7 @@ class Follow(Step[PairWorld]):
         number = await canary.send(new, "rejoin")
         world.notes[canary.key("rejoin")] = number
         reached = await mysql_server.executed_text(new)
-        if not await mysql_server.wait_executed(session, reached, limit_s=self.catch_up_s):
+        if not await caught_up(world, self.old, reached, limit_s=self.catch_up_s):
             status = (await mysql_server.replica_status(session))[0]
             why = "; ".join(status.errors) or f"it is at {status.executed_gtids}"
             raise StepFailed(f"{self.old} has not caught up with {self.new} within "

@@ -9,6 +9,7 @@ from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations.hold.health import BEFORE
 from slackwater.operations.hold.world import HoldWorld
+from slackwater.operations.keep_alive import caught_up
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
@@ -98,8 +99,7 @@ class FollowAgain(Step[HoldWorld]):
     async def _catch_up(self, world: HoldWorld, source: str) -> None:
         wanted = await mysql_server.executed_text(await world.session(source))
         for name in self.servers:
-            session = await world.session(name)
-            if not await mysql_server.wait_executed(session, wanted, limit_s=self.limit_follow_s):
+            if not await caught_up(world, name, wanted, limit_s=self.limit_follow_s):
                 raise StepFailed(f"{name} has not caught up with {source} within "
                                  f"{self.limit_follow_s:g} s")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from slackwater import clock
-from slackwater.errors import SlackwaterError, StepFailed
+from slackwater.errors import StepFailed
+from slackwater.operations.keep_alive import keep_alive
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
@@ -82,17 +82,8 @@ async def until_there(
             lag = f": {max(behind)} s behind" if behind else ""
             world.tell({"at": clock.unix(), "event": "told",
                         "text": f"{replica} is catching up with {source}{lag}"})
-            await _stay_awake(world)
+            await keep_alive(world)
         return False
 
     await wait_until(look, bool, what=f"what was written on {source} arriving on {replica}",
                      limit_s=CATCH_UP_S, every_s=every_s)
-
-
-async def _stay_awake(world: SetupWorld) -> None:
-    """Servers end our sessions, and free the locks that these have, for a minute's silence."""
-    for server in world.servers.values():
-        for session in (server.control, server.spare):
-            if session is not None and session.broken is None:
-                with contextlib.suppress(SlackwaterError):
-                    await session.rows("SELECT 1", limit_s=2.0)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from slackwater import clock
-from slackwater.errors import SlackwaterError
+from slackwater.operations.keep_alive import keep_alive
 from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S, ServersWorld
 from slackwater.outside.mysql.logical_copy import Progress
 from slackwater.outside.mysql.pace import Pace
@@ -63,11 +63,7 @@ async def awake(world: ServersWorld) -> AsyncIterator[None]:
                 async with asyncio.timeout(SESSION_WAIT_TIMEOUT_S / 4):
                     await over.wait()
                     return
-            for server in world.servers.values():
-                for session in (server.control, server.spare):
-                    if session is not None and session.broken is None:
-                        with contextlib.suppress(SlackwaterError):
-                            await session.rows("SELECT 1", limit_s=2.0)
+            await keep_alive(world)
 
     pinging = asyncio.ensure_future(ping())
     try:
