@@ -311,8 +311,8 @@ class Config(_Table):
         if name in self.pairs:
             return name, self.pairs[name]
         if not self.pairs:
-            one_way = (" ([sources.NAME] is for `pair setup`, `pair compare` and `pair grants`)"
-                       if self.sources else "")
+            one_way = (" ([sources.NAME] is for `pair setup`, `pair compare`, `pair grants`,"
+                       " `status` and `heartbeat`)" if self.sources else "")
             raise ConfigError(
                 f"{self.path}: there is no pair in it{one_way}",
                 hint='write [pairs.NAME] with servers = ["a", "b"] and balancers = ["lb1"]',
@@ -334,6 +334,11 @@ class Config(_Table):
                               hint=f"in the file: {', '.join(names)}")
         found, pair = self.pair(name)
         return Group(found, pair.servers, pair.replicas, pair.balancers, _semi_sync_ms(pair))
+
+    def looked_at(self, name: str | None) -> Group:
+        """As `group`, for those that only look: without a name the only pair is meant, if there is
+        one, whatever sources are in the file too."""
+        return self.group(next(iter(self.pairs)) if not name and len(self.pairs) == 1 else name)
 
     def admin_password(self) -> str:
         """The password of the account that sets servers up; "" for one known by its socket.

@@ -80,6 +80,36 @@ def test_two_that_accept_writes_disagree_with_each_balancer_too():
     assert "balancer lb1 says a, read_only says nobody" in found.disagreements
 
 
+def source(*, read_only="OFF", follows=(), replica=()):
+    servers = {"a": server("a", *follows, variables={"read_only": read_only}),
+               "b": server("b", *(replica or (channel("a"),)), variables={"read_only": "ON"})}
+    return pair(pair=("a",), replicas=("b",), balancers={}, servers=servers)
+
+
+def test_a_source_follows_nobody_and_its_replicas_follow_it():
+    found = agreement(source())
+    assert (found.active, found.disagreements) == ("a", ())
+    assert agreement(source(follows=(channel("b", source_server_id=9),))).active == "a"
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (source(read_only="ON"), "a accepts no writes"),
+        (source(replica=(channel("a", sql_running=False),)),
+         "b: replication from 10.0.0.1:3306 does not run"),
+        (source(replica=(channel("a", source_server_id=9, source_host="10.0.0.9"),)),
+         "b does not follow a, but 10.0.0.9:3306 (server_id 9)"),
+        (source(follows=(channel("b", sql_running=False, source_host="10.0.0.8"),)),
+         "a: replication from 10.0.0.8:3306 does not run"),
+    ],
+)
+def test_a_source_disagrees(seen, said):
+    found = agreement(seen)
+    assert found.active is None
+    assert said in found.disagreements, found.disagreements
+
+
 def unasked(*names, **changes):
     seen = pair(unreachable=dict.fromkeys(names, "no such file: ca.pem"), **changes)
     return replace(seen, servers={n: s for n, s in seen.servers.items() if n not in names})

@@ -28,13 +28,13 @@ def heartbeat(
     pair: PairOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write slackwater.heartbeat on the pair's writable server until SIGTERM or Ctrl-C.
+    """Write slackwater.heartbeat on a pair's writable server, or a source, until SIGTERM or Ctrl-C.
 
     It makes lag visible in milliseconds (`slackwater status`) and tells after a crash how much may
     be missing. It runs in the foreground, as a service manager wants it.
     """
     settings = config.load(config.find(file))
-    name, _ = settings.pair(pair)
+    name = settings.looked_at(pair).name
     started = clock.unix()
     service = asyncio.run(_run(settings, name, interval, seconds))
     if as_json:

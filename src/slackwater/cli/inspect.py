@@ -95,7 +95,7 @@ def status(
 ) -> None:
     """Who is active, by every voice that counts; lag, sessions, holds, unfinished operations."""
     settings = config.load(config.find(file))
-    name, _ = settings.pair(pair)
+    name = settings.looked_at(pair).name
     if not watch:
         seen, lags, odd = asyncio.run(_status(settings, name))
         begun, agreed = left(settings, name), agreement(seen)
@@ -221,12 +221,14 @@ def status_page(
     odd: list[str],
 ) -> Group:
     """One look as a page for people."""
-    head = Text(f"pair {seen.name}: ", style="bold")
+    head = Text(f"{'pair' if seen.ring else 'source'} {seen.name}: ", style="bold")
     if agreed.active:
-        head.append(f"{agreed.active} is active, and everyone agrees", style="bold green")
+        well = "is active, and everyone agrees" if seen.ring else "takes writes, and all follow it"
+        head.append(f"{agreed.active} {well}", style="bold green")
     else:
         head.append("NOT in agreement", style="bold red")
-    parts: list[Any] = [head, _servers_table(seen, lags), _balancers_table(seen)]
+    parts: list[Any] = [head, _servers_table(seen, lags)]
+    parts += [_balancers_table(seen)] if seen.ring else []
     parts += _change_lines(seen)
     parts += [Text(f"  ! {fault}", style="red") for fault in agreed.disagreements]
     parts += [Text(f"  ! {what}", style="red") for what in (*waiting(seen), *odd)]

@@ -100,8 +100,7 @@ def _place(
         raise UsageError("--servers needs two or more, each once")
     if named and pair is None and len(settings.pairs) != 1:
         return "servers", tuple(settings.servers)
-    only = next(iter(settings.pairs)) if pair is None and len(settings.pairs) == 1 else pair
-    group = settings.group(only)
+    group = settings.looked_at(pair)
     return group.name, group.servers
 
 

@@ -51,7 +51,7 @@ async def look(
             says[name] = (await balancer.look()).active
         except SlackwaterError as error:
             unreachable[f"balancer {name}"] = str(error)
-    found = rules.roles(world.pair, servers, says, unreachable)
+    found = rules.roles((world.pair[0], world.pair[1]), servers, says, unreachable)
     if isinstance(found, list):
         return found
     old, new = found

@@ -96,7 +96,7 @@ class Passive:
 class FailoverSeen:
     """Everything that a failover decides by. `sights`: of both servers of the pair, from here."""
 
-    pair: tuple[str, str]
+    pair: tuple[str, ...]
     sights: Mapping[str, Seen]
     balancers: Mapping[str, BalancerView]
     passive: Passive | None = None  # of the server to be promoted

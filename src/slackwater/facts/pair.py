@@ -79,7 +79,7 @@ class PairSeen:
     """One look at a pair. What could not be reached is in `unreachable` with the reason."""
 
     name: str
-    pair: tuple[str, str]
+    pair: tuple[str, ...]  # one: a source, whose replicas are in `replicas`
     servers: Mapping[str, ServerSeen]
     balancers: Mapping[str, BalancerSeen]
     replicas: tuple[str, ...] = ()
@@ -89,6 +89,11 @@ class PairSeen:
     change: Change | None = None  # a schema change that has not ended
     worked_on: tuple[str, ...] = ()  # servers on which another slackwater has the pair's lock
     no_record: str = ""  # why nothing can be recorded where operations are
+
+    @property
+    def ring(self) -> bool:
+        """Whether it is a pair, of which each replicates from the other; else it is a source."""
+        return len(self.pair) == 2
 
     def writable(self) -> tuple[str, ...]:
         """Names of the pair's servers that accept writes."""

@@ -31,17 +31,20 @@ class Looked:
 
 
 class PairWorld(ServersWorld):
-    """What a pair's steps act on. `connect` it; `close` it."""
+    """What a pair's steps act on. `connect` it; `close` it.
+
+    A source with its replicas can be looked at likewise: `pair` is that one server then.
+    """
 
     def __init__(self, config: Config, pair: str) -> None:
-        name, table = config.pair(pair)
-        self.pair: tuple[str, str] = (table.servers[0], table.servers[1])
-        self.replicas = table.replicas
-        super().__init__(config, name, (*self.pair, *self.replicas))
+        group = config.group(pair)
+        self.pair = group.heads
+        self.replicas = group.replicas
+        super().__init__(config, group.name, group.servers)
         self.balancers = {
-            name: HAProxy(balancer_address(config, name)) for name in table.balancers
+            name: HAProxy(balancer_address(config, name)) for name in group.balancers
         }
-        self.hosts = {name: Host(config.balancers[name].ssh) for name in table.balancers}
+        self.hosts = {name: Host(config.balancers[name].ssh) for name in group.balancers}
         self.held_since: float | None = None  # clock.mono() of the first hold
         self.held_until: float | None = None  # clock.mono() at which the balancers let go
         self.looked: Looked | None = None  # who was on the old server right before the hold

@@ -26,10 +26,11 @@ def agreement(seen: PairSeen) -> Agreement:
     if len(writable) > 1:
         faults.append(f"{' and '.join(writable)} both accept writes")
     elif unknown := [n for n in seen.pair if n not in seen.servers and not writable]:
-        faults.append("cannot tell whether a server of the pair accepts writes: "
+        faults.append(f"cannot tell whether {_any(seen)} accepts writes: "
                       f"{' and '.join(unknown)} cannot be asked")
     elif not writable:
-        faults.append("no server of the pair accepts writes")
+        faults.append("no server of the pair accepts writes" if seen.ring else
+                      f"{seen.pair[0]} accepts no writes")
     for name, balancer in seen.balancers.items():
         says[f"balancer {name}"] = balancer.state.active
         says[f"file of {name}"] = balancer.file_active
@@ -41,6 +42,10 @@ def agreement(seen: PairSeen) -> Agreement:
     faults += [f"cannot reach {name}: {why}" for name, why in seen.unreachable.items()]
     active = says["read_only"] if not faults else None
     return Agreement(active, says, tuple(faults))
+
+
+def _any(seen: PairSeen) -> str:
+    return "a server of the pair" if seen.ring else seen.pair[0]
 
 
 def _contradictions(says: dict[str, str | None], *, asked: bool) -> list[str]:
@@ -84,7 +89,7 @@ def _replication_faults(seen: PairSeen, name: str) -> list[str]:
         return []
     channels = seen.servers[name].facts.replication
     if not channels:
-        return [f"{name} replicates from nobody"]
+        return [f"{name} replicates from nobody"] if seen.ring or name in seen.replicas else []
     if any(c.source_port == PARKED_PORT for c in channels):
         return [f"{name} follows nobody since a failover: `slackwater pair rejoin` brings the "
                 "other server back"]
@@ -98,6 +103,8 @@ def _replication_faults(seen: PairSeen, name: str) -> list[str]:
 
 def _strangers(seen: PairSeen, name: str) -> list[str]:
     """A fault when nobody that it follows is one of those that it must follow."""
+    if name in seen.pair and not seen.ring:
+        return []  # a source may be somebody's replica
     meant = {seen.other(name)} if name in seen.pair else {*seen.pair, *seen.replicas}
     if not meant <= seen.servers.keys() or _sources(seen, name) & meant:
         return []  # whom we cannot reach, we do not know by its id

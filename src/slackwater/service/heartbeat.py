@@ -1,6 +1,7 @@
-"""The heartbeat: each writable server of a pair writes a row of its own, a few times a second.
+"""The heartbeat: a pair's writable server, or a source, has a row of its own written a few times a
+second.
 
-A task for each server of the pair writes to it on every tick, on the condition (checked by the
+A task for each such server writes to it on every tick, on the condition (checked by the
 server, in the statement itself) that it is open for writes. So it needs no idea of who is active, a
 switchover moves it by itself, and a read-only server is never written to. A server that goes away
 is connected to again, once a second, for as long as it takes.
@@ -48,10 +49,10 @@ class Heartbeat:
     """The service. `run` returns when `stop` is set."""
 
     def __init__(self, config: Config, pair: str, *, interval_s: float, say: Say) -> None:
-        _, table = config.pair(pair)
+        group = config.group(pair)
         password = config.password()
-        self._at = [server_address(config, n, password) for n in table.servers]
-        self.pulses = {n: Pulse(n) for n in table.servers}
+        self._at = [server_address(config, n, password) for n in group.heads]
+        self.pulses = {n: Pulse(n) for n in group.heads}
         self.stop = asyncio.Event()
         self._interval_s, self._say = interval_s, say
         self._tried: set[str] = set()
