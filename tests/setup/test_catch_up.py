@@ -83,6 +83,18 @@ def test_replication_that_stands_still_is_told_and_not_waited_for(
                 world, "b", has, limit_s=600)))
 
 
+def test_what_the_source_has_not_logged_is_not_waited_for(place: Path) -> None:
+    """A MariaDB that was a replica elsewhere, without log_slave_updates, has that position still;
+    who was made from its binary log has not, and never will."""
+    with scene(named("mariadb-10.11"), place) as made:
+        made.setup()
+        for statement in ("STOP SLAVE", "RESET SLAVE ALL",
+                          "SET GLOBAL gtid_slave_pos = CONCAT('7-77-5,', @@gtid_binlog_pos)"):
+            made.sql("a", statement)
+        steps = [s["name"] for s in made.setup()["parts"][-1]["steps"]]
+        assert "CatchUp.b" in steps
+
+
 async def _wait(
     made: Scene, waiting: Callable[[SetupWorld, str], Awaitable[object]]
 ) -> None:

@@ -49,7 +49,8 @@ __all__ = [
     "close_idle", "close_idle_and_look", "commits_held_up", "dump_ports",
     "enabled_events", "end_session",
     "executed_of", "executed_text", "has_executed", "hidden_schemas", "is_writable",
-    "keeps_several_locks", "kill", "kill_dump_threads", "lock_all", "lock_owner", "look",
+    "keeps_several_locks", "kill", "kill_dump_threads", "lock_all", "lock_owner", "logged_text",
+    "look",
     "missing_for_alter", "missing_privileges", "missing_rights",
     "open_transactions", "own_privileges", "point_source", "prepare_lock", "prepared_xa",
     "privileged_users",
@@ -205,6 +206,13 @@ async def executed_text(session: Session, *, limit_s: float = 5.0) -> str:
     """All GTIDs that this server has, its own and replicated ones, as text."""
     rows = await session.rows(dialect(session.flavour).executed, limit_s=limit_s)
     return executed_of(session, rows[0])
+
+
+async def logged_text(session: Session, *, limit_s: float = 5.0) -> str:
+    """The GTIDs that a replica of this server has when it has all. A MariaDB may have replicated
+    more, which is not in its binary log and so does not come from it."""
+    rows = await session.rows(dialect(session.flavour).executed, limit_s=limit_s)
+    return str(gtid.parse(rows[0]["OWN"], session.flavour))
 
 
 def executed_of(session: Session, row: Row) -> str:
