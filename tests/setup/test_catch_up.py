@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,41 @@ def test_replication_that_stands_still_is_told_and_not_waited_for(
         with pytest.raises(StepFailed, match="b: replication stopped: its SQL thread was stopped"):
             asyncio.run(_wait(made, lambda world, has: keep_alive.caught_up(
                 world, "b", has, limit_s=600)))
+
+
+OTHER = "CHANGE MASTER 'old' TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='nobody'"
+
+
+def test_another_channel_and_a_pause_of_the_server_end_no_wait(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel that was stopped on purpose says nothing of the one that is waited for; nor does a
+    server that answers late, once in an hour, cost us the session that has the lock."""
+    monkeypatch.setattr(keep_alive, "SLICE_S", 0.5)
+    with scene(named("mariadb-10.11"), place) as made:
+        many(made)
+        made.setup()
+        made.sql("b", OTHER)
+        made.sql("b", "STOP SLAVE")
+        made.sql("a", "UPDATE shop.many SET v = 'late'")
+        made.sql("b", "START SLAVE IO_THREAD")
+
+        async def wait(world: SetupWorld, has: str) -> None:
+            async with await Session.open(world.servers["b"].at) as other:
+                await other.run("LOCK TABLES shop.many READ")
+                await other.run("START SLAVE SQL_THREAD")
+                waiting = asyncio.create_task(keep_alive.caught_up(world, "b", has, limit_s=25))
+                await asyncio.sleep(1.2)
+                process = made.servers["b"].pid
+                os.kill(process, signal.SIGSTOP)
+                await asyncio.sleep(3.0)
+                os.kill(process, signal.SIGCONT)
+                await asyncio.sleep(1.0)
+                assert not waiting.done(), waiting.exception()
+                await other.run("UNLOCK TABLES")
+                assert await waiting
+
+        asyncio.run(_wait(made, wait))
 
 
 def test_what_the_source_has_not_logged_is_not_waited_for(place: Path) -> None:

@@ -228,8 +228,12 @@ async def has_executed(session: Session, text: str, *, limit_s: float = 5.0) -> 
     return not await _lacks(session, text, limit_s)
 
 
-async def wait_executed(session: Session, text: str, *, limit_s: float) -> bool:
+async def wait_executed(
+    session: Session, text: str, *, limit_s: float, late_s: float = 1.0
+) -> bool:
     """Wait until this server has everything in a GTID set; False when the limit came first.
+
+    `late_s`: how late its answer may be; then the session is lost.
 
     It does not notice that replication stopped: a caller who cares looks at `replica_status`.
     One round trip when everything is there already, which is the usual case.
@@ -242,7 +246,7 @@ async def wait_executed(session: Session, text: str, *, limit_s: float) -> bool:
     # Only what is lacking: MariaDB waits for gtid_slave_pos, where a server's own writes that
     # came back through its partner never appear. And never 0 s, which is for ever in MySQL.
     sql = dialect(session.flavour).wait_executed()
-    done = await session.value(sql, lacks, max(round(left, 3), 0.001), limit_s=left + 1.0)
+    done = await session.value(sql, lacks, max(round(left, 3), 0.001), limit_s=left + late_s)
     return done is not None and int(done) == 0
 
 
