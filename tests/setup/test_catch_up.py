@@ -16,7 +16,7 @@ from tests.setup.stories import many, named
 from slackwater.config import load
 from slackwater.errors import StepFailed
 from slackwater.operations import keep_alive, pair_lock, servers_world
-from slackwater.operations.setup import catch_up
+from slackwater.operations.setup import catch_up, copy_backup, copy_watch
 from slackwater.operations.setup.catch_up import CatchUp
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside.mysql.server import executed_text
@@ -130,6 +130,30 @@ def test_what_the_source_has_not_logged_is_not_waited_for(place: Path) -> None:
             made.sql("a", statement)
         steps = [s["name"] for s in made.setup()["parts"][-1]["steps"]]
         assert "CatchUp.b" in steps
+
+
+def test_what_asks_the_source_during_a_copy_asks_in_a_session_of_its_own(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that hold the locks are kept from falling silent meanwhile, by another task: two that
+    ask in one session lose it, and the lock. A long binary log is looked through for seconds."""
+    monkeypatch.setattr(copy_watch, "SESSION_WAIT_TIMEOUT_S", 0.004)
+    monkeypatch.setattr(keep_alive, "ALIVE_EVERY_S", 0.0)
+    with scene(named("mariadb-10.11"), place) as made:
+        made.setup()
+        where = made.sql("a", "SHOW MASTER STATUS")[0]
+
+        async def ask(world: SetupWorld, has: str) -> None:
+            assert await pair_lock.take(world, "a")
+            async with copy_watch.awake(world):
+                for _ in range(60):
+                    found = await copy_backup._gtids(
+                        world, "a", where["File"], where["Position"], "")
+                    await copy_backup._size(world, "a")
+            assert found and set(found.split(",")) <= set(has.split(","))
+            assert await pair_lock.owned(world, "a")
+
+        asyncio.run(_wait(made, ask))
 
 
 async def _wait(
