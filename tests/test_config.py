@@ -237,6 +237,23 @@ def test_no_pair(load):
     assert "[pairs.NAME]" in caught.value.hint
 
 
+def test_one_of_several_sources(load):
+    pair, more = ('[pairs.shop]\nservers = ["a", "b"]\nbalancers = ["lb1"]', ""), (
+        '[servers.c]\naddress = "10.0.0.3:3306"\n[servers.d]\naddress = "10.0.0.4:3306"\n'
+        '[sources.blog]\nserver = "a"\nreplicas = ["b"]\n'
+        '[sources.mail]\nserver = "c"\nreplicas = ["d"]\n')
+    settings = load(pair, more=more)
+    for asked in (settings.group, settings.looked_at):
+        assert asked("mail").heads == ("c",)
+        with pytest.raises(ConfigError, match="more than one; name one with --pair") as caught:
+            asked(None)
+        assert caught.value.hint == "in the file: blog, mail"
+        with pytest.raises(ConfigError, match="no pair or source 'blogg'; did you mean 'blog'"):
+            asked("blogg")
+        with pytest.raises(ConfigError, match="no pair or source ''"):
+            asked("")
+
+
 # Where the password comes from.
 
 

@@ -329,16 +329,17 @@ class Config(_Table):
         if name in self.sources:
             source = self.sources[name]
             return Group(name, (source.server,), source.replicas, (), _semi_sync_ms(source))
-        if name is None and self.sources and self.pairs:
-            raise ConfigError(f"{self.path}: there is more than one; name one with --pair",
-                              hint=f"in the file: {', '.join(names)}")
+        if name not in self.pairs and self.sources:
+            ask = "there is more than one; name one with --pair" if name is None else (
+                f"there is no pair or source {name!r}{_nearest(name, names)}")
+            raise ConfigError(f"{self.path}: {ask}", hint=f"in the file: {', '.join(names)}")
         found, pair = self.pair(name)
         return Group(found, pair.servers, pair.replicas, pair.balancers, _semi_sync_ms(pair))
 
     def looked_at(self, name: str | None) -> Group:
         """As `group`, for those that only look: without a name the only pair is meant, if there is
         one, whatever sources are in the file too."""
-        return self.group(next(iter(self.pairs)) if not name and len(self.pairs) == 1 else name)
+        return self.group(next(iter(self.pairs)) if name is None and len(self.pairs) == 1 else name)
 
     def admin_password(self) -> str:
         """The password of the account that sets servers up; "" for one known by its socket.

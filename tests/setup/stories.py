@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,26 +86,40 @@ def full_source(program: Program, place: Path) -> None:
         verified(made)
 
 
-def killed_at(made: Scene, step: str, *words: str) -> bool:
+def journals(made: Scene) -> list[Path]:
+    """Of all operations so far, the last one last."""
+    return sorted((made.place / "state").glob("*.jsonl"))
+
+
+def begun(made: Scene, step: str, known: Sequence[Path], process: subprocess.Popen[str]) -> bool:
+    """Wait until a step has begun, in a journal that is not `known`; False when the process ended
+    without it. The journal has it at once: what is told comes some steps later, in batches."""
+    while process.poll() is None:
+        written = "\n".join(j.read_text() for j in journals(made) if j not in known)
+        if any('"started"' in line and f'"{step}"' in line for line in written.splitlines()):
+            return True
+        time.sleep(0.001)
+    return False
+
+
+def killed_at(
+    made: Scene, step: str, *words: str, later: Sequence[float] = (0, 0.02, 0.15)
+) -> bool:
     """Begin, and kill it once that step has begun; False when it ended without it."""
+    known = journals(made)
     process = subprocess.Popen(
         made.words("pair", "setup", "--json", *words), stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
+        stderr=subprocess.DEVNULL, text=True)
     try:
-        for line in process.stderr:
-            event = json.loads(line) if line.startswith("{") else {}
-            if event.get("event") == "started" and event.get("step") == step:
-                try:
-                    process.wait(random.choice((0, 0.02, 0.15)))
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                return process.wait(20 * PATIENCE) == -signal.SIGKILL
-        return False
+        if begun(made, step, known, process):
+            try:
+                process.wait(random.choice(later))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+        return process.wait(20 * PATIENCE) == -signal.SIGKILL
     finally:
         process.kill()
         process.wait(20 * PATIENCE)
-        process.stderr.close()
 
 
 def by_the_clone_plugin(program: Program, place: Path) -> None:
@@ -207,20 +222,17 @@ def _unfinished(made: Scene) -> None:
 
 def _killed_in(made: Scene, victim: str, step: str, words: list[str]) -> str:
     """One run that is killed, or one of whose servers is, some moments into a step."""
+    known = journals(made)
     process = subprocess.Popen(made.words("pair", "setup", "--json", *words), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stderr is not None and process.stdout is not None
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
-        for line in process.stderr:
-            event = json.loads(line) if line.startswith("{") else {}
-            if event.get("event") == "started" and event.get("step") == step:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(random.choice((0.02, 0.2, 0.6, 1.5)))
-                if not victim:
-                    process.send_signal(signal.SIGKILL)
-                else:
-                    Instance.load(made.servers[victim].directory).kill()
-                break
+        if begun(made, step, known, process):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(random.choice((0.02, 0.2, 0.6, 1.5)))
+            if not victim:
+                process.send_signal(signal.SIGKILL)
+            else:
+                Instance.load(made.servers[victim].directory).kill()
         said, _ = process.communicate(timeout=200 * PATIENCE)
         last = said.splitlines()[-1] if said else ""
         return str(json.loads(last)["outcome"]) if last else "killed"

@@ -14,7 +14,7 @@ import pytest
 from tests.outside.real_sshd import sshd
 from tests.setup import stories, sweep, topologies
 from tests.setup.scene import scene
-from tests.setup.stories import equal, killed_at, many, named, verified
+from tests.setup.stories import equal, journals, killed_at, many, named, verified
 
 from slackwater.lab import restart
 
@@ -119,6 +119,9 @@ def test_killed_at_any_step_the_same_command_ends_verified(place: Path) -> None:
         assert "what was there is thrown away" in str(said["stays"])
         assert "`slackwater pair setup` again" in said["next"]
         assert "everything is as it was" not in undone.stdout + undone.stderr
+        assert killed_at(made, "Follow.a", later=(0,))
+        assert "SetRoles" not in journals(made)[-1].read_text(), "it went on for some steps"
+        assert made.run("recover").returncode == 0
         assert killed_at(made, random.choice(("Follow.b", "Follow.a", "ProveReplication")))
         assert made.setup()["outcome"] == "done"
         verified(made)

@@ -49,3 +49,11 @@ def test_of_a_source(name: str, place: Path) -> None:
 
         check = made.run("check")
         assert "there is no pair in it" in check.stderr, check.stderr
+
+
+def test_nothing_that_acts_on_a_pair_takes_a_source(place: Path) -> None:
+    with scene(named("mariadb-10.11"), place, 2, source=True) as made:
+        made.setup()
+        for word in ("restart", "upgrade"):
+            done = made.run(word, "--pair", "shop", "--plan")
+            assert (done.returncode, "no pair in it" in done.stderr) == (78, True), done.stderr

@@ -110,7 +110,7 @@ def status(
 
 
 async def _status(settings: Config, pair: str) -> Looked:
-    async with opened(settings, pair) as world:
+    async with opened(settings, pair, to_look=True) as world:
         return await _seen(world)
 
 
@@ -122,7 +122,7 @@ async def _seen(world: PairWorld) -> Looked:
 
 
 async def _watch(settings: Config, pair: str, *, as_json: bool) -> None:
-    async with opened(settings, pair) as world:
+    async with opened(settings, pair, to_look=True) as world:
         with Live(console=Console(stderr=as_json), auto_refresh=False) as live:
             while True:
                 seen, lags, odd = await _seen(world)

@@ -185,9 +185,11 @@ async def closing(world: AnyWorld) -> AsyncIterator[AnyWorld]:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Config, pair: str) -> AsyncIterator[PairWorld]:
-    """A world of that pair, closed at the end."""
-    async with closing(PairWorld(settings, pair)) as world:
+async def opened(
+    settings: Config, pair: str, *, to_look: bool = False
+) -> AsyncIterator[PairWorld]:
+    """A world of that pair, closed at the end; `to_look`: of that source, too."""
+    async with closing(PairWorld(settings, pair, to_look=to_look)) as world:
         yield world
 
 

@@ -31,13 +31,15 @@ class Looked:
 
 
 class PairWorld(ServersWorld):
-    """What a pair's steps act on. `connect` it; `close` it.
+    """What a pair's steps act on. `connect` it; `close` it. Raises ConfigError where there is no
+    such pair.
 
-    A source with its replicas can be looked at likewise: `pair` is that one server then.
+    `to_look`: a source with its replicas can be looked at likewise, `pair` is that one server then.
+    Nothing that acts expects one.
     """
 
-    def __init__(self, config: Config, pair: str) -> None:
-        group = config.group(pair)
+    def __init__(self, config: Config, pair: str, *, to_look: bool = False) -> None:
+        group = config.group(pair if to_look else config.pair(pair)[0])
         self.pair = group.heads
         self.replicas = group.replicas
         super().__init__(config, group.name, group.servers)

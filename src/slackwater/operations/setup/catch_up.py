@@ -35,7 +35,7 @@ class CatchUp(Step[SetupWorld]):
         return f"CatchUp.{self.replica}"
 
     async def do(self, world: SetupWorld) -> Seen:
-        written = await mysql_server.executed_text(await world.session(self.source))
+        written = await mysql_server.logged_text(await world.session(self.source))
         world.notes[self.name] = written
         replica = await world.session(self.replica)
         await until_there(world, self.replica, self.source,

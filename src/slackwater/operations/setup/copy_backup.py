@@ -156,8 +156,8 @@ async def _drop(world: SetupWorld, name: str, probe: str) -> None:
 
 async def _gtids(world: SetupWorld, source: str, file: str, at: int, said: str) -> str:
     """All that is in a copy whose source's binary log was at this position."""
-    session = await world.session(source)
-    exact = await session.value("SELECT BINLOG_GTID_POS(%s, %s)", file, at, limit_s=60)
+    async with await world.servers[source].fresh() as session:  # `awake` uses the others
+        exact = await session.value("SELECT BINLOG_GTID_POS(%s, %s)", file, at, limit_s=60)
     # NULL when the file has been purged since; what mariadb-backup says is gtid_current_pos then.
     found = MariadbGtids.read(str(exact if exact is not None else said))
     return str(found if exact is None else found.union(MariadbGtids.read(said)))
@@ -168,9 +168,9 @@ async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch)
     from_place, to_place = await place(world, step.source), await place(world, step.target)
     from_host, to_host = world.hosts[step.source], world.hosts[step.target]
     packed = (not (from_host.here and to_host.here)) and from_place.zstd and to_place.zstd
+    at = await login(world, step.source)
     size = await _size(world, step.source)
     watch.progress = Progress(0 if packed else size, step.bytes_a_second, pace=watch.pace)
-    at = await login(world, step.source)
     async with contextlib.AsyncExitStack() as stack:
         into = await physical_copy.unpack(to_host, to_place, new, packed=packed)
         stack.push_async_callback(into.close)
@@ -204,8 +204,8 @@ async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch)
 
 
 async def _size(world: SetupWorld, source: str) -> int:
-    session = await world.session(source)
-    return sum(s.size for s in await mysql_setup.schemas(session))
+    async with await world.servers[source].fresh() as session:  # `awake` uses the others
+        return sum(s.size for s in await mysql_setup.schemas(session))
 
 
 @contextlib.asynccontextmanager

@@ -49,7 +49,8 @@ __all__ = [
     "close_idle", "close_idle_and_look", "commits_held_up", "dump_ports",
     "enabled_events", "end_session",
     "executed_of", "executed_text", "has_executed", "hidden_schemas", "is_writable",
-    "keeps_several_locks", "kill", "kill_dump_threads", "lock_all", "lock_owner", "look",
+    "keeps_several_locks", "kill", "kill_dump_threads", "lock_all", "lock_owner", "logged_text",
+    "look",
     "missing_for_alter", "missing_privileges", "missing_rights",
     "open_transactions", "own_privileges", "point_source", "prepare_lock", "prepared_xa",
     "privileged_users",
@@ -207,6 +208,13 @@ async def executed_text(session: Session, *, limit_s: float = 5.0) -> str:
     return executed_of(session, rows[0])
 
 
+async def logged_text(session: Session, *, limit_s: float = 5.0) -> str:
+    """The GTIDs that a replica of this server has when it has all. A MariaDB may have replicated
+    more, which is not in its binary log and so does not come from it."""
+    rows = await session.rows(dialect(session.flavour).executed, limit_s=limit_s)
+    return str(gtid.parse(rows[0]["OWN"], session.flavour))
+
+
 def executed_of(session: Session, row: Row) -> str:
     """One GTID set from the row of `Dialect.executed`."""
     own = gtid.parse(row["OWN"], session.flavour)
@@ -220,8 +228,12 @@ async def has_executed(session: Session, text: str, *, limit_s: float = 5.0) -> 
     return not await _lacks(session, text, limit_s)
 
 
-async def wait_executed(session: Session, text: str, *, limit_s: float) -> bool:
+async def wait_executed(
+    session: Session, text: str, *, limit_s: float, late_s: float = 1.0
+) -> bool:
     """Wait until this server has everything in a GTID set; False when the limit came first.
+
+    `late_s`: how late its answer may be; then the session is lost.
 
     It does not notice that replication stopped: a caller who cares looks at `replica_status`.
     One round trip when everything is there already, which is the usual case.
@@ -234,7 +246,7 @@ async def wait_executed(session: Session, text: str, *, limit_s: float) -> bool:
     # Only what is lacking: MariaDB waits for gtid_slave_pos, where a server's own writes that
     # came back through its partner never appear. And never 0 s, which is for ever in MySQL.
     sql = dialect(session.flavour).wait_executed()
-    done = await session.value(sql, lacks, max(round(left, 3), 0.001), limit_s=left + 1.0)
+    done = await session.value(sql, lacks, max(round(left, 3), 0.001), limit_s=left + late_s)
     return done is not None and int(done) == 0
 
 
