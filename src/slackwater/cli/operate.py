@@ -99,11 +99,12 @@ def walk(
                 left = _left(operation, settings, world.name, takes_over)
                 proposal = await interrupts.look(propose(world))
                 presenter = Presenter(as_json=as_json)
-                report = await _walk(
-                    operation, settings, world, proposal, injected, presenter, interrupts, left
-                )
-                presenter.finish()
-        return report
+                try:
+                    return await _walk(
+                        operation, settings, world, proposal, injected, presenter, interrupts, left
+                    )
+                finally:
+                    presenter.finish()
 
     return asyncio.run(whole())
 
