@@ -19,7 +19,7 @@ from slackwater.operations import keep_alive, pair_lock, servers_world
 from slackwater.operations.setup import catch_up, copy_backup, copy_watch
 from slackwater.operations.setup.catch_up import CatchUp
 from slackwater.operations.setup.look import SetupWorld
-from slackwater.outside.mysql.server import executed_text
+from slackwater.outside.mysql.server import executed_text, logged_text
 from slackwater.outside.mysql.session import Session
 
 pytestmark = pytest.mark.servers
@@ -58,9 +58,11 @@ async def _wait_for_one_behind(made: Scene) -> list[str]:
             waiting = asyncio.create_task(CatchUp("b", "a").do(world))
             await asyncio.sleep(BEHIND_S)
             assert not waiting.done()
+            made.sql("a", "UPDATE shop.many SET v = 'later'")  # what is written meanwhile, too
             await other.run("UNLOCK TABLES")
             await waiting
-        assert made.sql("b", "SELECT COUNT(*) AS n FROM shop.many WHERE v <> 'late'")[0]["n"] == 0
+        assert world.notes["CatchUp.b"] == await logged_text(await world.session("a"))
+        assert made.sql("b", "SELECT COUNT(*) AS n FROM shop.many WHERE v <> 'later'")[0]["n"] == 0
         for server in "ab":
             assert await pair_lock.owned(world, server), f"the lock on {server} was lost"
     finally:
