@@ -62,20 +62,16 @@ def program_named(name: str) -> Program:
 
 
 def offline(tmp_path: Path, change: str, name: str, *, schema: str = SCHEMA,
-            application: str = APPLICATION) -> tuple[int, dict[str, Any]]:
+            application: str = APPLICATION, **env: str) -> tuple[int, dict[str, Any]]:
     for file, text in (("schema.sql", schema), ("app.sql", application), ("change.sql", change)):
         (tmp_path / file).write_text(text)
     done = subprocess.run(
         python("slackwater", "alter", str(tmp_path / "change.sql"), "--rehearse", "--schema",
                str(tmp_path / "schema.sql"), "--statements", str(tmp_path / "app.sql"),
                "--server", name, "--json"),
-        env=environment(), capture_output=True, text=True, timeout=180 * PATIENCE, check=False)
+        env=environment(**env), capture_output=True, text=True, timeout=180 * PATIENCE, check=False)
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, json.loads(done.stdout)
-
-
-def nothing_left() -> bool:
-    return not list(Path(tempfile.gettempdir()).glob(throwaway.PREFIX + "*"))
 
 
 @pytest.mark.parametrize("name", FLAVOURS)
@@ -224,15 +220,17 @@ def test_killed(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not left.alive
 
 
-def test_what_it_does_not_begin(tmp_path: Path) -> None:
+def test_what_it_does_not_begin(place: Path, tmp_path: Path) -> None:
     program_named(FLAVOURS[0])
-    code, said = offline(tmp_path, "ALTER TABLE nobody ADD x INT", FLAVOURS[0])
+    own = {"TMPDIR": str(place)}  # other tests have throwaway pairs of theirs elsewhere
+    code, said = offline(tmp_path, "ALTER TABLE nobody ADD x INT", FLAVOURS[0], **own)
     assert (code, said["outcome"]) == (1, "refused")
     assert "the change itself fails: error 1146" in said["reasons"][0]
-    code, said = offline(tmp_path, FINE, FLAVOURS[0], application="SET @x = 1; BEGIN; COMMIT")
+    code, said = offline(tmp_path, FINE, FLAVOURS[0], application="SET @x = 1; BEGIN; COMMIT",
+                         **own)
     assert (code, said["outcome"]) == (1, "refused")
     assert "no statement of the application" in said["reasons"][0]
-    assert nothing_left()
+    assert not list(place.iterdir())
 
 
 @pytest.mark.parametrize("name", FLAVOURS)
