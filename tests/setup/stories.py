@@ -206,6 +206,8 @@ def backup_killed(
                          + _killed_in(made, victim, step, words))
             if victim:
                 Instance.load(made.servers[victim].directory).start(60 * PATIENCE)
+            if victim == "b":  # killed at the very end; no file here says so at its start
+                made.sql("b", "SET GLOBAL read_only = 1")
         said = made.setup(*words)
         assert said["outcome"] == "done"
         verified(made)
