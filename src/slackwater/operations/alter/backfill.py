@@ -19,6 +19,7 @@ from slackwater.facts.alter_script import split
 from slackwater.facts.alter_state import Change, Filling
 from slackwater.facts.compare import Hash
 from slackwater.facts.duration import seconds_text
+from slackwater.facts.quoting import identifier
 from slackwater.facts.tables import Table
 from slackwater.operations.alter import server as alter_server
 from slackwater.operations.alter import store
@@ -202,7 +203,7 @@ class _Run:
 
     async def _match_again(self, worker: Session) -> int | None:
         """Rows that the statement would change now: written behind a chunk that went by."""
-        own = f"`{self.data.walked.replace('`', '``')}`"
+        own = identifier(self.data.walked)
         try:
             return int(await worker.value(
                 f"SELECT COUNT(*) AS n FROM {own} WHERE {self.data.condition}", limit_s=COUNT_S))

@@ -14,6 +14,7 @@ from slackwater.errors import Refused
 from slackwater.facts import gtid
 from slackwater.facts.backup import Coordinates
 from slackwater.facts.flavour import Flavour
+from slackwater.facts.quoting import identifier
 from slackwater.operations.snapshot import records
 from slackwater.operations.snapshot.freeze import COORDINATES_NAME
 from slackwater.operations.snapshot.records import BAD, Record
@@ -176,7 +177,7 @@ async def _check_tables(session: Session, limit_s: float) -> tuple[int, list[str
     rows = await session.rows(_TABLES, limit_s=limit_s)
     faults = []
     for row in rows:
-        name = f"`{row['S'].replace('`', '``')}`.`{row['N'].replace('`', '``')}`"
+        name = f"{identifier(row['S'])}.{identifier(row['N'])}"
         said = await session.rows(f"CHECK TABLE {name}", limit_s=limit_s)
         last = said[-1]
         if last["Msg_type"] not in _CANNOT and last["Msg_text"] not in _FINE:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from slackwater.errors import OutsideError
 from slackwater.facts import gtid
 from slackwater.facts.gtid import MariadbGtids, MysqlGtids
+from slackwater.facts.quoting import identifier, literal
 from slackwater.facts.server import is_on
 from slackwater.facts.setup import OWN_SCHEMA, SYSTEM_SCHEMAS, Marker, Schema
 from slackwater.outside.mysql.dialect import dialect
@@ -173,8 +174,7 @@ async def has_tls(session: Session, found: dict[str, str], *, limit_s: float = 5
 
 def quoted(user: str, host: str) -> str:
     """`'user'@'host'` for a statement."""
-    both = (part.replace("\\", "\\\\").replace("'", "''") for part in (user, host))
-    return "@".join(f"'{part}'" for part in both)
+    return "@".join(map(literal, (user, host)))
 
 
 async def make_account(
@@ -252,9 +252,9 @@ async def events_stay_off(session: Session, *, before: bool, limit_s: float = 60
         " FROM information_schema.EVENTS WHERE STATUS = 'ENABLED'", limit_s=limit_s)
     for row in rows:
         user, _, host = str(row["D"]).rpartition("@")
-        names = [str(t).replace("`", "``") for t in (row["S"], row["N"])]
+        name = ".".join(identifier(str(t)) for t in (row["S"], row["N"]))
         await session.run("SET SESSION sql_mode = %s", str(row["M"]), limit_s=limit_s)
-        await session.run(f"ALTER DEFINER = {quoted(user, host)} EVENT `{names[0]}`.`{names[1]}` "
+        await session.run(f"ALTER DEFINER = {quoted(user, host)} EVENT {name} "
                           + speaks.disabled_event, limit_s=limit_s)
 
 
