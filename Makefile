@@ -31,7 +31,7 @@ bench: setup  ## slackwater and its gate, beside the method by hand and SYN drop
 	@.venv/bin/python -m bench.alter
 
 sweep: setup servers  ## the whole failure sweep (the tests run a part of it)
-	@.venv/bin/python -m tests.sweep
+	@.venv/bin/python -m tests.sweep --jobs 3
 	@unshare --net .venv/bin/python -m tests.maintain.sweep
 
 matrix: setup servers  ## `pair setup` of each topology on every server, with TLS and without

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import tempfile
@@ -43,6 +44,18 @@ def test_the_quick_table_has_each_step_and_each_kind() -> None:
 def test_titles_are_unique() -> None:
     titles = [c.title for c in cases.every(25, SEED)]
     assert len(set(titles)) == len(titles)
+
+
+def test_jobs_share_the_cases_without_a_gap() -> None:
+    def listed(*words: str) -> list[str]:
+        command = python("tests.sweep", "--list", "--seed", str(SEED), *words)
+        done = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    shares = [listed("--share", f"{share}/3") for share in (1, 2, 3)]
+    assert all(shares)
+    assert sorted(itertools.chain(*shares)) == sorted(listed())
 
 
 @pytest.mark.parametrize("case", HERE, ids=lambda c: c.title.replace(" ", "-"))
