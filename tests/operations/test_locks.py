@@ -105,6 +105,32 @@ def test_recover_ends_the_sessions_of_its_own_dead_process_and_no_others(lab: La
     assert (said.report["from"], said.report["to"]) == ("a", "b")
 
 
+def test_the_next_operation_ends_what_an_ended_one_left(lab: LabFacts) -> None:
+    """As after a network cut, in which the server was not told that the sessions had ended."""
+    state = Path(lab.config).parent / "state"
+    said = slackwater(lab, "switchover", inject="before:HoldClients")
+    assert said.report["outcome"] == "undone", said
+    (ended,) = state.glob("*.jsonl")
+    other = "another slackwater works on this pair (its lock is on b)"
+    whole = ended.read_text()
+    ended.write_text(whole.replace('"event": "ended"', '"event": "told"'))  # still at work
+    with locked(lab, "b", mark_name(ended.stem, "control"), LOCK):
+        assert other in slackwater(lab, "check").report["refusals"]
+    ended.write_text(whole)
+    with locked(lab, "b", LOCK):  # somebody else's
+        assert other in slackwater(lab, "check").report["refusals"]
+    with (
+        locked(lab, "a", mark_name(ended.stem, "control"), LOCK) as old,
+        locked(lab, "b", mark_name(ended.stem, "spare"), LOCK) as new,
+    ):
+        assert slackwater(lab, "check").report["refusals"] == []
+        said = slackwater(lab, "switchover")
+        assert (said.report["outcome"], said.code) == ("done", 0), said
+        for dead in (old, new):
+            with pytest.raises(pymysql.err.OperationalError):
+                dead.ping(reconnect=False)
+
+
 def test_a_server_that_comes_back_later_is_claimed_before_it_is_judged(lab: LabFacts) -> None:
     async def judge() -> bool:
         world = PairWorld(config.load(lab.config), "lab")

@@ -57,7 +57,7 @@ def truth(lab: SweepLab, case: Case, said: Said, old: str) -> list[str]:
         found.append(f"{outcome}, expected {' or '.join(case.expected)}: {reasons}")
     role = {"done": other(old), "refused": old, "undone": old}.get(outcome)
     if role is not None:
-        wrong = settle(lab, 5 * PATIENCE, active=role)
+        wrong = settle(lab, 5 * PATIENCE, active=role, locks=case.group != "network")
         found += [f"{outcome} is not true: {w}" for w in wrong]
     return found
 

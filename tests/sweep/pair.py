@@ -159,8 +159,14 @@ def other(name: str) -> str:
     return "b" if name == "a" else "a"
 
 
-def faults_of(seen: dict[str, Any], *, active: str | None = None) -> list[str]:
-    """What is not as it must be in a healthy pair; `active`: who must be, if that is known."""
+def faults_of(
+    seen: dict[str, Any], *, active: str | None = None, locks: bool = True
+) -> list[str]:
+    """What is not as it must be in a healthy pair; `active`: who must be, if that is known.
+
+    Without `locks`, slackwater's own may still be there: who was cut off cannot free them, they
+    end after a minute or with the next operation.
+    """
     writable = [n for n in NAMES if seen[f"{n} writable"]]
     found = [] if len(writable) == 1 else [f"writable: {'+'.join(writable) or 'nobody'}"]
     role = writable[0] if len(writable) == 1 else active
@@ -173,19 +179,21 @@ def faults_of(seen: dict[str, Any], *, active: str | None = None) -> list[str]:
             found.append(f"{name} does not replicate")
         if seen[f"{name} has clients"]:
             found.append(f"{seen[f'{name} has clients']} clients are left on {name}, read-only")
-        if seen[f"{name} locked by"] is not None:
+        if locks and seen[f"{name} locked by"] is not None:
             found.append(f"{name} is locked by session {seen[f'{name} locked by']}")
     if seen["unfinished"]:
         found.append(f"unfinished: {seen['unfinished']}")
     return found
 
 
-def settle(lab: SweepLab, limit_s: float, *, active: str | None = None) -> list[str]:
+def settle(
+    lab: SweepLab, limit_s: float, *, active: str | None = None, locks: bool = True
+) -> list[str]:
     """Look until the pair is healthy; what is still wrong at the limit."""
     end = time.monotonic() + limit_s
     while True:
         try:
-            wrong = faults_of(lab.look(), active=active)
+            wrong = faults_of(lab.look(), active=active, locks=locks)
         except (OSError, pymysql.Error, KeyError) as error:
             wrong = [f"cannot look: {error!r}"]
         if not wrong or time.monotonic() > end:

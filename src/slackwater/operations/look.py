@@ -16,7 +16,7 @@ from slackwater.facts.server import ClientSession
 from slackwater.operations.alter import store
 from slackwater.operations.at_address import look_at_address
 from slackwater.operations.balancer_file import FileSeen, check_file, look_at_file
-from slackwater.operations.pair_lock import LOCK
+from slackwater.operations.pair_lock import LOCK, left_by_an_ended
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.roads import look_at_roads
 from slackwater.operations.through import through
@@ -88,7 +88,9 @@ async def _worked_on(world: PairWorld) -> tuple[str, ...]:
     for name in world.pair:
         with contextlib.suppress(SlackwaterError):  # that it is lost is seen elsewhere
             owner = await mysql_server.lock_owner(await world.session(name), LOCK)
-            if owner is not None and owner not in world.own_ids(name):
+            others = owner is not None and owner not in world.own_ids(name)
+            # One that has ended here is no other; the next operation ends what it left.
+            if others and await left_by_an_ended(world, name) != owner:
                 found.append(name)
     return tuple(found)
 

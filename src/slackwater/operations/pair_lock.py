@@ -3,15 +3,19 @@
 Each session that an operation keeps open has a lock of its own too, named after the journal. It is
 how `recover` knows the sessions of its own dead process, whatever ids a server gives: a server that
 heard nothing of that end, after a network cut, would keep them, and the pair's lock, for a minute.
+So does the next operation know those of one that has ended.
 """
 
 from __future__ import annotations
 
+import time
+
 from slackwater.errors import Refused, SlackwaterError
 from slackwater.operations.pair_world import PairWorld
-from slackwater.operations.servers_world import ServersWorld
+from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S, ServersWorld
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.session import Session
+from slackwater.plan import journal
 
 # Keeps two slackwaters apart. Not named after the pair: another machine's file may have other names
 # for the same servers. No server is in two pairs, so it keeps nobody else away.
@@ -33,7 +37,39 @@ async def take(world: ServersWorld, name: str) -> bool:
         await _end_dead(world, name, world.journal.id)
         for slot, own in (("control", server.control), ("spare", server.spare)):
             await mark(world, own, slot)
-    return await mysql_server.take_lock(await server.session(), LOCK)
+    session = await server.session()
+    if await mysql_server.take_lock(session, LOCK):
+        return True
+    owner = await left_by_an_ended(world, name)
+    if owner is None:
+        return False
+    await world.end_session(name, owner)
+    return await mysql_server.take_lock(session, LOCK)
+
+
+async def left_by_an_ended(world: ServersWorld, name: str) -> int | None:
+    """The session that has the pair's lock, where that is one of an operation recorded here which
+    has ended: its last word to the server was lost. None else."""
+    session = await world.session(name)
+    owner = await mysql_server.lock_owner(session, LOCK)
+    if owner is None:
+        return None
+    for ended in _just_ended(world):
+        for slot in SLOTS:
+            if await mysql_server.lock_owner(session, mark_name(ended, slot)) == owner:
+                return owner
+    return None
+
+
+def _just_ended(world: ServersWorld) -> list[str]:
+    """The journals of operations that have ended, and of which a server may still have sessions."""
+    since = time.time() - 2 * SESSION_WAIT_TIMEOUT_S
+    try:
+        recorded = journal.read_all(world.config.state_directory, since=since)
+    except journal.JournalError:
+        return []
+    # One without an outcome is at work; one that is unfinished may be, in a `recover`.
+    return [past.id for past in recorded if past.outcome is not None and not past.unfinished]
 
 
 async def mark(world: ServersWorld, session: Session | None, slot: str) -> None:

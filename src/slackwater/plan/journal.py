@@ -169,14 +169,19 @@ def read(path: Path) -> Past:
     return Past(path, tuple(events))
 
 
-def read_all(directory: Path) -> list[Past]:
+def read_all(directory: Path, *, since: float = 0.0) -> list[Past]:
     """All operations recorded there, oldest first. Raises JournalError.
 
+    `since`: only those whose journal was written to since then (seconds of the epoch).
     A directory that may not be read is no empty one: what is unfinished may be in it.
     """
     try:
         with os.scandir(directory) as found:
-            names = [entry.name for entry in found if entry.name.endswith(".jsonl")]
+            names = [
+                entry.name for entry in found
+                if entry.name.endswith(".jsonl")
+                and (not since or entry.stat().st_mtime >= since)
+            ]
     except FileNotFoundError:
         return []
     except OSError as error:
