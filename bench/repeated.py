@@ -15,6 +15,7 @@ DIR: servers as `make servers` gets them; without one, the server that is instal
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import statistics
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +47,29 @@ def measure(
     server: Path | None, asked: argparse.Namespace
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The reports of all switchovers, and the load's own."""
+    with throwaway(server) as lab:
+        return _under_load(lab / "slackwater.toml", lab.with_name("windows"), asked)
+
+
+@contextlib.contextmanager
+def throwaway(server: Path | None) -> Iterator[Path]:
+    """The directory of a lab that ends with the block."""
+    which = ["--server", str(server)] if server else []
     with tempfile.TemporaryDirectory(prefix="sw-bench-") as work:
         Path(work).chmod(0o755)  # servers run as a user of their own
         lab = Path(work, "lab")
-        which = ["--server", str(server)] if server else []
         _slackwater("lab", "up", "--directory", str(lab), *which)
         try:
-            return _under_load(lab / "slackwater.toml", Path(work, "windows"), asked)
+            yield lab
         finally:
             _slackwater("lab", "down", "--directory", str(lab))
+
+
+def switch(config: Path) -> dict[str, Any]:
+    """One switchover, and its report."""
+    said = _slackwater("switchover", "--config", str(config), "--json", check=False)
+    report: dict[str, Any] = json.loads(said)
+    return report
 
 
 def _under_load(
@@ -71,10 +87,9 @@ def _under_load(
         time.sleep(2)
         for _ in range(asked.count):
             begun = time.time() * 1000
-            said = _slackwater("switchover", "--config", str(config), "--json", check=False)
+            reports.append(switch(config))
             with windows.open("a") as file:
                 file.write(f"[{begun:.0f}, {time.time() * 1000:.0f}]\n")
-            reports.append(json.loads(said))
             time.sleep(PAUSE_S)
     finally:
         load.send_signal(signal.SIGINT)

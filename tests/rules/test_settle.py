@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.rules.builder import session
 
-from slackwater.rules.settle import REST_MS, YOUNG_REST_MS, decide, rest_needed_ms
+from slackwater.rules.settle import (
+    MANY,
+    REST_MS,
+    YOUNG_REST_MS,
+    decide,
+    long_idle,
+    rest_needed_ms,
+)
 
 YOUNG_FROM = 1000
 
@@ -98,3 +105,12 @@ def test_always(every, transactions, rest_ms):
     for number in settling.close:
         assert by_id[number].command == "Sleep"
         assert by_id[number].idle_ms >= rest_ms
+
+
+def test_many_who_rest_for_long_are_closed_before_the_hold():
+    many = [session(i, idle_ms=30_000.0) for i in range(1, MANY + 1)]
+    busy = session(90, idle_ms=29_999.0)
+    assert long_idle([*many, busy], {}, 30.0) == [s.id for s in many]
+    assert long_idle([*many, busy], {1: 40.0}, 30.0) == []  # no longer many
+    unknown = [session(i, idle_ms=None) for i in range(100, 120)]
+    assert long_idle(unknown, {}, 30.0) == []

@@ -6,9 +6,9 @@ import random
 from dataclasses import dataclass
 
 STEPS = (
-    "TakeLocks", "MakeCanary", "RehearseCatchUp", "PauseApplier", "HoldClients", "SettleSessions",
-    "FenceWrites", "WaitForReplay", "FenceForGood", "AimHold", "PromoteNew", "SendClients",
-    "CloseLeftovers", "FollowNew", "Persist", "ProveIt",
+    "TakeLocks", "MakeCanary", "RehearseCatchUp", "CloseIdle", "PauseApplier", "HoldClients",
+    "SettleSessions", "FenceWrites", "WaitForReplay", "FenceForGood", "AimHold", "PromoteNew",
+    "SendClients", "CloseLeftovers", "FollowNew", "Persist", "ProveIt",
 )
 COMMIT = STEPS.index("PromoteNew")
 UNDOABLE = ("TakeLocks", "PauseApplier", "HoldClients", "FenceWrites", "FenceForGood", "AimHold")
@@ -22,9 +22,9 @@ WORLD = (
 NETWORK = ("cut old", "cut new", "cut balancer")
 DISK = ("disk full at the start", "disk fills up")
 WORLD_STEPS = (
-    "TakeLocks", "RehearseCatchUp", "PauseApplier", "HoldClients", "SettleSessions", "FenceWrites",
-    "WaitForReplay", "FenceForGood", "AimHold", "PromoteNew", "SendClients", "CloseLeftovers",
-    "FollowNew", "Persist", "ProveIt",
+    "TakeLocks", "RehearseCatchUp", "CloseIdle", "PauseApplier", "HoldClients", "SettleSessions",
+    "FenceWrites", "WaitForReplay", "FenceForGood", "AimHold", "PromoteNew", "SendClients",
+    "CloseLeftovers", "FollowNew", "Persist", "ProveIt",
 )
 
 

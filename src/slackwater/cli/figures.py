@@ -22,6 +22,8 @@ def figures_text(report: Report) -> str:
     text = f"\n  clients were held for {figures['hold_ms']:.1f} ms"
     if "sessions_closed" in figures:  # recover does not know of those that were closed before it
         text += f"; {figures['sessions_closed']} idle session(s) closed"
+        if early := figures.get("sessions_closed_early"):
+            text += f" meanwhile, and {early} before that had rested for long"
     if figures.get("sessions_cut"):
         text += f"\n  cut at the end of the grace: {', '.join(figures['sessions_cut'])}"
     if past := figures.get("past_the_balancers"):

@@ -21,6 +21,10 @@ REST_MS = ((0.0, 4.0), (12.0, 2.5), (25.0, 1.5), (40.0, 0.5))
 YOUNG_REST_MS = 100.0
 REST_PER_DELAY = 1.5  # rest asked for, at least, in lengths of the delays that we meet ourselves
 GONE = ("killed",)
+# Who has rested for so long most likely goes on resting for the moment until clients are held. Who
+# does not comes back as a young session, for which a hold may wait: fewer are left to it.
+LONG_REST_S = 30.0
+MANY = 10  # fewer cost a hold less than that
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,17 @@ def rest_needed_ms(elapsed_ms: float, delay_ms: float) -> float:
     looks and pauses are delayed so much."""
     rest = next(rest for start, rest in reversed(REST_MS) if elapsed_ms >= start)
     return max(rest, REST_PER_DELAY * delay_ms)
+
+
+def long_idle(
+    sessions: Sequence[ClientSession], transactions: Mapping[int, float], rest_s: float
+) -> list[int]:
+    """Those outside a transaction that have rested for `rest_s` or more; none if they are few."""
+    idle = [
+        s.id for s in sessions
+        if s.sleeping and s.id not in transactions and (s.idle_ms or 0.0) >= rest_s * 1000
+    ]
+    return idle if len(idle) >= MANY else []
 
 
 def decide(

@@ -21,6 +21,7 @@ from slackwater.operations.switchover.before import (
     RehearseCatchUp,
     TakeLocks,
 )
+from slackwater.operations.switchover.close_idle import CloseIdle
 from slackwater.operations.switchover.pause_applier import PauseApplier
 from slackwater.operations.switchover.settle_sessions import SettleSessions
 from slackwater.outside.haproxy.haproxy import HAProxy
@@ -52,6 +53,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
             TakeLocks(old, new),
             MakeCanary(old),
             RehearseCatchUp(old, new, asked.lag_s),
+            CloseIdle(old),
             PauseApplier(old),
             HoldClients(balancers, old, new, asked.hold_limit_s),
             SettleSessions(old, balancers, asked.grace_s),
