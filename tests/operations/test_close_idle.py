@@ -1,4 +1,4 @@
-"""Pools that rest for long are closed before anybody waits for it; nobody else is."""
+"""Pools that rest for long are closed before anybody waits for it; the others in the hold."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pymysql
 import pytest
+from tests.servers.command import slackwater
 
 from slackwater import config
 from slackwater.lab.facts import LabFacts
@@ -69,8 +70,11 @@ def test_who_rests_for_long_is_closed(lab: LabFacts) -> None:
     writing.cursor().execute("COMMIT")
 
 
-def test_a_few_are_left_to_the_hold(lab: LabFacts) -> None:
+def test_a_few_are_left_to_the_hold_which_closes_them_all(lab: LabFacts) -> None:
     idle = [pooled(lab) for _ in range(MANY - 1)]
     time.sleep(1.5)
     assert close_idle(lab, 1.0)["sessions_closed_early"] == 0
     assert not any(closed(s) for s in idle)
+    report = slackwater(lab, "switchover").report
+    assert (report["outcome"], report["sessions_closed"]) == ("done", MANY - 1), report
+    assert all(closed(s) for s in idle)

@@ -15,7 +15,7 @@ from slackwater.outside import command
 from slackwater.outside.mysql import semi_sync
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
-from slackwater.outside.mysql.dialect import NOT_OURS
+from slackwater.outside.mysql.close_resting import NOT_OURS
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
 

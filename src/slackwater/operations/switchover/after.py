@@ -17,7 +17,7 @@ from slackwater.operations.switchover.pause_applier import PAUSED
 from slackwater.operations.through import through
 from slackwater.outside.haproxy.haproxy import HAProxy
 from slackwater.outside.mysql import server as mysql_server
-from slackwater.outside.mysql.dialect import NOT_OURS
+from slackwater.outside.mysql.close_resting import NOT_OURS
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until

@@ -11,7 +11,7 @@ from slackwater.errors import StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations.pair_world import Looked, PairWorld
 from slackwater.outside.mysql import server as mysql_server
-from slackwater.outside.mysql.dialect import NOT_OURS
+from slackwater.outside.mysql.close_resting import NOT_OURS
 from slackwater.outside.mysql.greeting import KNOCK_LIMIT_S, knock
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.plan.step import Seen, Step
@@ -35,7 +35,8 @@ class SettleSessions(Step[PairWorld]):
         return self.grace_s + 2.0
 
     async def do(self, world: PairWorld) -> Seen:
-        sessions = _Settling(world, self.old, await world.servers[self.old].session())
+        session = await world.servers[self.old].session()
+        sessions = _Settling(world, self.old, session, _beside(world, self.old, session))
         try:
             # A connection that a balancer had opened before the hold may still wait to be accepted.
             # Ours, made after it and accepted in turn, tells when none of those is left. Until
@@ -63,10 +64,20 @@ class SettleSessions(Step[PairWorld]):
 
 async def look(world: PairWorld, old: str) -> Looked:
     """Who is on the old server now."""
-    asked = clock.mono()
     session = await world.servers[old].session()
+    if beside := _beside(world, old, session):
+        await mysql_server.close_idle(beside, (), 0)  # what it has to learn first, it learns now
+    asked = clock.mono()
     found, transactions = await mysql_server.clients_and_transactions(session)
     return Looked(asked, _not_ours(world, old, found), transactions)
+
+
+def _beside(world: PairWorld, old: str, session: Session) -> Session | None:
+    """A second session to close with, where ending one is a wait: two share it, and the other cores
+    of that machine rest now."""
+    spare = world.servers[old].spare
+    usable = spare is not None and spare is not session and not spare.broken
+    return spare if usable and mysql_server.kill_waits(session) else None
 
 
 def _not_ours(world: PairWorld, old: str, found: list[ClientSession]) -> list[ClientSession]:
@@ -80,8 +91,10 @@ def _not_ours(world: PairWorld, old: str, found: list[ClientSession]) -> list[Cl
 class _Settling:
     """The clients' sessions on the old server: looked at again and again, closed when they rest."""
 
-    def __init__(self, world: PairWorld, old: str, session: Session) -> None:
-        self.session = session
+    def __init__(
+        self, world: PairWorld, old: str, session: Session, beside: Session | None
+    ) -> None:
+        self.session, self._beside = session, beside
         self.closed: set[int] = set()
         self._world, self._old = world, old
         self._young_from = min(world.servers[old].own_ids())
@@ -111,8 +124,7 @@ class _Settling:
         # transaction then has begun none since.
         rest_ms = max(rest_ms, self._ago_ms())
         asked = clock.mono()
-        closed, sessions, transactions = await mysql_server.close_idle_and_look(
-            self.session, found.close, rest_ms, after_ping_ms=settle.YOUNG_REST_MS)
+        closed, sessions, transactions = await self._close(found.close, rest_ms)
         if found.close:  # that comes first, the look at the end
             asked = max(asked, clock.mono() - LOOK_S)
         else:
@@ -122,6 +134,20 @@ class _Settling:
                 if s.id != self._knocked and s.id not in self.closed]
         self._last = Looked(asked, left, transactions)
         return not left
+
+    async def _close(
+        self, ids: tuple[int, ...], rest_ms: float
+    ) -> tuple[list[int], list[ClientSession], dict[int, float]]:
+        if self._beside is None or len(ids) < 2:
+            return await mysql_server.close_idle_and_look(
+                self.session, ids, rest_ms, after_ping_ms=settle.YOUNG_REST_MS)
+        async with asyncio.TaskGroup() as both:
+            one = both.create_task(mysql_server.close_idle_and_look(
+                self.session, ids[::2], rest_ms, after_ping_ms=settle.YOUNG_REST_MS))
+            other = both.create_task(mysql_server.close_idle(
+                self._beside, ids[1::2], rest_ms, after_ping_ms=settle.YOUNG_REST_MS))
+        closed, sessions, transactions = one.result()
+        return [*closed, *other.result()], sessions, transactions
 
     async def pause(self) -> None:
         """Until somebody may have rested for long enough: each look costs those two cores."""

@@ -10,7 +10,8 @@ from slackwater.errors import OutsideError
 from slackwater.facts import statement_text
 from slackwater.facts.server import ClientSession
 from slackwater.outside.mysql.abilities import Abilities, abilities
-from slackwater.outside.mysql.dialect import NO_SUCH_THREAD, NOT_OURS, dialect
+from slackwater.outside.mysql.close_resting import NO_SUCH_THREAD, NOT_OURS
+from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import MysqlError, Session
 
 # Sessions looked at and then closed in one go: few, so that the last is not far from its look.

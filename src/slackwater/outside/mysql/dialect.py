@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from slackwater.facts.alter_link import Traits
 from slackwater.facts.backup import LockKind
 from slackwater.facts.flavour import Flavour
+from slackwater.outside.mysql import close_resting
+from slackwater.outside.mysql.close_resting import PICOSECONDS_PER_MS
 
 # Sessions that are no client's: replication, its dump threads, and the server's own.
 _OWN_USERS = "'system user','event_scheduler'"
@@ -23,12 +25,6 @@ _COLUMNS = (
 )
 
 _READ_LOCK = "FLUSH TABLES WITH READ LOCK"
-NO_SUCH_THREAD = 1094
-# MySQL 8+: sessions of accounts with SYSTEM_USER are only for others with it to end.
-NOT_OURS = 1095
-
-PICOSECONDS_PER_MS = 10**9
-LOOKED_AT_ONCE = 2  # sessions that a server looks at before it ends them
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,11 @@ class Dialect:
     def stops_late_with_replicas(self) -> bool:
         """MySQL stops some 12 s later while it serves a replica."""
         return not self.mariadb
+
+    @property
+    def kill_waits(self) -> bool:
+        """KILL turns in a loop until the thread has woken (viosocket.cc: vio_wait_until_woken)."""
+        return self.flavour.min_mysql(8, 0, 0)
 
     @property
     def one_lock_a_session(self) -> bool:
@@ -118,7 +119,8 @@ class Dialect:
                 " AND p.ID <> CONNECTION_ID()"
             )
         return (
-            f"SELECT {_COLUMNS}, {_idle_ms(own_thread)} AS IDLE_MS, e.EVENT_NAME AS LAST_COMMAND"
+            f"SELECT {_COLUMNS}, {close_resting.idle_for(own_thread)} AS IDLE_MS,"
+            " e.EVENT_NAME AS LAST_COMMAND"
             " FROM information_schema.PROCESSLIST p"
             " LEFT JOIN performance_schema.threads t ON t.PROCESSLIST_ID = p.ID"
             " LEFT JOIN performance_schema.events_statements_current e"
@@ -166,33 +168,12 @@ class Dialect:
         the middle means that a session went away by itself: see mysql_clients.
         """
         if self.mariadb:
-            closing = _close_resting_mariadb(ids, idle_ms)
+            closing = close_resting.by_mariadb(ids, idle_ms)
         else:
-            closing = self._close_resting_mysql(
-                ids, idle_ms, after_ping_ms, own_thread, transactions
+            closing = close_resting.by_mysql(
+                ids, idle_ms, after_ping_ms, own_thread, transactions, self.kill_waits
             )
         return f"SET @sw_at=0,@sw_closed=NULL;{closing}SELECT @sw_closed AS CLOSED"
-
-    def _close_resting_mysql(
-        self,
-        ids: Sequence[int],
-        idle_ms: float,
-        after_ping_ms: float,
-        own_thread: int | None,
-        transactions: bool,
-    ) -> str:
-        # KILL takes no list and there are no loops outside of routines; a prepared statement
-        # can be chosen by a condition. @sw_at tells how far we came if one fails.
-        return "".join(
-            _resting_mysql(part, idle_ms, after_ping_ms, own_thread, transactions)
-            + "".join(
-                f"SET @sw_at={i},@sw_do=IF(FIND_IN_SET({i},@sw_rest),'KILL {i}','DO 0');"
-                "PREPARE sw FROM @sw_do;EXECUTE sw;"
-                "SET @sw_closed=IF(@sw_do='DO 0',@sw_closed,CONCAT_WS(',',@sw_closed,@sw_at));"
-                for i in part
-            )
-            for part in _parts(ids)
-        )
 
     def backup_lock(self, kind: LockKind) -> tuple[tuple[str, bool], ...]:
         """Statements that take a snapshot's lock, each with whether others wait behind it while it
@@ -420,81 +401,3 @@ def alter_traits(flavour: Flavour) -> Traits:
         conversion_setting=f"{'replica' if new_words else 'slave'}_type_conversions",
         copies_without_lock=flavour.min_mariadb(11, 2),
     )
-
-
-def _close_resting_mariadb(ids: Sequence[int], idle_ms: float) -> str:
-    """A look at LOOKED_AT_ONCE sessions, then their ends, and so on.
-
-    A look costs as much as ten ends; but each end wakes a thread that may take our core, and then
-    the look is old for the next: who begins meanwhile is hit. All is parsed before the first.
-    """
-    # TIME_MS has fractions. Who has rested since the last look (see `looking`) began nothing since.
-    since = "COALESCE(TIMESTAMPDIFF(MICROSECOND,@sw_looked,SYSDATE(6))/1000,0)"
-    rounds = "".join(
-        "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
-        f" WHERE ID IN ({','.join(map(str, part))}) AND COMMAND='Sleep' AND TIME_MS>={idle_ms:f}"
-        f" AND TIME_MS>={since};"
-        + "".join(
-            f"IF FIND_IN_SET({i},@sw_rest) THEN SET @sw_at={i};KILL {i};"
-            "SET @sw_closed=CONCAT_WS(',',@sw_closed,@sw_at);END IF;"
-            for i in part
-        )
-        for part in _parts(ids)
-    )
-    # One that has just gone by itself, or is not ours to end, was not closed by us.
-    gone = f"DECLARE CONTINUE HANDLER FOR {NO_SUCH_THREAD},{NOT_OURS} SET @sw_at=NULL;"
-    return f"BEGIN NOT ATOMIC {gone}{rounds}END;"
-
-
-def _idle_ms(own_thread: int) -> str:
-    """How long a session's last statement is over. Our own running statement has the time now as
-    its TIMER_END: the same clock, read in the same statement. NULL while one runs."""
-    now = (
-        "(SELECT own.TIMER_END FROM performance_schema.events_statements_current own"
-        f" WHERE own.THREAD_ID = {own_thread} AND own.NESTING_EVENT_LEVEL = 0)"
-    )
-    # Signed: a statement may end between the reading of the clock and that of its row.
-    idle = f"(CAST({now} AS SIGNED) - CAST(e.TIMER_END AS SIGNED)) / {PICOSECONDS_PER_MS}"
-    # No row: it logged in and has asked nothing. TIME counts begun seconds: 1 may be 1 ms.
-    since_login = "GREATEST(t.PROCESSLIST_TIME - 1, 0) * 1000"
-    return (
-        f"IF(e.THREAD_ID IS NULL, {since_login}, IF(e.END_EVENT_ID IS NULL, NULL, {idle}))"
-    )
-
-
-def _resting_mysql(
-    ids: Sequence[int],
-    idle_ms: float,
-    after_ping_ms: float,
-    own_thread: int | None,
-    transactions: bool,
-) -> str:
-    """Put those of `ids` that rest into @sw_rest."""
-    wanted = ",".join(map(str, ids))
-    if own_thread is None:
-        seconds = int(-(-idle_ms // 1000)) + 1  # TIME counts begun seconds
-        return (
-            "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
-            f" WHERE ID IN ({wanted}) AND COMMAND = 'Sleep' AND TIME >= {seconds};"
-        )
-    rest = (
-        f"IF(e.EVENT_NAME = 'statement/com/Ping', {max(idle_ms, after_ping_ms):f}, {idle_ms:f})"
-    )
-    return (
-        "SELECT GROUP_CONCAT(t.PROCESSLIST_ID) INTO @sw_rest FROM performance_schema.threads t"
-        " LEFT JOIN performance_schema.events_statements_current e"
-        " ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0"
-        f" WHERE t.PROCESSLIST_ID IN ({wanted}) AND t.PROCESSLIST_COMMAND = 'Sleep'"
-        f" AND {_idle_ms(own_thread)} >= {rest}{_NO_TRANSACTION if transactions else ''};"
-    )
-
-
-_NO_TRANSACTION = (
-    " AND NOT EXISTS (SELECT 1 FROM performance_schema.events_transactions_current x"
-    " WHERE x.THREAD_ID = t.THREAD_ID AND x.STATE = 'ACTIVE')"
-)
-
-
-def _parts(ids: Sequence[int]) -> list[list[int]]:
-    whole = [int(i) for i in ids]
-    return [whole[at : at + LOOKED_AT_ONCE] for at in range(0, len(whole), LOOKED_AT_ONCE)]

@@ -8,6 +8,7 @@ from slackwater import clock
 from slackwater.facts.failover import SemiSync
 from slackwater.facts.server import is_on
 from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.close_resting import NO_SUCH_THREAD
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import MysqlError, Row, Session
 from slackwater.outside.mysql.setup_dialect import setup_dialect
@@ -20,7 +21,6 @@ _RECEIVERS = "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Sla
 _WAITING = (
     "SELECT ID FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for semi-sync ACK%'"
 )
-NO_SUCH_THREAD = 1094
 STILL_S = 0.05
 _SOURCE = ("rpl_semi_sync_source_", "rpl_semi_sync_master_")
 _REPLICA = ("rpl_semi_sync_replica_", "rpl_semi_sync_slave_")

@@ -49,8 +49,8 @@ __all__ = [
     "close_idle", "close_idle_and_look", "commits_held_up", "dump_ports",
     "enabled_events", "end_session",
     "executed_of", "executed_text", "has_executed", "hidden_schemas", "is_writable",
-    "keeps_several_locks", "kill", "kill_dump_threads", "lock_all", "lock_owner", "logged_text",
-    "look",
+    "keeps_several_locks", "kill", "kill_dump_threads", "kill_waits", "lock_all", "lock_owner",
+    "logged_text", "look",
     "missing_for_alter", "missing_privileges", "missing_rights",
     "open_transactions", "own_privileges", "point_source", "prepare_lock", "prepared_xa",
     "privileged_users",
@@ -284,6 +284,11 @@ def upgrade_programs(flavour: Flavour) -> tuple[str, ...]:
     """Names of the program that brings the system tables of a server to this version; () where
     the server does it by itself."""
     return dialect(flavour).upgrade_programs
+
+
+def kill_waits(session: Session) -> bool:
+    """Whether this kind of server's KILL waits, busily, for the thread that it ends."""
+    return dialect(session.flavour).kill_waits
 
 
 def keeps_several_locks(session: Session) -> bool:
