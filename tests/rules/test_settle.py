@@ -10,6 +10,7 @@ from tests.rules.builder import session
 from slackwater.rules.settle import (
     MANY,
     REST_MS,
+    YOUNG_PER_REST,
     YOUNG_REST_MS,
     decide,
     long_idle,
@@ -45,6 +46,13 @@ def test_a_young_session_gets_time_to_begin():
     young = session(YOUNG_FROM, idle_ms=YOUNG_REST_MS - 1)
     assert closed(young) == ()
     assert closed(session(YOUNG_FROM, idle_ms=YOUNG_REST_MS)) == (YOUNG_FROM,)
+
+
+def test_on_a_slow_machine_a_young_session_gets_more_time():
+    rest_ms = 30.0
+    assert closed(session(YOUNG_FROM, idle_ms=YOUNG_REST_MS), rest_ms=rest_ms) == ()
+    long = YOUNG_PER_REST * rest_ms
+    assert closed(session(YOUNG_FROM, idle_ms=long), rest_ms=rest_ms) == (YOUNG_FROM,)
 
 
 def test_after_a_ping_a_pool_is_about_to_work():

@@ -19,6 +19,7 @@ from slackwater.facts.server import ClientSession
 # (from so many ms into settling, a session must have rested so many ms)
 REST_MS = ((0.0, 4.0), (12.0, 2.5), (25.0, 1.5), (40.0, 0.5))
 YOUNG_REST_MS = 100.0
+YOUNG_PER_REST = 10.0  # where others must rest longer than usual, who is about to work must too
 REST_PER_DELAY = 1.5  # rest asked for, at least, in lengths of the delays that we meet ourselves
 GONE = ("killed",)
 # Who has rested for so long most likely goes on resting for the moment until clients are held. Who
@@ -72,7 +73,8 @@ def decide(
         if session.command.lower() in GONE:
             continue
         about_to_work = session.id >= young_from or session.last_command == "Ping"
-        rest = max(rest_ms, YOUNG_REST_MS) if about_to_work else rest_ms
+        young_ms = max(YOUNG_PER_REST * rest_ms, YOUNG_REST_MS)
+        rest = young_ms if about_to_work else rest_ms
         idle_ms = session.idle_ms  # None: not known, so it may be about to work
         resting = session.sleeping and idle_ms is not None and session.id not in transactions
         missing_ms = rest - (idle_ms or 0.0)
