@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import ClassVar
 
 from slackwater import clock
-from slackwater.errors import StepFailed
+from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations.pair_world import Looked, PairWorld
 from slackwater.outside.mysql import server as mysql_server
@@ -66,7 +67,8 @@ async def look(world: PairWorld, old: str) -> Looked:
     """Who is on the old server now."""
     session = await world.servers[old].session()
     if beside := _beside(world, old, session):
-        await mysql_server.close_idle(beside, (), 0)  # what it has to learn first, it learns now
+        with contextlib.suppress(OutsideError):  # without it the other one closes alone
+            await mysql_server.close_idle(beside, (), 0)  # what it must learn first, it learns now
     asked = clock.mono()
     found, transactions = await mysql_server.clients_and_transactions(session)
     return Looked(asked, _not_ours(world, old, found), transactions)
@@ -124,9 +126,9 @@ class _Settling:
         # transaction then has begun none since.
         rest_ms = max(rest_ms, self._ago_ms())
         asked = clock.mono()
-        closed, sessions, transactions = await self._close(found.close, rest_ms)
+        closed, sessions, transactions, looked = await self._close(found.close, rest_ms)
         if found.close:  # that comes first, the look at the end
-            asked = max(asked, clock.mono() - LOOK_S)
+            asked = max(asked, looked - LOOK_S)
         else:
             self._look_s = clock.mono() - asked
         self.closed.update(closed)
@@ -137,17 +139,34 @@ class _Settling:
 
     async def _close(
         self, ids: tuple[int, ...], rest_ms: float
-    ) -> tuple[list[int], list[ClientSession], dict[int, float]]:
-        if self._beside is None or len(ids) < 2:
-            return await mysql_server.close_idle_and_look(
-                self.session, ids, rest_ms, after_ping_ms=settle.YOUNG_REST_MS)
-        async with asyncio.TaskGroup() as both:
-            one = both.create_task(mysql_server.close_idle_and_look(
-                self.session, ids[::2], rest_ms, after_ping_ms=settle.YOUNG_REST_MS))
-            other = both.create_task(mysql_server.close_idle(
-                self._beside, ids[1::2], rest_ms, after_ping_ms=settle.YOUNG_REST_MS))
-        closed, sessions, transactions = one.result()
-        return [*closed, *other.result()], sessions, transactions
+    ) -> tuple[list[int], list[ClientSession], dict[int, float], float]:
+        """Who was closed, who is left, the transactions, and when that was looked at."""
+        beside = self._beside
+        if beside is None or len(ids) < 2:
+            return await self._close_and_look(ids, rest_ms)
+        # One that fails must not cut the other short: a session in the middle of a statement is
+        # lost with it, and the pair's lock is one of these two's.
+        one, other = await asyncio.gather(
+            self._close_and_look(ids[::2], rest_ms),
+            mysql_server.close_idle(
+                beside, ids[1::2], rest_ms, after_ping_ms=settle.YOUNG_REST_MS),
+            return_exceptions=True,
+        )
+        if isinstance(one, BaseException):
+            raise one
+        if isinstance(other, OutsideError):
+            self._beside, other = None, []  # whom it left is still there at the next look
+        elif isinstance(other, BaseException):
+            raise other
+        closed, sessions, transactions, looked = one
+        return [*closed, *other], sessions, transactions, looked
+
+    async def _close_and_look(
+        self, ids: tuple[int, ...], rest_ms: float
+    ) -> tuple[list[int], list[ClientSession], dict[int, float], float]:
+        closed, sessions, transactions = await mysql_server.close_idle_and_look(
+            self.session, ids, rest_ms, after_ping_ms=settle.YOUNG_REST_MS)
+        return closed, sessions, transactions, clock.mono()
 
     async def pause(self) -> None:
         """Until somebody may have rested for long enough: each look costs those two cores."""
