@@ -17,8 +17,9 @@ def figures_text(report: Report) -> str:
         return rejoin_text(figures)
     if "exit_code" in figures or "gate" in figures:
         return held_text(figures)
-    if "hold_ms" not in figures:
-        return ""
+    if "hold_ms" not in figures:  # clients of a switchover may have noticed it all the same
+        early = figures.get("sessions_closed_early")
+        return f"\n  {early} session(s) that had rested for long were closed" if early else ""
     text = f"\n  clients were held for {figures['hold_ms']:.1f} ms"
     if "sessions_closed" in figures:  # recover does not know of those that were closed before it
         text += f"; {figures['sessions_closed']} idle session(s) closed"
