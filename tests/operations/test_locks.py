@@ -131,6 +131,17 @@ def test_the_next_operation_ends_what_an_ended_one_left(lab: LabFacts) -> None:
                 dead.ping(reconnect=False)
 
 
+def test_a_restart_ends_what_an_ended_one_left_too(lab: LabFacts) -> None:
+    said = slackwater(lab, "switchover", inject="before:HoldClients")
+    assert said.report["outcome"] == "undone", said
+    (ended,) = (Path(lab.config).parent / "state").glob("*.jsonl")
+    with locked(lab, "b", LOCK):  # somebody else's
+        assert slackwater(lab, "restart", "b").report["outcome"] == "undone"
+    with locked(lab, "b", mark_name(ended.stem, "control"), LOCK):
+        said = slackwater(lab, "restart", "b")
+    assert (said.report["outcome"], said.code) == ("done", 0), said
+
+
 def test_a_server_that_comes_back_later_is_claimed_before_it_is_judged(lab: LabFacts) -> None:
     async def judge() -> bool:
         world = PairWorld(config.load(lab.config), "lab")

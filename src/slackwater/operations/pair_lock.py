@@ -37,7 +37,12 @@ async def take(world: ServersWorld, name: str) -> bool:
         await _end_dead(world, name, world.journal.id)
         for slot, own in (("control", server.control), ("spare", server.spare)):
             await mark(world, own, slot)
-    session = await server.session()
+    return await take_unmarked(world, name)
+
+
+async def take_unmarked(world: ServersWorld, name: str) -> bool:
+    """The same, in a session that a later `recover` needs not know."""
+    session = await world.session(name)
     if await mysql_server.take_lock(session, LOCK):
         return True
     owner = await left_by_an_ended(world, name)

@@ -10,7 +10,7 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError, StepFailed
 from slackwater.operations.hold.world import HoldWorld
-from slackwater.operations.pair_lock import LOCK
+from slackwater.operations.pair_lock import LOCK, take_unmarked
 from slackwater.operations.quiet_moment import PAUSE_S, Quiet, look_for_quiet, wait_for_quiet
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.journal import Past
@@ -50,7 +50,7 @@ class LockServers(Step[HoldWorld]):
             # What came before (packages are downloaded) may have taken longer than they live.
             await world.servers[name].renew()
             session = await world.session(name)
-            if not await mysql_server.take_lock(session, LOCK):
+            if not await take_unmarked(world, name):
                 raise StepFailed(f"another slackwater works here (its lock is on {name})")
             if self.watch and await mysql_server.watch_transactions(session):
                 world.note(WATCHING, [*world.notes.get(WATCHING, []), name])
