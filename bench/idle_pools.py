@@ -16,11 +16,10 @@ import statistics
 import time
 from pathlib import Path
 
-import pymysql
+from tests.servers.pooled import pooled
 
 from bench.repeated import switch, throwaway
-from slackwater.lab.load_plan import Target
-from slackwater.lab.load_target import lab_target
+from slackwater.lab.facts import read
 from slackwater.rules.settle import LONG_REST_S
 
 SHORT_S = 2.0
@@ -42,22 +41,15 @@ def main() -> None:
 
 
 def _held_ms(config: Path, sessions: int, rest_s: float) -> float:
+    facts = read(config.parent)
     with contextlib.ExitStack() as stack:
         for _ in range(sessions):
-            stack.enter_context(contextlib.closing(_connect(lab_target(config))))
+            stack.enter_context(contextlib.closing(pooled(facts)))
         time.sleep(rest_s)
         report = switch(config)
     if report["outcome"] != "done":
         raise SystemExit(f"the switchover: {report['outcome']}, {report['reasons']}")
     return float(report["hold_ms"])
-
-
-def _connect(target: Target) -> pymysql.Connection:
-    host, port = target.frontends[0]
-    session = pymysql.connect(
-        host=host, port=port, user=target.user, password=target.password, autocommit=True)
-    session.cursor().execute("SELECT 1")
-    return session
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 
 import pymysql
 import pytest
 from tests.servers.command import slackwater
+from tests.servers.pooled import pooled
 
 from slackwater import config
 from slackwater.lab.facts import LabFacts
-from slackwater.lab.load_target import lab_target
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.close_idle import CloseIdle
 from slackwater.plan.step import Seen
 from slackwater.rules.settle import MANY
 
 pytestmark = pytest.mark.servers
-
-
-def pooled(lab: LabFacts, *statements: str) -> pymysql.Connection:
-    """An application's session through the balancer."""
-    target = lab_target(Path(lab.config))
-    host, port = target.frontends[0]
-    session = pymysql.connect(
-        host=host, port=port, user=target.user, password=target.password,
-        database=target.database, autocommit=True)
-    for statement in ("SELECT 1", *statements):
-        session.cursor().execute(statement)
-    return session
 
 
 def closed(session: pymysql.Connection) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pymysql
 import pytest
-from tests.operations.test_close_idle import closed, pooled
+from tests.operations.test_close_idle import closed
+from tests.servers.fixtures import sql
+from tests.servers.pooled import pooled
 
 from slackwater import config
 from slackwater.lab.facts import LabFacts
@@ -22,14 +22,6 @@ from slackwater.outside.mysql.session import Session
 pytestmark = pytest.mark.servers
 
 MANY = 12
-
-
-def as_root(lab: LabFacts, *statements: str) -> None:
-    with contextlib.closing(
-        pymysql.connect(unix_socket=str(lab.servers["a"]["socket"]), user="root")
-    ) as root:
-        for statement in statements:
-            root.cursor().execute(statement)
 
 
 def settling(
@@ -62,7 +54,7 @@ def test_a_lost_spare_session_leaves_the_other_its_work(lab: LabFacts) -> None:
     async def act(
         world: PairWorld, sessions: settle_sessions._Settling, session: Session, spare: Session
     ) -> None:
-        as_root(lab, f"KILL {spare.connection_id}")
+        sql(lab.servers["a"]["socket"], f"KILL {spare.connection_id}")
         await asyncio.sleep(0.05)
         for _ in range(100):
             if await sessions.close_resting_and_look():
@@ -79,7 +71,7 @@ def test_a_spare_session_lost_before_is_no_reason_to_stop(lab: LabFacts) -> None
     async def act(
         world: PairWorld, _: settle_sessions._Settling, session: Session, spare: Session
     ) -> None:
-        as_root(lab, f"KILL {spare.connection_id}")
+        sql(lab.servers["a"]["socket"], f"KILL {spare.connection_id}")
         await asyncio.sleep(0.05)
         spare.abilities = None  # as where it has learned nothing yet
         await settle_sessions.look(world, "a")
@@ -92,8 +84,8 @@ def test_a_look_is_as_old_as_it_is_when_the_other_session_ends_late(
     lab: LabFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So that only our look tells who is in a transaction.
-    as_root(lab, "UPDATE performance_schema.setup_instruments SET ENABLED='NO'"
-                 " WHERE NAME='transaction'")
+    sql(lab.servers["a"]["socket"],
+        "UPDATE performance_schema.setup_instruments SET ENABLED='NO' WHERE NAME='transaction'")
     idle = [pooled(lab) for _ in range(MANY)]
     writing = pooled(lab, "CREATE TABLE t_late (i INT)")
     real = mysql_server.close_idle

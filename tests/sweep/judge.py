@@ -42,6 +42,12 @@ def hold_ends(lab: SweepLab, limit_s: float) -> list[str]:
         time.sleep(0.02)
 
 
+def told_of_the_end(case: Case, said: Said) -> bool:
+    """Whether the servers know that slackwater has ended: not one that was cut off before anything
+    was left to recover. What it keeps, the next switchover ends."""
+    return not (case.group == "network" and said.outcome == "undone")
+
+
 def truth(lab: SweepLab, case: Case, said: Said, old: str) -> list[str]:
     """Is the outcome one of the five words, the expected one, and true?"""
     outcome = said.outcome
@@ -57,7 +63,7 @@ def truth(lab: SweepLab, case: Case, said: Said, old: str) -> list[str]:
         found.append(f"{outcome}, expected {' or '.join(case.expected)}: {reasons}")
     role = {"done": other(old), "refused": old, "undone": old}.get(outcome)
     if role is not None:
-        wrong = settle(lab, 5 * PATIENCE, active=role, locks=case.group != "network")
+        wrong = settle(lab, 5 * PATIENCE, active=role, locks=told_of_the_end(case, said))
         found += [f"{outcome} is not true: {w}" for w in wrong]
     return found
 

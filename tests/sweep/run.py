@@ -167,8 +167,8 @@ class Sweep:
         if nothing:
             end = str(past[-1].outcome) if past else "refused"
         role = other(old) if end == "done" else old
-        locks = case.group != "network"
-        wrong = settle(self.lab, 8 * PATIENCE, active=role, locks=locks)
+        told = judge.told_of_the_end(case, said)
+        wrong = settle(self.lab, 8 * PATIENCE, active=role, locks=told)
         result.faults += [f"after recover: {w}" for w in wrong]
         before = self.lab.look()
         second = self._slackwater(["recover"], config, "", acts)

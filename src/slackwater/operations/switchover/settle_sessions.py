@@ -68,7 +68,7 @@ async def look(world: PairWorld, old: str) -> Looked:
     session = await world.servers[old].session()
     if beside := _beside(world, old, session):
         with contextlib.suppress(OutsideError):  # without it the other one closes alone
-            await mysql_server.close_idle(beside, (), 0)  # what it must learn first, it learns now
+            await mysql_server.abilities(beside)  # learned now, so that no closing has to
     asked = clock.mono()
     found, transactions = await mysql_server.clients_and_transactions(session)
     return Looked(asked, _not_ours(world, old, found), transactions)

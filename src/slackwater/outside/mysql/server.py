@@ -44,7 +44,7 @@ from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import MysqlError, Row, Session
 
 __all__ = [
-    "accounts", "appliers", "appliers_idle", "change_source", "client_sessions",
+    "abilities", "accounts", "appliers", "appliers_idle", "change_source", "client_sessions",
     "clients_and_transactions",
     "close_idle", "close_idle_and_look", "commits_held_up", "dump_ports",
     "enabled_events", "end_session",
