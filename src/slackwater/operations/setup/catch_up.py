@@ -11,6 +11,7 @@ from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations.keep_alive import keep_alive
 from slackwater.operations.setup.look import SetupWorld
+from slackwater.operations.setup.slices import gently
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
@@ -20,15 +21,18 @@ CATCH_UP_S = 6 * 3600.0  # a long copy leaves much to catch up with
 STILL_S = 120.0  # without any progress, it is not a matter of patience
 TELL_EVERY_S = 5.0
 NEAR_S, LESS = 1.0, 0.9
+THERE_S = 0.2
+CLOSE_S, CLOSE_LIMIT_S = 0.4, 10.0  # what is left then is applied at once, and hardly felt
 LOOK_EVERY_S = 0.25  # each look costs the replica what it could apply meanwhile
 
 
 @dataclass(frozen=True)
 class CatchUp(Step[SetupWorld]):
-    """Wait until {replica} has applied what {source} has written, up to about a second"""
+    """Wait until {replica} has applied what {source} has written, up to about a second{how}"""
 
     replica: str
     source: str
+    slow_ms: float = 0.0  # an answer of the source's that takes longer slows it down; 0: none
     limit_s: ClassVar[float] = CATCH_UP_S + 60
     no_undo: ClassVar[str] = "it only waits"
 
@@ -36,15 +40,45 @@ class CatchUp(Step[SetupWorld]):
     def name(self) -> str:
         return f"CatchUp.{self.replica}"
 
+    @property
+    def how(self) -> str:
+        """For people."""
+        return f", no faster than {self.source} bears" if self.slow_ms else ""
+
     async def do(self, world: SetupWorld) -> Seen:
-        last_s = math.inf
+        if await self._there_already(world):
+            return Seen.DONE
+        async with gently(world, self.replica, self.source, self.slow_ms) as slices:
+            if slices is not None:
+                if await self._nearer(world, CLOSE_S):
+                    return Seen.DONE
+                slices.let_go()  # so gently it never gets there
+            await self._nearer(world, NEAR_S)
+        return Seen.DONE
+
+    async def _there_already(self, world: SetupWorld) -> bool:
+        """As after the copy of an idle source: nothing is to be measured or slowed down."""
+        written = await mysql_server.logged_text(await world.session(self.source))
+        world.notes[self.name] = written
+        return await mysql_server.wait_executed(
+            await world.session(self.replica), written, limit_s=THERE_S)
+
+    async def _nearer(self, world: SetupWorld, near_s: float) -> bool:
+        """Once it takes no longer than `near_s` to apply what the source had written a moment ago:
+        True; False when it gets no nearer, and never will: the source has written on meanwhile."""
+        last_s, until = math.inf, math.inf
         while True:
             begun = clock.mono()
             await self._once(world)
             took_s = clock.mono() - begun
-            # Meanwhile the source has written on. A replica that gets no nearer never will.
-            if took_s < NEAR_S or took_s > LESS * last_s:
-                return Seen.DONE
+            if took_s < near_s:
+                return True
+            if took_s < NEAR_S:  # a matter of moments
+                until = min(until, clock.mono() + CLOSE_LIMIT_S)
+                if clock.mono() > until:
+                    return False
+            elif took_s > LESS * last_s:
+                return False
             last_s = took_s
 
     async def _once(self, world: SetupWorld) -> None:

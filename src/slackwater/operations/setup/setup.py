@@ -65,24 +65,17 @@ class Asked:
 def plan(asked: Asked) -> Plan[Any]:
     """The list of steps; the same for the same request."""
     steps: list[Step[Any]] = [LockServers(asked.source, tuple(t.name for t in asked.targets))]
-    cut_off = dict(asked.clones)
     anew = [t for t in asked.targets if t.means in (Means.COPY, Means.SEED)]
+    closes_ring = bool(asked.back) and (
+        not asked.back_follows or any(t.name == asked.back for t in anew))
     for target in asked.targets:
-        if target.means is not Means.NOTHING:
-            steps.append(CloseTarget(target.name, target.note))
-        if target in anew:
-            from_it = asked.source if target.name == asked.back else ""
-            steps.append(Detach(target.name, from_it))
-            steps += _copy(asked, target)
-        if target.name in cut_off:
-            steps.append(SettleClone(asked.source, target.name, cut_off[target.name]))
-        if target.means is not Means.NOTHING:
-            steps.append(Follow(target.name, asked.source, asked.tls))
-    if asked.back and (not asked.back_follows or any(t.name == asked.back for t in anew)):
+        steps += _of(asked, target, anew=target in anew)
+        if target in anew or (closes_ring and target.name == asked.back):
+            steps.append(CatchUp(target.name, asked.source, asked.slow_ms))
+    if closes_ring:
         # What comes back round the ring is thrown away by the source, but not for nothing: MySQL
         # notes where it is, on disk, for every few transactions. So not what is caught up with.
-        steps += [CatchUp(asked.back, asked.source),
-                  Follow(asked.source, asked.back, asked.tls, ring=True)]
+        steps.append(Follow(asked.source, asked.back, asked.tls, ring=True))
     steps += [SetRoles(asked.source, tuple(t.name for t in asked.targets)),
               ProveReplication(asked.source, tuple(t.name for t in asked.targets), asked.back)]
     steps += [DropReplaced(t.name) for t in anew if t.method == BACKUP]
@@ -94,6 +87,20 @@ def plan(asked: Asked) -> Plan[Any]:
     ring = f", and {asked.source} from {asked.back}" if asked.back else ""
     title = f"set {asked.group} up: {others} replicate(s) from {asked.source}{ring}"
     return Plan(OPERATION, title, tuple(steps), asked.arguments(), AGAIN)
+
+
+def _of(asked: Asked, target: Target, *, anew: bool) -> list[Step[Any]]:
+    begins = target.means is not Means.NOTHING
+    steps: list[Step[Any]] = [CloseTarget(target.name, target.note)] if begins else []
+    if anew:
+        steps.append(Detach(target.name, asked.source if target.name == asked.back else ""))
+        steps += _copy(asked, target)
+    cut_off = dict(asked.clones)
+    if target.name in cut_off:
+        steps.append(SettleClone(asked.source, target.name, cut_off[target.name]))
+    if begins:
+        steps.append(Follow(target.name, asked.source, asked.tls))
+    return steps
 
 
 def _copy(asked: Asked, target: Target) -> list[Step[Any]]:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.facts.server import ServerAddress
-from slackwater.outside.mysql.session import Session
+from slackwater.outside.mysql.session import Session, heed_cancelling
 
 ASK = "FLUSH LOCAL ENGINE LOGS"
 ASK_EVERY_S = 0.02
@@ -46,10 +46,17 @@ class Pace:
         self._first: list[float] = []
         self.known = asyncio.Event()  # what it answers without a copy
         self._changed = clock.mono()
+        self.asked_at = 0.0  # the question that is not answered yet; 0: none
+
+    @property
+    def late(self) -> bool:
+        """The source's last answers were too slow, or the one that is waited for is already."""
+        waits = self.asked_at and clock.mono() - self.asked_at > self.slow_s
+        return bool(waits) or not self._go.is_set()
 
     def answered(self, took_s: float) -> None:
         """What the source took for one answer."""
-        now = clock.mono()
+        now, self.asked_at = clock.mono(), 0.0
         if not self.known.is_set():
             self._first.append(took_s)
             if len(self._first) >= FIRST:
@@ -103,6 +110,7 @@ class Pace:
     def forget(self) -> None:
         """Nobody asks the source any more: go on."""
         self.rate = 0.0
+        self.asked_at = 0.0
         self.known.set()
         self._go.set()
 
@@ -139,7 +147,8 @@ async def _ask(at: ServerAddress, pace: Pace) -> None:
     with contextlib.suppress(SlackwaterError):
         async with await Session.open(at) as session:
             while True:
-                begun = clock.mono()
+                heed_cancelling()  # a login may have taken it
+                pace.asked_at = begun = clock.mono()
                 await session.run(ASK, limit_s=60)
                 pace.answered(clock.mono() - begun)
                 await asyncio.sleep(ASK_EVERY_S)

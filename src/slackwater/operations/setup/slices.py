@@ -1,0 +1,153 @@
+"""A replica catches up no faster than its source's commits bear, where both share a machine.
+
+A replica that is far behind applies with all it has: threads, processor, disk. On a machine of its
+own nobody feels that; beside its source it made commits there wait for 0.2 to 0.4 s (MySQL 9.7, two
+cores). So it applies in slices: after each its SQL thread is stopped until the source answers in
+time. As long as the source does, slices get longer, and soon they are not ended any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncIterator, Callable
+
+from slackwater import clock
+from slackwater.errors import SlackwaterError
+from slackwater.facts.server import ServerAddress
+from slackwater.operations.servers_world import admin_address
+from slackwater.operations.setup.look import SetupWorld
+from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.dialect import dialect
+from slackwater.outside.mysql.pace import Pace, paced
+from slackwater.outside.mysql.session import Session, heed_cancelling
+
+FIRST_S, LEAST_S = 0.05, 0.03
+LONGER, BY_AND_BY, SHORTER = 1.5, 1.05, 0.6
+FREE_S = 2.0  # a slice of this length goes on for as long as the source answers in time
+REST_S, REST_LIMIT_S = 0.05, 1.0
+LOOK_EVERY_S = 0.005
+STOP_LIMIT_S = 6 * 3600.0  # what is being applied ends first: an ALTER, for example
+START_LIMIT_S = 10.0
+AGAIN_S = 1.0
+
+
+class Slices:
+    """How long the replica at this address may apply at once, and how often it was stopped."""
+
+    def __init__(self, at: ServerAddress) -> None:
+        self._at = at
+        self._slice_s = FIRST_S
+        self._bound_s = math.inf  # where slices have been too long, they get longer only slowly
+        self._free = False
+        self._stopped = False  # its SQL thread, by us
+        self.rests = 0
+
+    def let_go(self) -> None:
+        """From now on it applies as fast as it can."""
+        self._free = True
+
+    async def begin(self) -> None:
+        """Stop it, for a look at how its source answers without. Raises OutsideError."""
+        async with await Session.open(self._at) as session:
+            if await _applies(session):
+                await self._stop(session)
+
+    async def run(self, pace: Pace) -> None:
+        """Until cancelled; a session that is lost is opened again."""
+        while True:
+            with contextlib.suppress(SlackwaterError):
+                async with await Session.open(self._at) as session:
+                    await self._start(session)
+                    while await self._one(session, pace):
+                        pass
+                    return
+            heed_cancelling()
+            await asyncio.sleep(AGAIN_S)
+
+    async def end(self) -> None:
+        """It applies, if it was us who stopped it. Raises OutsideError."""
+        if self._stopped:
+            async with await Session.open(self._at) as session:
+                await self._start(session)
+
+    async def _one(self, session: Session, pace: Pace) -> bool:
+        """A slice and a rest; False when somebody else, or an error, has stopped it."""
+        heed_cancelling()  # a login may have taken it
+        begun = clock.mono()
+        await _until(lambda: pace.late, self._slice_s)
+        if pace.late:
+            self._slice_s = self._bound_s = max(LEAST_S, (clock.mono() - begun) * SHORTER)
+        else:
+            self._bound_s *= BY_AND_BY
+            self._slice_s = min(self._slice_s * LONGER, self._bound_s)
+        if self._free or (not pace.late and self._slice_s > FREE_S):
+            return True
+        if not await _applies(session):
+            return False
+        await self._stop(session)
+        await asyncio.sleep(REST_S)
+        await _until(lambda: not pace.late, REST_LIMIT_S)
+        if await _failed(session):
+            self._stopped = False  # a start would hide the error for a moment, and end the same
+            return False
+        await self._start(session)
+        return True
+
+    async def _stop(self, session: Session) -> None:
+        self._stopped = True
+        self.rests += 1
+        await session.run(dialect(session.flavour).stop_applying, limit_s=STOP_LIMIT_S)
+
+    async def _start(self, session: Session) -> None:
+        if self._stopped:
+            await session.run(dialect(session.flavour).start_applying, limit_s=START_LIMIT_S)
+            self._stopped = False
+
+
+async def _until(true: Callable[[], bool], limit_s: float) -> None:
+    until = clock.mono() + limit_s
+    while not true() and clock.mono() < until:
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _applies(session: Session) -> bool:
+    channels = await mysql_server.replica_status(session)
+    return bool(channels) and all(c.sql_running for c in channels)
+
+
+async def _failed(session: Session) -> bool:
+    return any(c.sql_error for c in await mysql_server.replica_status(session))
+
+
+@contextlib.asynccontextmanager
+async def gently(
+    world: SetupWorld, replica: str, source: str, slow_ms: float
+) -> AsyncIterator[Slices | None]:
+    """Meanwhile the replica applies in slices; afterwards it applies. None, and nothing of this,
+    for `slow_ms` 0."""
+    if not slow_ms:
+        yield None
+        return
+    slices = Slices(admin_address(world.config, replica))
+    try:
+        await slices.begin()
+        async with paced(admin_address(world.config, source), slow_ms / 1000) as pace:
+            assert pace is not None  # slow_ms is not 0
+            slicing = asyncio.ensure_future(slices.run(pace))
+            try:
+                yield slices
+            finally:
+                await _cancel(slicing)
+    except BaseException:
+        with contextlib.suppress(SlackwaterError):  # what happened is worth more
+            await slices.end()
+        raise
+    await slices.end()
+
+
+async def _cancel(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
