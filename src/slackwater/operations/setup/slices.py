@@ -76,7 +76,8 @@ class Slices:
         """A slice and a rest; False when somebody else, or an error, has stopped it."""
         heed_cancelling()  # a login may have taken it
         begun = clock.mono()
-        await _until(lambda: pace.late, self._slice_s)
+        await asyncio.sleep(LEAST_S)
+        await _until(lambda: pace.late, self._slice_s - LEAST_S)
         if pace.late:
             self._slice_s = self._bound_s = max(LEAST_S, (clock.mono() - begun) * SHORTER)
         else:
