@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from tests.setup.scene import scene
 from tests.setup.stories import named
-from tests.setup.test_slices import SLOW_MS, _behind, _in_world
+from tests.setup.test_slices import SLOW_MS, _all, _behind, _caught_up, _in_world, _status
 
+from slackwater.operations.setup import slices
+from slackwater.operations.setup.catch_up import CatchUp
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.operations.setup.slices import gently
+from slackwater.outside.mysql.session import Session
 
 pytestmark = pytest.mark.servers
 
@@ -42,3 +45,39 @@ def test_let_go_beside_a_source_that_is_late_the_rest_of_us_goes_on(place: Path)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+
+
+def test_it_applies_at_once_by_a_connection_that_has_a_name(place: Path) -> None:
+    with scene(named("mariadb-10.11"), place) as made:
+        _behind(made, begun=False)
+        from_a = made.sql("b", "SHOW SLAVE STATUS")[0]
+        password = (place / "repl").read_text().strip()
+        _all(made, "b", "RESET SLAVE ALL",
+             f"CHANGE MASTER 'x' TO MASTER_HOST = '127.0.0.1', MASTER_USE_GTID = slave_pos,"
+             f" MASTER_PORT = {from_a['Master_Port']}, MASTER_USER = '{from_a['Master_User']}',"
+             f" MASTER_PASSWORD = '{password}'", "START ALL SLAVES")
+        _in_world(made, lambda world: CatchUp("b", "a", SLOW_MS).do(world))
+        _caught_up(made)
+        assert [c.channel for c in _status(made)] == ["x"]
+
+
+def test_a_channel_that_somebody_else_has_stopped_stays_stopped(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "REST_S", 0.8)
+    with scene(named("mysql-9.7"), place) as made:
+        _behind(made, begun=False)
+        _all(made, "b", "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1,"
+                        " SOURCE_USER = 'nobody' FOR CHANNEL 'other'",
+             "START REPLICA SQL_THREAD FOR CHANNEL 'other'", "START REPLICA IO_THREAD FOR CHANNEL ''")
+
+        async def stop_the_other(world: SetupWorld) -> None:
+            async with await Session.open(world.servers["b"].at) as session:
+                await session.run("START REPLICA SQL_THREAD FOR CHANNEL ''")
+                waiting = asyncio.ensure_future(CatchUp("b", "a", SLOW_MS).do(world))
+                await asyncio.sleep(0.4)
+                await session.run("STOP REPLICA SQL_THREAD FOR CHANNEL 'other'")
+            await waiting
+
+        _in_world(made, stop_the_other)
+        assert {c.channel: c.sql_running for c in _status(made)} == {"": True, "other": False}

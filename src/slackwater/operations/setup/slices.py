@@ -114,8 +114,10 @@ async def _until(true: Callable[[], bool], limit_s: float) -> None:
 
 
 async def _applies(session: Session) -> bool:
+    """By one channel, which has no name, and no other: those of others are not ours to start; and
+    MySQL starts all of them, MariaDB none that has a name."""
     channels = await mysql_server.replica_status(session)
-    return bool(channels) and all(c.sql_running for c in channels)
+    return [c.channel for c in channels] == [""] and channels[0].sql_running
 
 
 async def _failed(session: Session) -> bool:
