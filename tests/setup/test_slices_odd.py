@@ -8,11 +8,12 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.setup.scene import scene
-from tests.setup.stories import named
+from tests.setup.scene import Scene, scene
+from tests.setup.stories import many, named
 from tests.setup.test_slices import SLOW_MS, _all, _behind, _caught_up, _in_world, _status
 
-from slackwater.operations.setup import slices
+from slackwater.operations import keep_alive, pair_lock, servers_world
+from slackwater.operations.setup import catch_up, slices
 from slackwater.operations.setup.catch_up import CatchUp
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.operations.setup.slices import gently
@@ -81,3 +82,31 @@ def test_a_channel_that_somebody_else_has_stopped_stays_stopped(
 
         _in_world(made, stop_the_other)
         assert {c.channel: c.sql_running for c in _status(made)} == {"": True, "other": False}
+
+
+@pytest.mark.parametrize("name", ["mysql-5.7", "mysql-9.7"])
+def test_what_takes_long_to_be_applied_costs_no_lock(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MySQL's STOP waits for it."""
+    monkeypatch.setattr(servers_world, "SESSION_WAIT_TIMEOUT_S", 4)
+    monkeypatch.setattr(keep_alive, "ALIVE_EVERY_S", 0.5)
+    monkeypatch.setattr(catch_up, "TELL_EVERY_S", 0.5)
+
+    async def keep_the_lock(world: SetupWorld) -> None:
+        assert await pair_lock.take_unmarked(world, "a")
+        await CatchUp("b", "a", SLOW_MS).do(world)
+        assert await pair_lock.owned(world, "a")
+
+    with scene(named(name), place) as made:
+        _slow_on_b(made, 10)
+        _in_world(made, keep_the_lock)
+        assert _status(made)[0].running
+
+
+def _slow_on_b(made: Scene, takes_s: float) -> None:
+    """One transaction is to be applied, which takes that long there."""
+    many(made)
+    made.setup()
+    _all(made, "a", "SET SESSION binlog_format = STATEMENT",
+         f"INSERT INTO shop.many (v) SELECT IF(@@server_id = 2, SLEEP({takes_s}), 0)")

@@ -30,6 +30,7 @@ REST_S, REST_LIMIT_S = 0.05, 1.0
 LOOK_EVERY_S = 0.005
 STOP_LIMIT_S = 6 * 3600.0  # what is being applied ends first: an ALTER, for example
 START_LIMIT_S = 10.0
+BEGIN_LIMIT_S = 1.0
 AGAIN_S = 1.0
 
 
@@ -49,13 +50,15 @@ class Slices:
         self._free = True
 
     async def begin(self) -> None:
-        """Stop it, for a look at how its source answers without. Raises OutsideError."""
-        async with await Session.open(self._at) as session:
-            if await _applies(session):
-                await self._stop(session)
+        """Stop it, for a look at how its source answers without."""
+        with contextlib.suppress(SlackwaterError):  # whoever needs the replica will say so
+            async with await Session.open(self._at) as session:
+                if await _applies(session):
+                    await self._stop(session)
 
-    async def run(self, pace: Pace) -> None:
-        """Until cancelled; a session that is lost is opened again."""
+    async def run(self, pace: Pace, beginning: asyncio.Future[None]) -> None:
+        """After `beginning`, until cancelled; a session that is lost is opened again."""
+        await beginning
         while True:
             with contextlib.suppress(SlackwaterError):
                 async with await Session.open(self._at) as session:
@@ -134,16 +137,19 @@ async def gently(
         yield None
         return
     slices = Slices(admin_address(world.config, replica))
+    beginning = asyncio.ensure_future(slices.begin())
     try:
-        await slices.begin()
+        # What is being applied may be an ALTER. The caller has sessions to keep alive meanwhile.
+        await asyncio.wait({beginning}, timeout=BEGIN_LIMIT_S)
         async with paced(admin_address(world.config, source), slow_ms / 1000) as pace:
             assert pace is not None  # slow_ms is not 0
-            slicing = asyncio.ensure_future(slices.run(pace))
+            slicing = asyncio.ensure_future(slices.run(pace, beginning))
             try:
                 yield slices
             finally:
                 await _cancel(slicing)
     except BaseException:
+        await _cancel(beginning)
         with contextlib.suppress(SlackwaterError):  # what happened is worth more
             await slices.end()
         raise
