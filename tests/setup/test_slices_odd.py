@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 from tests.setup.scene import Scene, scene
 from tests.setup.stories import many, named
-from tests.setup.test_slices import SLOW_MS, _all, _behind, _caught_up, _in_world, _status
+from tests.setup.test_slices import (
+    EACH,
+    SLOW_MS,
+    _all,
+    _behind,
+    _caught_up,
+    _in_world,
+    _status,
+    _word,
+)
 
 from slackwater.operations import keep_alive, pair_lock, servers_world
 from slackwater.operations.setup import catch_up, slices
@@ -102,6 +111,28 @@ def test_what_takes_long_to_be_applied_costs_no_lock(
         _slow_on_b(made, 10)
         _in_world(made, keep_the_lock)
         assert _status(made)[0].running
+
+
+@EACH
+def test_one_long_transaction_gets_done(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the source is always late, say: slices stay as short as they are at first."""
+    monkeypatch.setattr(slices, "LONGER", 1.0)
+    with scene(named(name), place) as made:
+        many(made)
+        made.setup()
+        _all(made, "b", f"STOP {_word(made)}")
+        _all(made, "a", "BEGIN", *["UPDATE shop.many SET v = CONCAT('late', RAND())"] * 15,
+             "UPDATE shop.many SET v = 'late'", "COMMIT")
+
+        async def catch_up_soon(world: SetupWorld) -> None:
+            async with asyncio.timeout(20):
+                await CatchUp("b", "a", SLOW_MS).do(world)
+
+        _all(made, "b", f"START {_word(made)}")
+        _in_world(made, catch_up_soon)
+        _caught_up(made)
 
 
 def _slow_on_b(made: Scene, takes_s: float) -> None:

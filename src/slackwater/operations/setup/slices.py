@@ -43,6 +43,7 @@ class Slices:
         self._bound_s = math.inf  # where slices have been too long, they get longer only slowly
         self._free = False
         self._stopped = False  # its SQL thread, by us
+        self._had = ""  # the replica, as this slice began
         self.rests = 0
 
     def let_go(self) -> None:
@@ -63,6 +64,7 @@ class Slices:
             with contextlib.suppress(SlackwaterError):
                 async with await Session.open(self._at) as session:
                     await self._start(session)
+                    self._had = await mysql_server.executed_text(session)
                     while await self._one(session, pace):
                         pass
                     return
@@ -90,12 +92,15 @@ class Slices:
             return True
         if not await _applies(session):
             return False
+        if await mysql_server.executed_text(session) == self._had:
+            return True  # what is half done would be rolled back: a long one would never get done
         await self._stop(session)
         await asyncio.sleep(REST_S)
         await _until(lambda: not pace.late, REST_LIMIT_S)
         if await _failed(session):
             self._stopped = False  # a start would hide the error for a moment, and end the same
             return False
+        self._had = await mysql_server.executed_text(session)
         await self._start(session)
         return True
 
