@@ -79,7 +79,8 @@ def test_a_channel_that_somebody_else_has_stopped_stays_stopped(
         _behind(made, begun=False)
         _all(made, "b", "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1,"
                         " SOURCE_USER = 'nobody' FOR CHANNEL 'other'",
-             "START REPLICA SQL_THREAD FOR CHANNEL 'other'", "START REPLICA IO_THREAD FOR CHANNEL ''")
+             "START REPLICA SQL_THREAD FOR CHANNEL 'other'",
+             "START REPLICA IO_THREAD FOR CHANNEL ''")
 
         async def stop_the_other(world: SetupWorld) -> None:
             async with await Session.open(world.servers["b"].at) as session:
@@ -133,6 +134,37 @@ def test_one_long_transaction_gets_done(
         _all(made, "b", f"START {_word(made)}")
         _in_world(made, catch_up_soon)
         _caught_up(made)
+
+
+@EACH
+def test_beside_a_source_that_is_late_for_other_reasons_it_gets_on(name: str, place: Path) -> None:
+    async def pause_the_source(world: SetupWorld) -> None:
+        waiting = asyncio.ensure_future(CatchUp("b", "a", SLOW_MS).do(world))
+        await asyncio.sleep(0.8)
+        os.kill(made.servers["a"].pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(3.0)
+            assert made.sql("b", count) == want
+        finally:
+            os.kill(made.servers["a"].pid, signal.SIGCONT)
+        await waiting
+
+    count = "SELECT COUNT(*) AS n FROM shop.many WHERE v = 'late'"
+    with scene(named(name), place) as made:
+        _behind(made)
+        want = made.sql("a", count)
+        _in_world(made, pause_the_source)
+        _caught_up(made)
+
+
+@pytest.mark.parametrize("name", ["mysql-5.7", "mysql-9.7"])
+def test_it_applies_again_where_the_server_gives_stopping_up(name: str, place: Path) -> None:
+    """And then stops nevertheless."""
+    with scene(named(name), place) as made:
+        _slow_on_b(made, 7)
+        made.sql("b", f"SET GLOBAL rpl_stop_{_word(made).lower()}_timeout = 2")
+        _in_world(made, lambda world: CatchUp("b", "a", SLOW_MS).do(world))
+        assert _status(made)[0].running
 
 
 def _slow_on_b(made: Scene, takes_s: float) -> None:

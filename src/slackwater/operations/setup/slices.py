@@ -21,7 +21,7 @@ from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.pace import Pace, paced
-from slackwater.outside.mysql.session import Session, heed_cancelling
+from slackwater.outside.mysql.session import MysqlError, Session, heed_cancelling
 
 FIRST_S, LEAST_S = 0.05, 0.03
 LONGER, BY_AND_BY, SHORTER = 1.5, 1.05, 0.6
@@ -30,6 +30,7 @@ REST_S, REST_LIMIT_S = 0.05, 1.0
 LOOK_EVERY_S = 0.005
 STOP_LIMIT_S = 6 * 3600.0  # what is being applied ends first: an ALTER, for example
 START_LIMIT_S = 10.0
+STOPPED_EVERY_S = 0.1
 BEGIN_LIMIT_S = 1.0
 AGAIN_S = 1.0
 
@@ -43,6 +44,8 @@ class Slices:
         self._bound_s = math.inf  # where slices have been too long, they get longer only slowly
         self._free = False
         self._stopped = False  # its SQL thread, by us
+        self._stopping = False  # the server has given up waiting for that: it stops when it can
+        self._least_s = LEAST_S  # of a slice, however late the source
         self._had = ""  # the replica, as this slice began
         self.rests = 0
 
@@ -75,14 +78,18 @@ class Slices:
         """It applies, if it was us who stopped it. Raises OutsideError."""
         if self._stopped:
             async with await Session.open(self._at) as session:
+                if self._stopping:  # until it has, a start does nothing
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(START_LIMIT_S):
+                            await self._ended(session)
                 await self._start(session)
 
     async def _one(self, session: Session, pace: Pace) -> bool:
         """A slice and a rest; False when somebody else, or an error, has stopped it."""
         heed_cancelling()  # a login may have taken it
         begun = clock.mono()
-        await asyncio.sleep(LEAST_S)
-        await _until(lambda: pace.late, self._slice_s - LEAST_S)
+        await asyncio.sleep(self._least_s)
+        await _until(lambda: pace.late, self._slice_s - self._least_s)
         if pace.late:
             self._slice_s = self._bound_s = max(LEAST_S, (clock.mono() - begun) * SHORTER)
         else:
@@ -97,6 +104,8 @@ class Slices:
         await self._stop(session)
         await asyncio.sleep(REST_S)
         await _until(lambda: not pace.late, REST_LIMIT_S)
+        # Late after a long rest too: it is not the replica that makes its source late.
+        self._least_s = REST_LIMIT_S if pace.late else LEAST_S
         if await _failed(session):
             self._stopped = False  # a start would hide the error for a moment, and end the same
             return False
@@ -107,7 +116,16 @@ class Slices:
     async def _stop(self, session: Session) -> None:
         self._stopped = True
         self.rests += 1
-        await session.run(dialect(session.flavour).stop_applying, limit_s=STOP_LIMIT_S)
+        try:
+            await session.run(dialect(session.flavour).stop_applying, limit_s=STOP_LIMIT_S)
+        except MysqlError:  # MySQL's rpl_stop_replica_timeout: it stops all the same, later
+            self._stopping = True
+            await self._ended(session)
+
+    async def _ended(self, session: Session) -> None:
+        while await _applies(session):
+            await asyncio.sleep(STOPPED_EVERY_S)
+        self._stopping = False
 
     async def _start(self, session: Session) -> None:
         if self._stopped:
