@@ -32,6 +32,7 @@ STOP_LIMIT_S = 6 * 3600.0  # what is being applied ends first: an ALTER, for exa
 START_LIMIT_S = 10.0
 STOPPED_EVERY_S = 0.1
 BEGIN_LIMIT_S = 1.0
+GENTLE_S = 3600.0  # a catching up that takes longer has a limit of its own to think of
 AGAIN_S = 1.0
 
 
@@ -43,6 +44,7 @@ class Slices:
         self._slice_s = FIRST_S
         self._bound_s = math.inf  # where slices have been too long, they get longer only slowly
         self._free = False
+        self._until = clock.mono() + GENTLE_S
         self._stopped = False  # its SQL thread, by us
         self._stopping = False  # the server has given up waiting for that: it stops when it can
         self._least_s = LEAST_S  # of a slice, however late the source
@@ -95,7 +97,7 @@ class Slices:
         else:
             self._bound_s *= BY_AND_BY
             self._slice_s = min(self._slice_s * LONGER, self._bound_s)
-        if self._free or (not pace.late and self._slice_s > FREE_S):
+        if self._free or begun > self._until or (not pace.late and self._slice_s > FREE_S):
             return True
         if not await _applies(session):
             return False
