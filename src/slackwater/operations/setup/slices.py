@@ -106,8 +106,8 @@ class Slices:
         await self._stop(session)
         await asyncio.sleep(REST_S)
         await _until(lambda: not pace.late, REST_LIMIT_S)
-        # Late after a long rest too: it is not the replica that makes its source late.
-        self._least_s = REST_LIMIT_S if pace.late else LEAST_S
+        # Late after a long rest too: perhaps it is not the replica that makes its source late.
+        self._least_s = min(REST_LIMIT_S, self._least_s * 2) if pace.late else LEAST_S
         if await _failed(session):
             self._stopped = False  # a start would hide the error for a moment, and end the same
             return False
