@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.setup.behind import inside
 from tests.setup.scene import Scene, scene
 from tests.setup.stories import many, named
 
@@ -161,11 +162,7 @@ def test_what_asks_the_source_during_a_copy_asks_in_a_session_of_its_own(
 async def _wait(
     made: Scene, waiting: Callable[[SetupWorld, str], Awaitable[object]]
 ) -> None:
-    settings = load(made.config)
-    world = SetupWorld(settings, settings.group("shop"))
-    await world.connect()
-    try:
-        async with asyncio.timeout(30):
-            await waiting(world, await executed_text(await world.session("a")))
-    finally:
-        await world.close()
+    async def for_what_a_has(world: SetupWorld) -> None:
+        await waiting(world, await executed_text(await world.session("a")))
+
+    await inside(made, for_what_a_has, limit_s=30)

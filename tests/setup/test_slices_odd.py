@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from pathlib import Path
 
 import pytest
-from tests.setup.scene import Scene, scene
-from tests.setup.stories import many, named
-from tests.setup.test_slices import (
+from tests.setup.behind import (
     EACH,
     SLOW_MS,
-    _all,
-    _behind,
-    _caught_up,
-    _in_world,
-    _status,
-    _word,
+    all_of,
+    behind,
+    caught_up,
+    in_world,
+    paused,
+    status,
+    word,
 )
+from tests.setup.scene import Scene, scene
+from tests.setup.stories import many, named
 
 from slackwater.operations import keep_alive, pair_lock, servers_world
 from slackwater.operations.setup import catch_up, slices
@@ -40,18 +40,15 @@ def test_let_go_beside_a_source_that_is_late_the_rest_of_us_goes_on(place: Path)
             assert slices is not None
             slices.let_go()
             await asyncio.sleep(0.3)
-            os.kill(made.servers["a"].pid, signal.SIGSTOP)
-            try:
+            with paused(made):
                 await asyncio.sleep(0.5)
-            finally:
-                os.kill(made.servers["a"].pid, signal.SIGCONT)
 
     with scene(named("mariadb-10.11"), place) as made:
-        _behind(made)
+        behind(made)
         before = signal.signal(signal.SIGALRM, stands_still)
         signal.setitimer(signal.ITIMER_REAL, 10)
         try:
-            _in_world(made, pause_the_source)
+            in_world(made, pause_the_source)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
@@ -59,16 +56,16 @@ def test_let_go_beside_a_source_that_is_late_the_rest_of_us_goes_on(place: Path)
 
 def test_it_applies_at_once_by_a_connection_that_has_a_name(place: Path) -> None:
     with scene(named("mariadb-10.11"), place) as made:
-        _behind(made, begun=False)
+        behind(made, begun=False)
         from_a = made.sql("b", "SHOW SLAVE STATUS")[0]
         password = (place / "repl").read_text().strip()
-        _all(made, "b", "RESET SLAVE ALL",
+        all_of(made, "b", "RESET SLAVE ALL",
              f"CHANGE MASTER 'x' TO MASTER_HOST = '127.0.0.1', MASTER_USE_GTID = slave_pos,"
              f" MASTER_PORT = {from_a['Master_Port']}, MASTER_USER = '{from_a['Master_User']}',"
              f" MASTER_PASSWORD = '{password}'", "START ALL SLAVES")
-        _in_world(made, lambda world: CatchUp("b", "a", SLOW_MS).do(world))
-        _caught_up(made)
-        assert [c.channel for c in _status(made)] == ["x"]
+        in_world(made, lambda world: CatchUp("b", "a", SLOW_MS).do(world))
+        caught_up(made)
+        assert [c.channel for c in status(made)] == ["x"]
 
 
 def test_a_channel_that_somebody_else_has_stopped_stays_stopped(
@@ -76,8 +73,8 @@ def test_a_channel_that_somebody_else_has_stopped_stays_stopped(
 ) -> None:
     monkeypatch.setattr(slices, "REST_S", 0.8)
     with scene(named("mysql-9.7"), place) as made:
-        _behind(made, begun=False)
-        _all(made, "b", "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1,"
+        behind(made, begun=False)
+        all_of(made, "b", "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1,"
                         " SOURCE_USER = 'nobody' FOR CHANNEL 'other'",
              "START REPLICA SQL_THREAD FOR CHANNEL 'other'",
              "START REPLICA IO_THREAD FOR CHANNEL ''")
@@ -90,8 +87,8 @@ def test_a_channel_that_somebody_else_has_stopped_stays_stopped(
                 await session.run("STOP REPLICA SQL_THREAD FOR CHANNEL 'other'")
             await waiting
 
-        _in_world(made, stop_the_other)
-        assert {c.channel: c.sql_running for c in _status(made)} == {"": True, "other": False}
+        in_world(made, stop_the_other)
+        assert {c.channel: c.sql_running for c in status(made)} == {"": True, "other": False}
 
 
 @pytest.mark.parametrize("name", ["mysql-5.7", "mysql-9.7"])
@@ -110,8 +107,8 @@ def test_what_takes_long_to_be_applied_costs_no_lock(
 
     with scene(named(name), place) as made:
         _slow_on_b(made, 10)
-        _in_world(made, keep_the_lock)
-        assert _status(made)[0].running
+        in_world(made, keep_the_lock)
+        assert status(made)[0].running
 
 
 @EACH
@@ -123,17 +120,17 @@ def test_one_long_transaction_gets_done(
     with scene(named(name), place) as made:
         many(made)
         made.setup()
-        _all(made, "b", f"STOP {_word(made)}")
-        _all(made, "a", "BEGIN", *["UPDATE shop.many SET v = CONCAT('late', RAND())"] * 15,
+        all_of(made, "b", f"STOP {word(made)}")
+        all_of(made, "a", "BEGIN", *["UPDATE shop.many SET v = CONCAT('late', RAND())"] * 15,
              "UPDATE shop.many SET v = 'late'", "COMMIT")
 
         async def catch_up_soon(world: SetupWorld) -> None:
             async with asyncio.timeout(20):
                 await CatchUp("b", "a", SLOW_MS).do(world)
 
-        _all(made, "b", f"START {_word(made)}")
-        _in_world(made, catch_up_soon)
-        _caught_up(made)
+        all_of(made, "b", f"START {word(made)}")
+        in_world(made, catch_up_soon)
+        caught_up(made)
 
 
 @EACH
@@ -146,21 +143,18 @@ def test_beside_a_source_that_is_late_for_other_reasons_it_gets_on(
     async def pause_the_source(world: SetupWorld) -> None:
         waiting = asyncio.ensure_future(CatchUp("b", "a", SLOW_MS).do(world))
         await asyncio.sleep(0.8)
-        os.kill(made.servers["a"].pid, signal.SIGSTOP)
-        try:
+        with paused(made):
             async with asyncio.timeout(8.0):
                 while made.sql("b", count) != want:
                     await asyncio.sleep(0.1)
-        finally:
-            os.kill(made.servers["a"].pid, signal.SIGCONT)
         await waiting
 
     count = "SELECT COUNT(*) AS n FROM shop.many WHERE v = 'late'"
     with scene(named(name), place) as made:
-        _behind(made)
+        behind(made)
         want = made.sql("a", count)
-        _in_world(made, pause_the_source)
-        _caught_up(made)
+        in_world(made, pause_the_source)
+        caught_up(made)
 
 
 @pytest.mark.parametrize("name", ["mysql-5.7", "mysql-9.7"])
@@ -168,14 +162,14 @@ def test_it_applies_again_where_the_server_gives_stopping_up(name: str, place: P
     """And then stops nevertheless."""
     with scene(named(name), place) as made:
         _slow_on_b(made, 7)
-        made.sql("b", f"SET GLOBAL rpl_stop_{_word(made).lower()}_timeout = 2")
-        _in_world(made, lambda world: CatchUp("b", "a", SLOW_MS).do(world))
-        assert _status(made)[0].running
+        made.sql("b", f"SET GLOBAL rpl_stop_{word(made).lower()}_timeout = 2")
+        in_world(made, lambda world: CatchUp("b", "a", SLOW_MS).do(world))
+        assert status(made)[0].running
 
 
 def _slow_on_b(made: Scene, takes_s: float) -> None:
     """One transaction is to be applied, which takes that long there."""
     many(made)
     made.setup()
-    _all(made, "a", "SET SESSION binlog_format = STATEMENT",
+    all_of(made, "a", "SET SESSION binlog_format = STATEMENT",
          f"INSERT INTO shop.many (v) SELECT IF(@@server_id = 2, SLEEP({takes_s}), 0)")

@@ -21,7 +21,7 @@ CATCH_UP_S = 6 * 3600.0  # a long copy leaves much to catch up with
 STILL_S = 120.0  # without any progress, it is not a matter of patience
 TELL_EVERY_S = 5.0
 NEAR_S, LESS = 1.0, 0.9
-THERE_S = 0.05
+THERE_S = 0.05  # a replica that is not far behind has it by then
 CLOSE_S, CLOSE_LIMIT_S = 0.4, 10.0  # what is left then is applied at once, and hardly felt
 LOOK_EVERY_S = 0.25  # each look costs the replica what it could apply meanwhile
 
@@ -34,7 +34,7 @@ class CatchUp(Step[SetupWorld]):
     source: str
     slow_ms: float = 0.0  # an answer of the source's that takes longer slows it down; 0: none
     limit_s: ClassVar[float] = CATCH_UP_S + 60
-    no_undo: ClassVar[str] = "it only waits"
+    no_undo: ClassVar[str] = "it only waits; a replica that it slowed down applies again"
 
     @property
     def name(self) -> str:

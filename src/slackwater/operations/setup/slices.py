@@ -18,8 +18,8 @@ from slackwater.errors import SlackwaterError
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.servers_world import admin_address
 from slackwater.operations.setup.look import SetupWorld
+from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.outside.mysql import server as mysql_server
-from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.pace import Pace, paced
 from slackwater.outside.mysql.session import MysqlError, Session, heed_cancelling
 
@@ -43,8 +43,7 @@ class Slices:
         self._at = at
         self._slice_s = FIRST_S
         self._bound_s = math.inf  # where slices have been too long, they get longer only slowly
-        self._free = False
-        self._until = clock.mono() + GENTLE_S
+        self._gentle_until = clock.mono() + GENTLE_S
         self._stopped = False  # its SQL thread, by us
         self._stopping = False  # the server has given up waiting for that: it stops when it can
         self._least_s = LEAST_S  # of a slice, however late the source
@@ -53,7 +52,7 @@ class Slices:
 
     def let_go(self) -> None:
         """From now on it applies as fast as it can."""
-        self._free = True
+        self._gentle_until = -math.inf
 
     async def begin(self) -> None:
         """Stop it, for a look at how its source answers without."""
@@ -97,7 +96,7 @@ class Slices:
         else:
             self._bound_s *= BY_AND_BY
             self._slice_s = min(self._slice_s * LONGER, self._bound_s)
-        if self._free or begun > self._until or (not pace.late and self._slice_s > FREE_S):
+        if begun > self._gentle_until or (not pace.late and self._slice_s > FREE_S):
             return True
         if not await _applies(session):
             return False
@@ -119,7 +118,7 @@ class Slices:
         self._stopped = True
         self.rests += 1
         try:
-            await session.run(dialect(session.flavour).stop_applying, limit_s=STOP_LIMIT_S)
+            await mysql_alter.stop_applier(session, limit_s=STOP_LIMIT_S)
         except MysqlError:  # MySQL's rpl_stop_replica_timeout: it stops all the same, later
             self._stopping = True
             await self._ended(session)
@@ -131,7 +130,7 @@ class Slices:
 
     async def _start(self, session: Session) -> None:
         if self._stopped:
-            await session.run(dialect(session.flavour).start_applying, limit_s=START_LIMIT_S)
+            await mysql_alter.start_applier(session, limit_s=START_LIMIT_S)
             self._stopped = False
 
 

@@ -296,11 +296,6 @@ class Dialect:
         """Stop the SQL thread of all channels."""
         return self.stop_replica.replace("ALL SLAVES", "SLAVE") + " SQL_THREAD"
 
-    @property
-    def start_applying(self) -> str:
-        """Start the SQL thread of all channels."""
-        return self.start_replica.replace("ALL SLAVES", "SLAVE") + " SQL_THREAD"
-
     def point_source(self) -> str:
         """Arguments: host, port. The (stopped) replica looks there; account and GTID mode stay."""
         if self.flavour.min_mysql(8, 0, 23):
