@@ -61,7 +61,8 @@ def test_soon_it_does_not_rest_beside_a_source_that_answers_in_time(
     with scene(named(name), place) as made:
         behind(made)
         made_by: list[Slices] = []
-        monkeypatch.setattr(slices, "Slices", lambda at: made_by.append(Slices(at)) or made_by[0])
+        monkeypatch.setattr(
+            slices, "Slices", lambda *a, **k: made_by.append(Slices(*a, **k)) or made_by[0])
 
         async def wait_for_a_lock(world: SetupWorld) -> None:
             async with await Session.open(world.servers["b"].at) as other:
@@ -111,6 +112,20 @@ def test_an_error_of_replication_is_told_and_stays(name: str, place: Path) -> No
         with pytest.raises(StepFailed, match="1032"):
             in_world(made, lambda world: CatchUp("b", "a", SLOW_MS).do(world))
         assert "1032" in str(status(made)[0].sql_error)
+
+
+def test_the_error_that_is_told_is_the_one_that_others_stopped_for(place: Path) -> None:
+    """MySQL 9.7's status tells the last worker's, as often as not 3030: "a previous worker ..."."""
+    with scene(named("mysql-9.7"), place) as made:
+        behind(made, without=1234)
+        for _ in range(60):
+            eventually(lambda: made.sql("b", "SHOW REPLICA STATUS")[0]["Last_SQL_Errno"] != 0,
+                       "its error")
+            assert status(made)[0].sql_error.startswith("1032: ")
+            if made.sql("b", "SHOW REPLICA STATUS")[0]["Last_SQL_Errno"] == 3030:
+                return
+            made.sql("b", "START REPLICA SQL_THREAD")
+        raise AssertionError("there was no 3030 to look behind")
 
 
 def test_whoever_stops_it_keeps_it_stopped(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

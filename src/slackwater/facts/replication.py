@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,12 @@ class ReplicaStatus:
             applied_file=get.text("Relay_Source_Log_File"),
             applied_position=get.number("Exec_Source_Log_Pos") or 0,
         )
+
+
+def has_one_source(channels: Sequence[ReplicaStatus]) -> bool:
+    """By a channel without a name: with more, or others' own, MySQL starts all and MariaDB none of
+    those that have a name."""
+    return [c.channel for c in channels] == [""]
 
 
 class _Row:

@@ -10,8 +10,10 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.errors import StepFailed
 from slackwater.operations.keep_alive import keep_alive
+from slackwater.operations.setup import follow
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.operations.setup.slices import gently
+from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 from slackwater.plan.wait import wait_until
@@ -46,9 +48,12 @@ class CatchUp(Step[SetupWorld]):
         return f", no faster than {self.source} bears" if self.slow_ms else ""
 
     async def do(self, world: SetupWorld) -> Seen:
+        waits = follow.waits(world, self.replica)
         if await self._there_already(world):
+            if waits:
+                await mysql_alter.start_applier(await world.session(self.replica))
             return Seen.DONE
-        async with gently(world, self.replica, self.source, self.slow_ms) as slices:
+        async with gently(world, self.replica, self.source, self.slow_ms, waits=waits) as slices:
             if slices is not None:
                 if await self._nearer(world, CLOSE_S):
                     return Seen.DONE

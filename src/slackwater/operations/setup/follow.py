@@ -8,6 +8,7 @@ from typing import ClassVar
 from slackwater import clock
 from slackwater.config import host_port
 from slackwater.errors import OutsideError, StepFailed
+from slackwater.facts.replication import ReplicaStatus, has_one_source
 from slackwater.operations.setup.accounts import make_replication_account
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside import reach, secrets
@@ -19,6 +20,11 @@ from slackwater.rules.setup.replica_errors import explain
 
 RUNNING_LIMIT_S = 20.0
 REACH_LIMIT_S = 2.0
+
+
+def waits(world: SetupWorld, replica: str) -> bool:
+    """Whether what this replica receives is not applied yet: nobody has started its SQL thread."""
+    return bool(world.notes.get(f"waits {replica}"))
 
 
 class Denied(StepFailed):
@@ -67,6 +73,7 @@ class Follow(Step[SetupWorld]):
     source: str
     tls: bool
     ring: bool = False  # the source replicates from this one
+    waits: bool = False  # what is received is not applied yet: that is for CatchUp, which is next
     limit_s: ClassVar[float] = 60.0
     undo_limit_s: ClassVar[float] = 40.0
 
@@ -102,7 +109,7 @@ class Follow(Step[SetupWorld]):
         await self._position(world)
         await mysql_setup.follow(session, host, port, account.user,
                                  secrets.read_password(file=account.password_file), tls=self.tls)
-        await mysql_server.start_replica(session)
+        await self._start(world)
         world.note(f"followed {self.replica}", self.source)
         try:
             await self._running(world)
@@ -110,8 +117,19 @@ class Follow(Step[SetupWorld]):
             # A password that was changed elsewhere, and has come here by replication since.
             await make_replication_account(world, self.source)
             await mysql_server.stop_replica(session)
-            await mysql_server.start_replica(session)
+            await self._start(world)
             await self._running(world)
+
+    async def _start(self, world: SetupWorld) -> None:
+        session = await world.session(self.replica)
+        if self.waits and has_one_source(await mysql_server.replica_status(session)):
+            world.note(f"waits {self.replica}", True)
+            await mysql_server.start_receiving(session)
+        else:
+            await mysql_server.start_replica(session)
+
+    def _works(self, world: SetupWorld, channel: ReplicaStatus) -> bool:
+        return channel.io_running if waits(world, self.replica) else channel.running
 
     async def _position(self, world: SetupWorld) -> None:
         """In a ring, what the other has came from this server: it need not be asked for.
@@ -138,7 +156,7 @@ class Follow(Step[SetupWorld]):
             if clock.mono() - begun > RUNNING_LIMIT_S:
                 raise StepFailed(f"{self.replica} does not begin to replicate from {self.source}: "
                                  + (channels[0].io_state if channels else "it is no replica"))
-            return bool(channels) and all(c.running for c in channels)
+            return bool(channels) and all(self._works(world, c) for c in channels)
 
         await wait_until(fine, bool, what=f"{self.replica} replicating from {self.source}",
                          limit_s=RUNNING_LIMIT_S + 5, every_s=0.05)
@@ -148,7 +166,8 @@ class Follow(Step[SetupWorld]):
         host, port = host_port(world.config.servers[self.source].address)
         channels = await mysql_server.replica_status(session)
         right = [c for c in channels if (c.source_host, c.source_port) == (host, port)]
-        return Seen.DONE if right and all(c.running for c in channels) else Seen.NOT_DONE
+        works = all(self._works(world, c) for c in channels)
+        return Seen.DONE if right and works else Seen.NOT_DONE
 
     async def undo(self, world: SetupWorld) -> None:
         """Only what this operation began."""

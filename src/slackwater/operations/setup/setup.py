@@ -69,8 +69,9 @@ def plan(asked: Asked) -> Plan[Any]:
     closes_ring = bool(asked.back) and (
         not asked.back_follows or any(t.name == asked.back for t in anew))
     for target in asked.targets:
-        steps += _of(asked, target, anew=target in anew)
-        if target in anew or (closes_ring and target.name == asked.back):
+        behind = target in anew or (closes_ring and target.name == asked.back)
+        steps += _of(asked, target, anew=target in anew, behind=behind)
+        if behind:
             steps.append(CatchUp(target.name, asked.source, asked.slow_ms))
     if closes_ring:
         # What comes back round the ring is thrown away by the source, but not for nothing: MySQL
@@ -89,7 +90,7 @@ def plan(asked: Asked) -> Plan[Any]:
     return Plan(OPERATION, title, tuple(steps), asked.arguments(), AGAIN)
 
 
-def _of(asked: Asked, target: Target, *, anew: bool) -> list[Step[Any]]:
+def _of(asked: Asked, target: Target, *, anew: bool, behind: bool) -> list[Step[Any]]:
     begins = target.means is not Means.NOTHING
     steps: list[Step[Any]] = [CloseTarget(target.name, target.note)] if begins else []
     if anew:
@@ -99,7 +100,8 @@ def _of(asked: Asked, target: Target, *, anew: bool) -> list[Step[Any]]:
     if target.name in cut_off:
         steps.append(SettleClone(asked.source, target.name, cut_off[target.name]))
     if begins:
-        steps.append(Follow(target.name, asked.source, asked.tls))
+        steps.append(Follow(target.name, asked.source, asked.tls,
+                            waits=behind and bool(asked.slow_ms)))
     return steps
 
 

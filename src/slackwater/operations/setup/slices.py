@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 
 from slackwater import clock
 from slackwater.errors import SlackwaterError
+from slackwater.facts.replication import has_one_source
 from slackwater.facts.server import ServerAddress
 from slackwater.operations.servers_world import admin_address
 from slackwater.operations.setup.look import SetupWorld
@@ -39,12 +40,12 @@ AGAIN_S = 1.0
 class Slices:
     """How long the replica at this address may apply at once, and how often it was stopped."""
 
-    def __init__(self, at: ServerAddress) -> None:
+    def __init__(self, at: ServerAddress, *, waits: bool = False) -> None:
         self._at = at
         self._slice_s = FIRST_S
         self._bound_s = math.inf  # where slices have been too long, they get longer only slowly
         self._gentle_until = clock.mono() + GENTLE_S
-        self._stopped = False  # its SQL thread, by us
+        self._stopped = waits  # its SQL thread, by us
         self._stopping = False  # the server has given up waiting for that: it stops when it can
         self._least_s = LEAST_S  # of a slice, however late the source
         self._had = ""  # the replica, as this slice began
@@ -56,6 +57,8 @@ class Slices:
 
     async def begin(self) -> None:
         """Stop it, for a look at how its source answers without."""
+        if self._stopped:
+            return
         with contextlib.suppress(SlackwaterError):  # whoever needs the replica will say so
             async with await Session.open(self._at) as session:
                 if await _applies(session):
@@ -141,10 +144,8 @@ async def _until(true: Callable[[], bool], limit_s: float) -> None:
 
 
 async def _applies(session: Session) -> bool:
-    """By one channel, which has no name, and no other: those of others are not ours to start; and
-    MySQL starts all of them, MariaDB none that has a name."""
     channels = await mysql_server.replica_status(session)
-    return [c.channel for c in channels] == [""] and channels[0].sql_running
+    return has_one_source(channels) and channels[0].sql_running
 
 
 async def _failed(session: Session) -> bool:
@@ -153,14 +154,14 @@ async def _failed(session: Session) -> bool:
 
 @contextlib.asynccontextmanager
 async def gently(
-    world: SetupWorld, replica: str, source: str, slow_ms: float
+    world: SetupWorld, replica: str, source: str, slow_ms: float, *, waits: bool = False
 ) -> AsyncIterator[Slices | None]:
-    """Meanwhile the replica applies in slices; afterwards it applies. None, and nothing of this,
-    for `slow_ms` 0."""
+    """Meanwhile the replica applies in slices; afterwards it applies. `waits`: its SQL thread has
+    not been started yet, which is for us to do. None, and nothing of this, for `slow_ms` 0."""
     if not slow_ms:
         yield None
         return
-    slices = Slices(admin_address(world.config, replica))
+    slices = Slices(admin_address(world.config, replica), waits=waits)
     beginning = asyncio.ensure_future(slices.begin())
     try:
         # What is being applied may be an ALTER. The caller has sessions to keep alive meanwhile.

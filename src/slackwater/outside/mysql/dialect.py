@@ -287,6 +287,11 @@ class Dialect:
         )
 
     @property
+    def start_receiving(self) -> str:
+        """Start the I/O thread of all channels, and not the SQL thread."""
+        return self.start_replica.replace("ALL SLAVES", "SLAVE") + " IO_THREAD"
+
+    @property
     def stop_receiving(self) -> str:
         """Stop the I/O thread of all channels; what was received is still applied."""
         return self.stop_replica.replace("ALL SLAVES", "SLAVE") + " IO_THREAD"

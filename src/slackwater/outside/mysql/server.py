@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from dataclasses import replace
 
 from slackwater.errors import OutsideError
-from slackwater.facts import gtid
+from slackwater.facts import gtid, statement_text
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.gtid import MariadbGtids
 from slackwater.facts.replication import ReplicaStatus
@@ -55,7 +57,8 @@ __all__ = [
     "open_transactions", "own_privileges", "point_source", "prepare_lock", "prepared_xa",
     "privileged_users",
     "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
-    "set_read_only", "set_replicated_position", "shut_accounts", "start_replica", "stop_receiving",
+    "set_read_only", "set_replicated_position", "shut_accounts", "start_receiving", "start_replica",
+    "stop_receiving",
     "stop_replica", "stops_late_with_replicas", "take_lock", "takes_sockets", "unlock",
     "unwatch_transactions", "wait_executed", "watch_transactions",
 ]  # fmt: skip
@@ -63,6 +66,11 @@ __all__ = [
 _XA_DENIED = frozenset({1227, 1401})
 _LOCK_WAIT_TIMEOUT = 1205
 _READ_ONLY = 1290
+_STOPPED_BY_ANOTHER = "3030:"  # ER_SLAVE_WORKER_STOPPED_PREVIOUS_THD_ERROR
+_WORKERS_ERRORS = (
+    "SELECT LAST_ERROR_NUMBER AS N, LAST_ERROR_MESSAGE AS T"
+    " FROM performance_schema.replication_applier_status_by_worker"
+    " WHERE CHANNEL_NAME = %s AND LAST_ERROR_NUMBER <> 0 ORDER BY LAST_ERROR_TIMESTAMP")
 
 
 async def look(session: Session, name: str, *, limit_s: float = 5.0) -> ServerFacts:
@@ -262,7 +270,25 @@ async def _lacks(session: Session, text: str, limit_s: float) -> str:
 async def replica_status(session: Session, *, limit_s: float = 5.0) -> tuple[ReplicaStatus, ...]:
     """All channels by which this server replicates; () when it is no replica."""
     rows = await session.rows(dialect(session.flavour).replica_status, limit_s=limit_s)
-    return tuple(ReplicaStatus.parse(row) for row in rows)
+    channels = tuple(ReplicaStatus.parse(row) for row in rows)
+    if not any(c.sql_error.startswith(_STOPPED_BY_ANOTHER) for c in channels):
+        return channels
+    return tuple([await _with_the_cause(session, c, limit_s) for c in channels])
+
+
+async def _with_the_cause(
+    session: Session, channel: ReplicaStatus, limit_s: float
+) -> ReplicaStatus:
+    """MySQL's status tells what the last worker stopped with, and that may be only that another,
+    earlier one has: whose error is the one to know."""
+    if not channel.sql_error.startswith(_STOPPED_BY_ANOTHER):
+        return channel
+    with contextlib.suppress(MysqlError):  # not allowed to ask: then it stays what it was
+        for row in await session.rows(_WORKERS_ERRORS, channel.channel, limit_s=limit_s):
+            error = f"{row['N']}: {statement_text.words(str(row['T']))}"
+            if not error.startswith(_STOPPED_BY_ANOTHER):
+                return replace(channel, sql_error=error)
+    return channel
 
 
 async def start_replica(session: Session, *, limit_s: float = 10.0) -> None:
@@ -313,6 +339,11 @@ async def change_source(
     error texts."""
     sql = dialect(session.flavour).change_source()
     await session.run(sql, host, port, user, password, limit_s=limit_s)
+
+
+async def start_receiving(session: Session, *, limit_s: float = 10.0) -> None:
+    """Start the I/O thread alone: what it receives is applied later."""
+    await session.run(dialect(session.flavour).start_receiving, limit_s=limit_s)
 
 
 async def stop_receiving(session: Session, *, limit_s: float = 5.0) -> None:
