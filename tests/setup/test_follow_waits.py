@@ -27,9 +27,7 @@ FOLLOW = Follow("b", "a", tls=False, waits=True)
 LATE = "SELECT COUNT(*) AS n FROM shop.many WHERE v = 'late'"
 
 
-def _begun(
-    made: Scene, then: Callable[[SetupWorld], Awaitable[object]] | None = None
-) -> None:
+def _begun(made: Scene, then: Callable[[SetupWorld], Awaitable[object]] | None = None) -> None:
     async def begin(world: SetupWorld) -> None:
         await FOLLOW.do(world)
         assert await FOLLOW.verify(world) is Seen.DONE

@@ -8,7 +8,14 @@ from typing import Any
 
 from slackwater.facts.setup import ServerSetup
 from slackwater.operations.hold import restart
-from slackwater.operations.setup import backup_look, copy_clone, place_snapshot, semi, setup
+from slackwater.operations.setup import (
+    backup_look,
+    copy_clone,
+    place_snapshot,
+    semi,
+    setup,
+    writers,
+)
 from slackwater.operations.setup import prepare as pair_setup_prepare
 from slackwater.operations.setup.backup_look import BACKUP
 from slackwater.operations.setup.copy_data import CLONE, DUMP
@@ -155,6 +162,8 @@ async def _data(
         back_follows=bool(back) and data.follows(first, seen[back]),
         tls=tls or (account is not None and account.require_tls),
         bytes_a_second=wish.bytes_a_second, slow_ms=wish.slow_ms,
+        writers=bool(wish.slow_ms) and writers.wanted(first)
+        and any(t.means is Means.COPY for t in choice.targets),
         semi=await semi.wanted(world, world.group, seen, source),
         seed=(seed.snapshot, seed.path, seed.gtids) if seed else (),
         clones=tuple((n, on) for n, on in wish.clones.items() if n in others),

@@ -19,6 +19,7 @@ from slackwater.operations.setup.look import SetupWorld
 from slackwater.operations.setup.place_snapshot import SNAPSHOT, ForgetOld, PlaceSnapshot
 from slackwater.operations.setup.prove import ProveReplication
 from slackwater.operations.setup.semi import Semi
+from slackwater.operations.setup.writers import StartWriters, StopWriters
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
 from slackwater.plan.journal import Past
@@ -44,6 +45,7 @@ class Asked:
     tls: bool
     bytes_a_second: int = 0
     slow_ms: float = 0.0
+    writers: bool = False  # the source writes its redo log by threads of its own meanwhile
     semi: Semi | None = None
     seed: tuple[str, ...] = ()
     clones: tuple[tuple[str, bool], ...] = ()  # cut off: target, and whether the plugin was loaded
@@ -68,11 +70,15 @@ def plan(asked: Asked) -> Plan[Any]:
     anew = [t for t in asked.targets if t.means in (Means.COPY, Means.SEED)]
     closes_ring = bool(asked.back) and (
         not asked.back_follows or any(t.name == asked.back for t in anew))
+    if asked.writers:
+        steps.append(StartWriters(asked.source))
     for target in asked.targets:
         behind = target in anew or (closes_ring and target.name == asked.back)
         steps += _of(asked, target, anew=target in anew, behind=behind)
         if behind:
             steps.append(CatchUp(target.name, asked.source, asked.slow_ms))
+    if asked.writers:
+        steps.append(StopWriters(asked.source))
     if closes_ring:
         # What comes back round the ring is thrown away by the source, but not for nothing: MySQL
         # notes where it is, on disk, for every few transactions. So not what is caught up with.

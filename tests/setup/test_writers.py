@@ -1,0 +1,122 @@
+"""The threads of MySQL's redo log: started for a copy, and as before after it, whatever happens."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.setup.behind import in_world
+from tests.setup.scene import Scene, scene
+from tests.setup.stories import journals, killed_at, many, named, verified
+
+from slackwater.facts.server import is_on
+from slackwater.operations.setup.look import SetupWorld
+from slackwater.operations.setup.writers import SETTING, StartWriters, StopWriters
+from slackwater.outside.mysql.session import MysqlError
+from slackwater.plan.step import Seen
+
+pytestmark = pytest.mark.servers
+
+STEPS = {"StartWriters", "StopWriters"}
+
+
+def _on(made: Scene) -> bool:
+    return is_on(str(made.sql("a", f"SELECT @@GLOBAL.{SETTING} AS v")[0]["v"]))
+
+
+def _steps(made: Scene) -> set[str]:
+    written = journals(made)[-1].read_text()
+    return {step for step in STEPS if f'"{step}"' in written}
+
+
+@pytest.mark.parametrize("before", ["ON", "OFF"])
+def test_after_a_copy_they_are_as_before(before: str, place: Path) -> None:
+    with scene(named("mysql-9.7"), place) as made:
+        many(made)
+        made.sql("a", f"SET GLOBAL {SETTING} = {before}")
+        made.setup()
+        assert _steps(made) == (STEPS if before == "OFF" else set())
+        assert _on(made) is (before == "ON")
+        made.setup()
+        assert not _steps(made), "nothing was copied"
+        verified(made)
+
+
+def test_a_source_that_is_not_to_be_slowed_for_keeps_its_own(place: Path) -> None:
+    with scene(named("mysql-9.7"), place) as made:
+        many(made)
+        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+        made.setup("--slow-ms", "0")
+        assert not _steps(made)
+        assert not _on(made)
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-5.7"])
+def test_others_have_none(name: str, place: Path) -> None:
+    with scene(named(name), place) as made:
+        made.setup()
+        assert not _steps(made)
+
+
+def test_interrupted_they_are_as_before(place: Path) -> None:
+    with scene(named("mysql-9.7"), place) as made:
+        many(made)
+        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+        with subprocess.Popen(made.words("pair", "setup", "--limit-rate", "0.05"),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as doing:
+            try:
+                for _ in range(600):
+                    if _on(made):
+                        break
+                    with pytest.raises(subprocess.TimeoutExpired):
+                        doing.wait(0.02)
+                assert _on(made)
+                doing.send_signal(signal.SIGINT)
+                doing.wait(60)
+            finally:
+                doing.kill()
+        assert not _on(made)
+
+
+def test_killed_recover_puts_them_back(place: Path) -> None:
+    with scene(named("mysql-9.7"), place) as made:
+        many(made)
+        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+        assert killed_at(made, "CopyData.b", later=(0,))
+        assert _on(made)
+        done = made.run("recover")
+        assert done.returncode == 0, done.stderr
+        assert not _on(made)
+
+
+def test_killed_the_same_command_again_has_them_as_before(place: Path) -> None:
+    with scene(named("mysql-9.7"), place) as made:
+        many(made)
+        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+        assert killed_at(made, "CatchUp.b", later=(0,))
+        assert _on(made)
+        made.setup()
+        assert not _on(made)
+        verified(made)
+
+
+def test_an_account_that_may_not_is_no_reason_to_stop(place: Path) -> None:
+    with scene(named("mysql-9.7"), place) as made:
+        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+
+        async def denied(world: SetupWorld) -> None:
+            session = await world.session("a")
+            user, host = str(await session.value("SELECT CURRENT_USER()")).split("@")
+            await session.run("REVOKE SYSTEM_VARIABLES_ADMIN, SUPER ON *.* FROM "
+                              f"'{user}'@'{host}'")
+            await world.close()
+            await world.connect()
+            with pytest.raises(MysqlError, match="1227"):
+                await (await world.session("a")).run(f"SET GLOBAL {SETTING} = ON")
+            for step in (StartWriters("a"), StopWriters("a")):
+                assert await step.do(world) is Seen.DONE
+
+        in_world(made, denied)
+        assert not _on(made)
