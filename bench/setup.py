@@ -8,9 +8,10 @@ longest (ms), alone and meanwhile. At the end every acknowledged write is looked
 and `pair compare` says whether the copies are equal.
 
     python -m bench.setup [--gb 0.1] [--rate 150] [--alone 10] [--method dump|clone|backup]
-        [--slow-ms N] [--target-apart] [NAME …]
+        [--slow-ms N] [--target-apart] [--steps] [NAME …]
 
-brakes: how often the copy was slowed down because the source answered late.
+brakes: how often the copy was slowed down because the source answered late. --steps: the same
+writes told by the step of the set-up that each ended in.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Writes:
     due, since a client that waits sends no other."""
 
     def __init__(self, made: Scene, rate: float) -> None:
-        self.took: list[float] = []
+        self.took: list[tuple[float, float]] = []  # when it ended (unix time), ms
         self.errors: list[str] = []
         self.numbers: list[int] = []  # acknowledged inserts
         self._made, self._rate = made, rate
@@ -81,7 +82,7 @@ class Writes:
                                        f"{chance.randrange(1, 1000)}")
                 except pymysql.Error as error:
                     self.errors.append(str(error))
-                self.took.append((time.monotonic() - due) * 1000)
+                self.took.append((time.time(), (time.monotonic() - due) * 1000))
                 number += WRITERS
                 due += every
 
@@ -106,7 +107,7 @@ def fill(made: Scene, size: float) -> None:
 
 
 def measure(
-    made: Scene, method: str, rate: float, alone_s: float, slow_ms: float | None
+    made: Scene, method: str, rate: float, alone_s: float, slow_ms: float | None, steps: bool
 ) -> dict[str, Any]:
     """One line of the table."""
     with Writes(made, rate) as before:
@@ -132,12 +133,30 @@ def measure(
             "alone": _figures(before), "meanwhile": _figures(writes),
             "errors": len(writes.errors), "writes": len(writes.took),
             "brakes": said.get("pace", {}).get("brakes", 0),
+            "steps": _by_step(writes, done.stderr) if steps else (),
             "compare": {True: "equal", False: "DIFFERENT", None: "unknown"}[compared["equal"]]}
 
 
 def _figures(writes: Writes) -> list[float]:
-    took = sorted(writes.took) or [0.0]
+    return _percentiles([ms for _, ms in writes.took])
+
+
+def _percentiles(times: Sequence[float]) -> list[float]:
+    took = sorted(times) or [0.0]
     return [took[len(took) // 2], took[int(len(took) * 0.99)], took[-1]]
+
+
+def _by_step(writes: Writes, told: str) -> list[str]:
+    """A line for each step that writes ended in: how long it lasted, and theirs as above."""
+    events = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    begun = [(e["at"], e["step"]) for e in events if e["event"] == "started"]
+    lines = []
+    for (start, step), (end, _) in zip(begun, [*begun[1:], (events[-1]["at"], "")], strict=True):
+        took = [ms for at, ms in writes.took if start <= at < end]
+        if took:
+            figures = "/".join(f"{v:.1f}" for v in _percentiles(took))
+            lines.append(f"    {step:24} {end - start:6.1f} s {len(took):7} writes {figures:>18}")
+    return lines
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -151,6 +170,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--slow-ms", type=float, help="as of pair setup; 0: not slowed down")
     parser.add_argument("--target-apart", action="store_true",
                         help="in memory, at idle priority: as if on a machine of its own (root)")
+    parser.add_argument("--steps", action="store_true")
     asked = parser.parse_args(words)
     print(f"{asked.gb:g} GB, {asked.rate:g} writes/s; ms as p50/p99/longest")
     print(f"{'server':14} way      MiB  copy s  MiB/s  all s  lock ms  {'alone':>18} "
@@ -167,14 +187,15 @@ def main(words: Sequence[str] | None = None) -> int:
                 fill(made, asked.gb * 2**30)
                 target, room = made.servers["b"], 3 * asked.gb + 2
                 with apart(target, gigabytes=room) if asked.target_apart else nullcontext():
-                    found = measure(made, asked.method, asked.rate, asked.alone, asked.slow_ms)
+                    found = measure(made, asked.method, asked.rate, asked.alone, asked.slow_ms,
+                                    asked.steps)
         finally:
             shutil.rmtree(place, ignore_errors=True)
         alone, meanwhile = ("/".join(f"{v:.1f}" for v in found[k]) for k in ("alone", "meanwhile"))
         print(f"{program.name:14} {found['method']:6} {found['mib']:5.0f} {found['copy_s']:7.1f} "
               f"{found['mib'] / max(found['copy_s'], 0.1):6.1f} {found['all_s']:6.1f} "
               f"{found['lock_ms']:8.1f}  {alone:>18} {meanwhile:>18}  {found['brakes']:6}  "
-              f"{found['errors']:6}  {found['compare']}", flush=True)
+              f"{found['errors']:6}  {found['compare']}", *found["steps"], sep="\n", flush=True)
     return 0
 
 

@@ -232,6 +232,11 @@ def test_half_a_copy_is_no_source() -> None:
      "the same server id"),
     ("2003: error connecting to master", "firewalls"),
     ("1062: Duplicate entry", "--overwrite"),
+    ("1032: Worker 4 failed executing transaction 'a1a3a743-e6d7-11f1-8a1d-02fc00000001:1045' at "
+     "source log bin.000001, end_log_pos 2003; Can't find record in 'many', Error_code: 1032",
+     "its data is not what the source's changes are for"),
+    ("13114: Got fatal error 1236 from source when reading data from binary log: 'Cannot replicate "
+     "because the source purged required binary logs'", "copied"),
 ])
 def test_what_a_replica_says_is_explained(error: str, says: str) -> None:
     assert says in explain("b", "a", error) and error in explain("b", "a", error)

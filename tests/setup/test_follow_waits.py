@@ -19,6 +19,8 @@ from slackwater.errors import StepFailed
 from slackwater.operations.setup.catch_up import CatchUp
 from slackwater.operations.setup.follow import Follow
 from slackwater.operations.setup.look import SetupWorld
+from slackwater.outside.mysql import alter as mysql_alter
+from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen
 
 pytestmark = pytest.mark.servers
@@ -93,3 +95,41 @@ def test_cut_off_it_applies(name: str, place: Path) -> None:
 
         _begun(made, cut_off)
         assert status(made)[0].sql_running
+
+
+@EACH
+def test_a_start_that_fails_is_undone(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not go on receiving, with nobody who would have it apply."""
+
+    async def no_answer(*_: object) -> None:
+        raise StepFailed("no answer")
+
+    monkeypatch.setattr(mysql_server, "start_receiving", no_answer)
+    with scene(named(name), place) as made:
+        behind(made, begun=False)
+
+        async def begin(world: SetupWorld) -> None:
+            with pytest.raises(StepFailed, match="no answer"):
+                await FOLLOW.do(world)
+            assert await FOLLOW.verify(world) is Seen.NOT_DONE
+            await FOLLOW.undo(world)
+
+        in_world(made, begin)
+        assert status(made) == ()
+
+
+@EACH
+def test_what_does_not_apply_has_not_caught_up(name: str, place: Path) -> None:
+    with scene(named(name), place) as made:
+        made.setup()
+
+        async def stopped(world: SetupWorld) -> None:
+            step = CatchUp("b", "a", SLOW_MS)
+            await step.do(world)
+            assert await step.verify(world) is Seen.DONE
+            await mysql_alter.stop_applier(await world.session("b"))
+            assert await step.verify(world) is Seen.NOT_DONE
+
+        in_world(made, stopped)

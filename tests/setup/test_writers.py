@@ -107,16 +107,53 @@ def test_an_account_that_may_not_is_no_reason_to_stop(place: Path) -> None:
         made.sql("a", f"SET GLOBAL {SETTING} = OFF")
 
         async def denied(world: SetupWorld) -> None:
-            session = await world.session("a")
-            user, host = str(await session.value("SELECT CURRENT_USER()")).split("@")
-            await session.run("REVOKE SYSTEM_VARIABLES_ADMIN, SUPER ON *.* FROM "
-                              f"'{user}'@'{host}'")
-            await world.close()
-            await world.connect()
-            with pytest.raises(MysqlError, match="1227"):
-                await (await world.session("a")).run(f"SET GLOBAL {SETTING} = ON")
+            await _may_not(world)
             for step in (StartWriters("a"), StopWriters("a")):
                 assert await step.do(world) is Seen.DONE
 
         in_world(made, denied)
         assert not _on(made)
+
+
+def test_what_cannot_be_put_back_is_told_and_undoes_no_copy(place: Path) -> None:
+    with scene(named("mysql-9.7"), place) as made:
+        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+        told: list[str] = []
+
+        async def denied(world: SetupWorld) -> None:
+            world.tell = lambda event: told.append(event["text"])
+            await StartWriters("a").do(world)
+            await _may_not(world)
+            assert await StopWriters("a").do(world) is Seen.DONE
+            assert await StopWriters("a").verify(world) is Seen.NOT_DONE
+
+        in_world(made, denied)
+        assert _on(made)
+        assert ["still ON" in text and "1227" in text for text in told] == [True]
+
+
+def test_a_connection_that_is_lost_is_opened_again_to_put_them_back(place: Path) -> None:
+    with scene(named("mysql-9.7"), place) as made:
+        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+
+        async def lose_it(world: SetupWorld) -> None:
+            assert await StartWriters("a").verify(world) is Seen.NOT_DONE
+            await StartWriters("a").do(world)
+            assert await StartWriters("a").verify(world) is Seen.DONE
+            session = await world.session("a")
+            made.sql("a", f"KILL {await session.value('SELECT CONNECTION_ID()')}")
+            await StopWriters("a").do(world)
+
+        in_world(made, lose_it)
+        assert not _on(made)
+
+
+async def _may_not(world: SetupWorld) -> None:
+    """From here on our account may not set anything there."""
+    session = await world.session("a")
+    user, host = str(await session.value("SELECT CURRENT_USER()")).split("@")
+    await session.run(f"REVOKE SYSTEM_VARIABLES_ADMIN, SUPER ON *.* FROM '{user}'@'{host}'")
+    await world.close()
+    await world.connect()
+    with pytest.raises(MysqlError, match="1227"):
+        await (await world.session("a")).run(f"SET GLOBAL {SETTING} = ON")

@@ -99,7 +99,8 @@ class CatchUp(Step[SetupWorld]):
             return Seen.NOT_DONE
         replica = await world.session(self.replica)
         has = await mysql_server.has_executed(replica, world.notes[self.name])
-        return Seen.DONE if has else Seen.NOT_DONE
+        applies = all(c.sql_running for c in await mysql_server.replica_status(replica))
+        return Seen.DONE if has and applies else Seen.NOT_DONE
 
 
 async def until_there(

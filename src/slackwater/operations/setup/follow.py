@@ -109,8 +109,8 @@ class Follow(Step[SetupWorld]):
         await self._position(world)
         await mysql_setup.follow(session, host, port, account.user,
                                  secrets.read_password(file=account.password_file), tls=self.tls)
-        await self._start(world)
         world.note(f"followed {self.replica}", self.source)
+        await self._start(world)
         try:
             await self._running(world)
         except Denied:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from slackwater import clock
+from slackwater.errors import OutsideError
 from slackwater.facts.server import is_on
 from slackwater.facts.setup import ServerSetup
 from slackwater.operations.setup.look import SetupWorld
@@ -35,17 +37,24 @@ class StartWriters(Step[SetupWorld]):
 
     source: str
     limit_s: ClassVar[float] = 40.0
+    undo_limit_s: ClassVar[float] = 40.0
 
     async def do(self, world: SetupWorld) -> Seen:
         world.note(_note(self.source), True)
-        return await _set(world, self.source, True)
+        try:
+            await _set(world, self.source, "ON")
+        except MysqlError as error:
+            if error.code != _MAY_NOT:
+                raise
+            world.note(_note(self.source), False)  # no reason to stop: it is a tenth of a second
+        return Seen.DONE
 
     async def verify(self, world: SetupWorld) -> Seen:
-        return Seen.DONE if _note(self.source) in world.notes else Seen.NOT_DONE
+        return Seen.DONE if await _on(world, self.source) else Seen.NOT_DONE
 
     async def undo(self, world: SetupWorld) -> None:
         if world.notes.get(_note(self.source)):
-            await _set(world, self.source, False)
+            await _set(world, self.source, "OFF")
 
 
 @dataclass(frozen=True)
@@ -57,24 +66,37 @@ class StopWriters(Step[SetupWorld]):
     no_undo: ClassVar[str] = "it is as it was before"
 
     async def do(self, world: SetupWorld) -> Seen:
-        seen = await _set(world, self.source, False)
+        if not world.notes.get(_note(self.source)):
+            return Seen.DONE
+        try:
+            await self._as_before(world)
+        except OutsideError as error:  # all that was copied is worth more than this
+            world.tell({"at": clock.unix(), "event": "told",
+                        "text": f"{SETTING} of {self.source} is still ON, and was OFF before: "
+                                f"{error}"})
+        return Seen.DONE
+
+    async def _as_before(self, world: SetupWorld) -> None:
+        try:
+            await _set(world, self.source, "OFF")
+        except MysqlError:
+            raise
+        except OutsideError:  # its connection, perhaps: the next one is new
+            await _set(world, self.source, "OFF")
         world.note(_note(self.source), False)
-        return seen
 
     async def verify(self, world: SetupWorld) -> Seen:
-        return Seen.NOT_DONE if world.notes.get(_note(self.source)) else Seen.DONE
+        return Seen.NOT_DONE if await _on(world, self.source) else Seen.DONE
 
 
 def _note(source: str) -> str:
     return f"writers {source}"
 
 
-async def _set(world: SetupWorld, source: str, on: bool) -> Seen:
-    """An account that may not is no reason to stop: it is about a tenth of a second."""
+async def _set(world: SetupWorld, source: str, value: str) -> None:
+    await mysql_setup.set_global(await world.session(source), SETTING, value)
+
+
+async def _on(world: SetupWorld, source: str) -> bool:
     session = await world.session(source)
-    try:
-        await mysql_setup.set_global(session, SETTING, "ON" if on else "OFF")
-    except MysqlError as error:
-        if error.code != _MAY_NOT:
-            raise
-    return Seen.DONE
+    return is_on(str(await session.value(f"SELECT @@GLOBAL.{SETTING}")))

@@ -82,7 +82,7 @@ async def look(session: Session, name: str, *, limit_s: float = 5.0) -> ServerFa
         name,
         _named(variables),
         _named(status),
-        tuple(ReplicaStatus.parse(row) for row in replicas),
+        await _channels(session, replicas, limit_s),
     )
 
 
@@ -270,9 +270,13 @@ async def _lacks(session: Session, text: str, limit_s: float) -> str:
 async def replica_status(session: Session, *, limit_s: float = 5.0) -> tuple[ReplicaStatus, ...]:
     """All channels by which this server replicates; () when it is no replica."""
     rows = await session.rows(dialect(session.flavour).replica_status, limit_s=limit_s)
+    return await _channels(session, rows, limit_s)
+
+
+async def _channels(
+    session: Session, rows: list[Row], limit_s: float
+) -> tuple[ReplicaStatus, ...]:
     channels = tuple(ReplicaStatus.parse(row) for row in rows)
-    if not any(c.sql_error.startswith(_STOPPED_BY_ANOTHER) for c in channels):
-        return channels
     return tuple([await _with_the_cause(session, c, limit_s) for c in channels])
 
 
