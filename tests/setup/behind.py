@@ -15,6 +15,7 @@ from tests.setup.stories import many
 
 from slackwater.config import load
 from slackwater.facts.replication import ReplicaStatus
+from slackwater.operations.setup.catch_up import CatchUp
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside.mysql.server import replica_status
 from slackwater.outside.mysql.session import Session
@@ -89,6 +90,15 @@ async def inside(
             await what(world)
     finally:
         await world.close()
+
+
+async def cut_off(world: SetupWorld, after_s: float) -> None:
+    """Begin to catch up, and end that."""
+    waiting = asyncio.ensure_future(CatchUp("b", "a", SLOW_MS).do(world))
+    await asyncio.sleep(after_s)
+    waiting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await waiting
 
 
 @contextlib.contextmanager

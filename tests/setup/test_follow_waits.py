@@ -3,7 +3,6 @@ bears."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.servers.patience import eventually
-from tests.setup.behind import EACH, SLOW_MS, all_of, behind, caught_up, in_world, status
+from tests.setup.behind import EACH, SLOW_MS, all_of, behind, caught_up, cut_off, in_world, status
 from tests.setup.scene import Scene, scene
 from tests.setup.stories import named, verified
 
@@ -85,15 +84,8 @@ def test_beside_a_named_connection_it_waits_for_nobody(place: Path) -> None:
 def test_cut_off_it_applies(name: str, place: Path) -> None:
     with scene(named(name), place) as made:
         behind(made, begun=False)
-
-        async def cut_off(world: SetupWorld) -> None:
-            waiting = asyncio.ensure_future(CatchUp("b", "a", SLOW_MS).do(world))
-            await asyncio.sleep(0.2)  # it still asks the source how it answers by itself
-            waiting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await waiting
-
-        _begun(made, cut_off)
+        # Then it still asks the source how it answers by itself.
+        _begun(made, lambda world: cut_off(world, 0.2))
         assert status(made)[0].sql_running
 
 

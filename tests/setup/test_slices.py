@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import subprocess
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.setup.behind import (
     applies,
     behind,
     caught_up,
+    cut_off,
     in_world,
     paused,
     status,
@@ -146,15 +146,7 @@ def test_cut_off_it_applies_again(
     monkeypatch.setattr(slices, "REST_S", 5.0)
     with scene(named(name), place) as made:
         behind(made)
-
-        async def cut_off(world: SetupWorld) -> None:
-            waiting = asyncio.ensure_future(CatchUp("b", "a", SLOW_MS).do(world))
-            await asyncio.sleep(after_s)
-            waiting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await waiting
-
-        in_world(made, cut_off)
+        in_world(made, lambda world: cut_off(world, after_s))
         assert status(made)[0].sql_running
 
 

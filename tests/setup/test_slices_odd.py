@@ -60,9 +60,9 @@ def test_it_applies_at_once_by_a_connection_that_has_a_name(place: Path) -> None
         from_a = made.sql("b", "SHOW SLAVE STATUS")[0]
         password = (place / "repl").read_text().strip()
         all_of(made, "b", "RESET SLAVE ALL",
-             f"CHANGE MASTER 'x' TO MASTER_HOST = '127.0.0.1', MASTER_USE_GTID = slave_pos,"
-             f" MASTER_PORT = {from_a['Master_Port']}, MASTER_USER = '{from_a['Master_User']}',"
-             f" MASTER_PASSWORD = '{password}'", "START ALL SLAVES")
+               f"CHANGE MASTER 'x' TO MASTER_HOST = '127.0.0.1', MASTER_USE_GTID = slave_pos,"
+               f" MASTER_PORT = {from_a['Master_Port']}, MASTER_USER = '{from_a['Master_User']}',"
+               f" MASTER_PASSWORD = '{password}'", "START ALL SLAVES")
         in_world(made, lambda world: CatchUp("b", "a", SLOW_MS).do(world))
         caught_up(made)
         assert [c.channel for c in status(made)] == ["x"]
@@ -75,9 +75,9 @@ def test_a_channel_that_somebody_else_has_stopped_stays_stopped(
     with scene(named("mysql-9.7"), place) as made:
         behind(made, begun=False)
         all_of(made, "b", "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1,"
-                        " SOURCE_USER = 'nobody' FOR CHANNEL 'other'",
-             "START REPLICA SQL_THREAD FOR CHANNEL 'other'",
-             "START REPLICA IO_THREAD FOR CHANNEL ''")
+               " SOURCE_USER = 'nobody' FOR CHANNEL 'other'",
+               "START REPLICA SQL_THREAD FOR CHANNEL 'other'",
+               "START REPLICA IO_THREAD FOR CHANNEL ''")
 
         async def stop_the_other(world: SetupWorld) -> None:
             async with await Session.open(world.servers["b"].at) as session:
@@ -122,7 +122,7 @@ def test_one_long_transaction_gets_done(
         made.setup()
         all_of(made, "b", f"STOP {word(made)}")
         all_of(made, "a", "BEGIN", *["UPDATE shop.many SET v = CONCAT('late', RAND())"] * 15,
-             "UPDATE shop.many SET v = 'late'", "COMMIT")
+               "UPDATE shop.many SET v = 'late'", "COMMIT")
 
         async def catch_up_soon(world: SetupWorld) -> None:
             async with asyncio.timeout(20):
@@ -172,4 +172,4 @@ def _slow_on_b(made: Scene, takes_s: float) -> None:
     many(made)
     made.setup()
     all_of(made, "a", "SET SESSION binlog_format = STATEMENT",
-         f"INSERT INTO shop.many (v) SELECT IF(@@server_id = 2, SLEEP({takes_s}), 0)")
+           f"INSERT INTO shop.many (v) SELECT IF(@@server_id = 2, SLEEP({takes_s}), 0)")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,15 @@ from slackwater.plan.step import Seen
 pytestmark = pytest.mark.servers
 
 STEPS = {"StartWriters", "StopWriters"}
+
+
+@contextlib.contextmanager
+def _off(place: Path) -> Iterator[Scene]:
+    """A source that has something to be copied, with them off."""
+    with scene(named("mysql-9.7"), place) as made:
+        many(made)
+        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+        yield made
 
 
 def _on(made: Scene) -> bool:
@@ -45,9 +56,7 @@ def test_after_a_copy_they_are_as_before(before: str, place: Path) -> None:
 
 
 def test_a_source_that_is_not_to_be_slowed_for_keeps_its_own(place: Path) -> None:
-    with scene(named("mysql-9.7"), place) as made:
-        many(made)
-        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+    with _off(place) as made:
         made.setup("--slow-ms", "0")
         assert not _steps(made)
         assert not _on(made)
@@ -61,9 +70,7 @@ def test_others_have_none(name: str, place: Path) -> None:
 
 
 def test_interrupted_they_are_as_before(place: Path) -> None:
-    with scene(named("mysql-9.7"), place) as made:
-        many(made)
-        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+    with _off(place) as made:
         with subprocess.Popen(made.words("pair", "setup", "--limit-rate", "0.05"),
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as doing:
             try:
@@ -81,9 +88,7 @@ def test_interrupted_they_are_as_before(place: Path) -> None:
 
 
 def test_killed_recover_puts_them_back(place: Path) -> None:
-    with scene(named("mysql-9.7"), place) as made:
-        many(made)
-        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+    with _off(place) as made:
         assert killed_at(made, "CopyData.b", later=(0,))
         assert _on(made)
         done = made.run("recover")
@@ -92,9 +97,7 @@ def test_killed_recover_puts_them_back(place: Path) -> None:
 
 
 def test_killed_the_same_command_again_has_them_as_before(place: Path) -> None:
-    with scene(named("mysql-9.7"), place) as made:
-        many(made)
-        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+    with _off(place) as made:
         assert killed_at(made, "CatchUp.b", later=(0,))
         assert _on(made)
         made.setup()
@@ -103,8 +106,7 @@ def test_killed_the_same_command_again_has_them_as_before(place: Path) -> None:
 
 
 def test_an_account_that_may_not_is_no_reason_to_stop(place: Path) -> None:
-    with scene(named("mysql-9.7"), place) as made:
-        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+    with _off(place) as made:
 
         async def denied(world: SetupWorld) -> None:
             await _may_not(world)
@@ -116,8 +118,7 @@ def test_an_account_that_may_not_is_no_reason_to_stop(place: Path) -> None:
 
 
 def test_what_cannot_be_put_back_is_told_and_undoes_no_copy(place: Path) -> None:
-    with scene(named("mysql-9.7"), place) as made:
-        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+    with _off(place) as made:
         told: list[str] = []
 
         async def denied(world: SetupWorld) -> None:
@@ -133,8 +134,7 @@ def test_what_cannot_be_put_back_is_told_and_undoes_no_copy(place: Path) -> None
 
 
 def test_a_connection_that_is_lost_is_opened_again_to_put_them_back(place: Path) -> None:
-    with scene(named("mysql-9.7"), place) as made:
-        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+    with _off(place) as made:
 
         async def lose_it(world: SetupWorld) -> None:
             assert await StartWriters("a").verify(world) is Seen.NOT_DONE

@@ -72,8 +72,8 @@ class StopWriters(Step[SetupWorld]):
             await self._as_before(world)
         except OutsideError as error:  # all that was copied is worth more than this
             world.tell({"at": clock.unix(), "event": "told",
-                        "text": f"{SETTING} of {self.source} is still ON, and was OFF before: "
-                                f"{error}"})
+                        "text": f"{SETTING} of {self.source} is perhaps still ON, and was OFF "
+                                f"before: see to it with SET GLOBAL {SETTING} = OFF ({error})"})
         return Seen.DONE
 
     async def _as_before(self, world: SetupWorld) -> None:

@@ -58,9 +58,8 @@ __all__ = [
     "privileged_users",
     "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
     "set_read_only", "set_replicated_position", "shut_accounts", "start_receiving", "start_replica",
-    "stop_receiving",
-    "stop_replica", "stops_late_with_replicas", "take_lock", "takes_sockets", "unlock",
-    "unwatch_transactions", "wait_executed", "watch_transactions",
+    "stop_receiving", "stop_replica", "stops_late_with_replicas", "take_lock", "takes_sockets",
+    "unlock", "unwatch_transactions", "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
 _XA_DENIED = frozenset({1227, 1401})
