@@ -67,6 +67,19 @@ def test_two_servers_that_are_right_are_refused_nothing() -> None:
     assert together.notes({"a": a, "b": b}, "a") == []
 
 
+@pytest.mark.parametrize(("method", "noted"), [
+    ("fsync", True), ("", True), ("O_DIRECT", False), (None, False),
+])
+def test_a_target_that_flushes_by_way_of_the_page_cache_is_noted(
+    method: str | None, noted: bool
+) -> None:
+    has = {} if method is None else {"innodb_flush_method": method}
+    a, b = server("a", 1, variables=has), server("b", 2, variables=has)
+    said = "\n".join(together.notes({"a": a, "b": b}, "a"))
+    assert ("b: innodb_flush_method is fsync" in said) == noted
+    assert "a: innodb" not in said
+
+
 @pytest.mark.parametrize(("more", "says"), [
     ({"clock_s": 90.0}, "b: its clock is 90 s ahead of this machine's"),
     ({"clock_s": -3.0}, "b: its clock is 3 s behind"),

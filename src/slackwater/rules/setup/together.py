@@ -14,6 +14,7 @@ from slackwater.rules.setup.settings import overruled
 
 CLOCK_S = 2.0  # beyond that, TIMESTAMPs and the measured lag are wrong
 ROOM = 1.2  # of the source's size that a target needs
+BUFFERED = ("", "fsync")  # values of innodb_flush_method; "" is MySQL 5.7's word for its default
 
 _TOLD = (
     ("sql_mode", "the same statement may fail on one and pass on the other after a switchover"),
@@ -111,6 +112,11 @@ def notes(servers: Mapping[str, ServerSetup], source: str) -> list[str]:
         if _zone(server) != _zone(first):
             found.append(f"{server.name}: its time zone is {_zone(server)}, on {source} "
                          f"{_zone(first)}: NOW() gives another hour after a switchover")
+        if server.variables.get("innodb_flush_method") in BUFFERED:
+            found.append(f"{server.name}: innodb_flush_method is fsync, so all that is copied to "
+                         "it goes to disk in bursts, by way of the page cache: servers on the same "
+                         "machine or disk wait for them; O_DIRECT in its option file ends that "
+                         "(the default since MariaDB 10.6 and MySQL 8.4)")
     return found
 
 
