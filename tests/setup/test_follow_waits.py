@@ -3,6 +3,7 @@ bears."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
@@ -62,6 +63,24 @@ def test_what_has_everything_applies_what_comes(name: str, place: Path) -> None:
         _begun(made, CatchUp("b", "a", SLOW_MS).do)
         assert status(made)[0].running
         verified(made)
+
+
+def test_a_server_that_refuses_to_begin_is_told_with_its_error(place: Path) -> None:
+    with scene(named("mysql-9.7"), place) as made:
+        behind(made, begun=False)
+
+        async def may_not(world: SetupWorld) -> None:
+            session = await world.session("b")
+            user, host = str(await session.value("SELECT CURRENT_USER()")).split("@")
+            await session.run("SET SESSION sql_log_bin = 0")
+            await session.run("SET GLOBAL super_read_only = OFF")
+            await session.run(
+                f"REVOKE REPLICATION_SLAVE_ADMIN, SUPER ON *.* FROM '{user}'@'{host}'")
+            async with asyncio.timeout(20):
+                with pytest.raises(StepFailed, match=r"b does not begin to apply.*1227"):
+                    await CatchUp("b", "a", SLOW_MS).do(world)
+
+        _begun(made, may_not)
 
 
 def test_beside_a_named_connection_it_waits_for_nobody(place: Path) -> None:

@@ -12,7 +12,7 @@ from slackwater.errors import StepFailed
 from slackwater.operations.keep_alive import keep_alive
 from slackwater.operations.setup import follow
 from slackwater.operations.setup.look import SetupWorld
-from slackwater.operations.setup.slices import gently
+from slackwater.operations.setup.slices import Slices, gently
 from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
@@ -55,10 +55,10 @@ class CatchUp(Step[SetupWorld]):
             return Seen.DONE
         async with gently(world, self.replica, self.source, self.slow_ms, waits=waits) as slices:
             if slices is not None:
-                if await self._nearer(world, CLOSE_S):
+                if await self._nearer(world, CLOSE_S, slices):
                     return Seen.DONE
                 slices.let_go()  # so gently it never gets there
-            await self._nearer(world, NEAR_S)
+            await self._nearer(world, NEAR_S, slices)
         return Seen.DONE
 
     async def _there_already(self, world: SetupWorld) -> bool:
@@ -68,13 +68,13 @@ class CatchUp(Step[SetupWorld]):
         return await mysql_server.wait_executed(
             await world.session(self.replica), written, limit_s=THERE_S)
 
-    async def _nearer(self, world: SetupWorld, near_s: float) -> bool:
+    async def _nearer(self, world: SetupWorld, near_s: float, slices: Slices | None) -> bool:
         """Once it takes no longer than `near_s` to apply what the source had written a moment ago:
         True; False when it gets no nearer, and never will: the source has written on meanwhile."""
         last_s, until = math.inf, math.inf
         while True:
             begun = clock.mono()
-            await self._once(world)
+            await self._once(world, slices)
             took_s = clock.mono() - begun
             if took_s < near_s:
                 return True
@@ -86,13 +86,18 @@ class CatchUp(Step[SetupWorld]):
                 return False
             last_s = took_s
 
-    async def _once(self, world: SetupWorld) -> None:
+    async def _once(self, world: SetupWorld, slices: Slices | None) -> None:
         written = await mysql_server.logged_text(await world.session(self.source))
         world.notes[self.name] = written
         replica = await world.session(self.replica)
-        await until_there(world, self.replica, self.source,
-                          lambda: mysql_server.has_executed(replica, written),
-                          every_s=LOOK_EVERY_S)
+
+        async def there() -> bool:
+            if slices is not None and slices.refused is not None:
+                raise StepFailed(f"{self.replica} does not begin to apply what it has from "
+                                 f"{self.source}: {slices.refused}")
+            return await mysql_server.has_executed(replica, written)
+
+        await until_there(world, self.replica, self.source, there, every_s=LOOK_EVERY_S)
 
     async def verify(self, world: SetupWorld) -> Seen:
         if self.name not in world.notes:

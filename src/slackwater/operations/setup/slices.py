@@ -49,6 +49,7 @@ class Slices:
         self._stopping = False  # the server has given up waiting for that: it stops when it can
         self._least_s = LEAST_S  # of a slice, however late the source
         self._had = ""  # the replica, as this slice began
+        self.refused: MysqlError | None = None  # why the server does not start it, asked twice
         self.rests = 0
 
     def let_go(self) -> None:
@@ -67,10 +68,16 @@ class Slices:
     async def run(self, pace: Pace, beginning: asyncio.Future[None]) -> None:
         """After `beginning`, until cancelled; a session that is lost is opened again."""
         await beginning
+        before: MysqlError | None = None
         while True:
             with contextlib.suppress(SlackwaterError):
                 async with await Session.open(self._at) as session:
-                    await self._start(session)
+                    try:
+                        await self._start(session)
+                    except MysqlError as error:
+                        self.refused, before = before, error
+                        raise
+                    self.refused = before = None
                     self._had = await mysql_server.executed_text(session)
                     while await self._one(session, pace):
                         pass
