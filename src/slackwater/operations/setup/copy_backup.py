@@ -29,6 +29,7 @@ from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside.mysql import physical_copy
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
+from slackwater.outside.mysql.binlog_events import engine_commits
 from slackwater.outside.mysql.logical_copy import Progress
 from slackwater.outside.mysql.pace import paced
 from slackwater.outside.mysql.physical_copy import Place
@@ -97,6 +98,7 @@ class StreamBackup(Step[SetupWorld]):
                         "text": f"{self.target}: the copy is there, and is prepared now"})
             await physical_copy.prepare(host, there, new)
             file, at, said = await physical_copy.position(host, new)
+            await _has_all(world, self, new, (file, at))
             world.note(f"backup position {self.target}", await _gtids(world, self.source,
                                                                       file, at, said))
             await physical_copy.make_alike(host, new, there)
@@ -122,6 +124,21 @@ class StreamBackup(Step[SetupWorld]):
             await physical_copy.remove(
                 world.hosts[self.target], noted["new"],
                 *(f"{noted['old']}.{end}" for end in physical_copy.LEFT))
+
+
+async def _has_all(world: SetupWorld, step: StreamBackup, new: str, upto: tuple[str, int]) -> None:
+    """The copy has every transaction before the place in the binary log that it says it is of: what
+    it lacked would be missing on the target, and nobody would notice."""
+    after = await physical_copy.innodb_position(world.hosts[step.target], new)
+    if after is None or after[1:] == upto[1:]:
+        return
+    async with await world.servers[step.source].fresh() as session:  # `awake` uses the others
+        missing = await engine_commits(session, after, upto)
+    if missing:
+        raise StepFailed(
+            f"the copy that mariadb-backup made lacks {missing} transaction(s): it says that it is "
+            f"of {upto[0]} {upto[1]}, and what is in it ends at {after[0]} {after[1]}",
+            hint="the same command again copies anew; --method dump copies by SQL")
 
 
 async def _is_its_own(world: SetupWorld, name: str) -> None:
@@ -191,7 +208,7 @@ async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch)
         if code or end.get("code") or end.get("why"):
             why = end.get("why") or " | ".join(end.get("said", [])[-4:]) or f"exit code {code}"
             raise StepFailed(f"mariadb-backup on {step.source}'s host failed: {why}",
-                             hint="see above; --method dump copies by SQL")
+                             hint=_what_helps(why))
         into.end()
         async with _stalling(f"mbstream on {step.target}'s host"):
             code = await into.wait()
@@ -201,6 +218,14 @@ async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch)
     watch.figures |= {"bytes": end.get("bytes", watch.progress.bytes),
                       "sent": watch.progress.bytes, "packed": packed,
                       "source_locked_ms": end.get("blocked_ms", 0.0)}
+
+
+def _what_helps(why: str) -> str:
+    if physical_copy.STUCK in why:
+        return ("the source's redo log was overwritten faster than it is copied, or mariadb-backup "
+                "got stuck in it (MDEV-39468, in versions before its mend): the same command again "
+                "copies anew; --method dump copies by SQL and needs no redo log")
+    return "see above; --method dump copies by SQL"
 
 
 async def _size(world: SetupWorld, source: str) -> int:
