@@ -20,7 +20,7 @@ from slackwater.outside.stream import Stream
 LONG_S = 6 * 3600.0
 # In ms. Commits are blocked till it has looked at the redo log once more; its own way is 1000.
 # Each look may catch the server as it writes there, and never come on from that place (MDEV-39468):
-# 11.8.6, 500 writes a second, 20 to 30 s of copying: looking every 10 ms that was so in 19 of 22.
+# 11.8.6, 500 writes a second, 20 to 30 s of copying: looking every 10 ms that was so in 18 of 21.
 LOG_COPY = "--log-copy-interval=100"
 STUCK = "Was only able to copy log"  # what it says then, or if the redo log is really too small
 LEFT = ("failed", "going")  # ends of what is on its way out
