@@ -1,91 +1,112 @@
-"""A copy of files that lacks transactions is not taken for whole."""
+"""A copy of files that perhaps lacks transactions is not called whole."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.setup.behind import all_of, in_world
+from tests.setup.behind import in_world
 from tests.setup.scene import Scene, scene
-from tests.setup.stories import can_backup, left_nothing, many, named
+from tests.setup.stories import can_backup, equal, many, named
 
-from slackwater.errors import StepFailed
-from slackwater.facts.server import ServerAddress
 from slackwater.operations.setup.copy_backup import StreamBackup
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside.host import Host
-from slackwater.outside.mysql import binlog_events, physical_copy
-from slackwater.outside.mysql.session import Session
+from slackwater.outside.mysql import physical_copy
+from slackwater.outside.mysql.physical_copy import Place
 
 pytestmark = pytest.mark.servers
-
-TABLES = ("CREATE DATABASE shop", "CREATE TABLE shop.t (n INT PRIMARY KEY)",
-          "CREATE TABLE shop.m (n INT) ENGINE = MyISAM", "CREATE SEQUENCE shop.s CACHE 1",
-          "INSERT INTO shop.t VALUES (1)")  # fmt: skip
+BACKUP = ("pair", "setup", "--method", "backup")
 
 
-def _at(made: Scene) -> tuple[str, int]:
-    row = made.sql("a", "SHOW MASTER STATUS")[0]
-    return str(row["File"]), int(row["Position"])
+def _copied(made: Scene) -> dict[str, Any]:
+    """The figures of a copy of files, which is taken away."""
+    found: dict[str, Any] = {}
+
+    async def copy(world: SetupWorld) -> None:
+        step = StreamBackup("a", "b")
+        await step.do(world)
+        await step.undo(world)
+        found.update(world.figures["copied"]["b"])
+
+    in_world(made, copy)
+    return found
 
 
-def _counted(made: Scene, after: tuple[str, int], upto: tuple[str, int]) -> int | None:
-    async def count() -> int | None:
-        at = ServerAddress("a", "root", socket=str(made.servers["a"].socket))
-        async with await Session.open(at) as session:
-            return await binlog_events.engine_commits(session, after, upto)
+def _writing(made: Scene, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """Have the source's last write be this one, in the middle of the copy."""
+    real = physical_copy.backup
 
-    return asyncio.run(count())
+    async def backup(*args: Any, **more: Any) -> Any:
+        made.sql("a", statement)
+        return await real(*args, **more)
+
+    monkeypatch.setattr(physical_copy, "backup", backup)
 
 
-@pytest.mark.parametrize(("statements", "want"), [
-    ((), 0),
-    (("INSERT INTO shop.t VALUES (2)", "DELETE FROM shop.t"), 2),
-    (("INSERT INTO shop.t VALUES (2)", "FLUSH LOGS", "FLUSH LOGS", "DELETE FROM shop.t"), 2),
-    (("SELECT NEXTVAL(shop.s)", "INSERT INTO shop.m VALUES (1)", "FLUSH LOGS",
-      "CREATE TABLE shop.v AS SELECT * FROM shop.t", "TRUNCATE shop.t"), 0),
-    (("BEGIN", "INSERT INTO shop.m VALUES (1)", "INSERT INTO shop.t VALUES (2)", "ROLLBACK",
-      "BEGIN", "INSERT INTO shop.t VALUES (3)", "INSERT INTO shop.t VALUES (4)", "COMMIT"), 1),
-])
-def test_what_innodb_has_committed_is_counted(
-    statements: Sequence[str], want: int, place: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mariadb-11.8"])
+def test_where_innodb_ends_in_a_copy_is_read(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binlog_events, "PAGE", 3)
-    with scene(named("mariadb-10.11"), place, 1) as made:
-        all_of(made, "a", *TABLES)
-        before = _at(made)
-        all_of(made, "a", *statements)
-        after = _at(made)
-        all_of(made, "a", "INSERT INTO shop.t VALUES (9)")
-        assert _counted(made, before, after) == want
-        assert _counted(made, (f"./{before[0]}", before[1]), after) == want
-        assert _counted(made, (before[0], before[1] + 1), _at(made)) is None  # not an event's
-        assert _counted(made, _at(made), before) is None
-        assert _counted(made, ("other.000001", 4), after) is None
+    with scene(named(name), place) as made:
+        can_backup(made)
+        many(made)
+        _writing(made, monkeypatch, "INSERT INTO shop.many (v) VALUES ('the last')")
+        real, ends = physical_copy.prepare, []
+
+        async def prepare(host: Host, there: Place, copy: str) -> None:
+            await real(host, there, copy)
+            file, at = (await physical_copy.innodb_position(host, copy)) or ("", 0)
+            ends.append((Path(file).name, at))
+            ends.append((await physical_copy.position(host, copy))[:2])
+
+        monkeypatch.setattr(physical_copy, "prepare", prepare)
+        assert "unsure" not in _copied(made)
+        assert ends[0] == ends[1]
 
 
-def test_a_copy_that_lacks_transactions_is_told_and_taken_away(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ends", [("./bin.000001", 400), ("./bin.000009", 400), None])
+def test_a_copy_that_ends_before_it_says_it_does_is_unsure(
+    ends: tuple[str, int] | None, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def early(_host: Host, _copy: str) -> tuple[str, int] | None:
+        return ends
+
     with scene(named("mariadb-10.11"), place) as made:
         can_backup(made)
         many(made)
-        before = _at(made)
-        made.sql("a", "INSERT INTO shop.many (v) VALUES ('the last')")
+        monkeypatch.setattr(physical_copy, "innodb_position", early)
+        assert "unsure" not in _copied(made)  # nothing was written meanwhile
+        _writing(made, monkeypatch, "INSERT INTO shop.many (v) VALUES ('the last')")
+        assert ("ends at" if ends else "does not say") in _copied(made)["unsure"]
 
-        async def ends_early(_host: Host, _copy: str) -> tuple[str, int]:
-            return before
 
-        async def copy(world: SetupWorld) -> None:
-            step = StreamBackup("a", "b")
-            await step.do(world)  # what mariadb-backup itself says ends where the copy is of
-            await step.undo(world)
-            monkeypatch.setattr(physical_copy, "innodb_position", ends_early)
-            with pytest.raises(StepFailed, match=r"lacks 1 transaction"):
-                await step.do(world)
-            await step.undo(world)
+def test_of_a_copy_that_is_unsure_the_set_up_says_so(place: Path) -> None:
+    """As where the last that a source in use had written is not InnoDB's."""
+    with scene(named("mariadb-10.11"), place) as made:
+        can_backup(made)
+        many(made)
+        made.sql("a", "CREATE TABLE shop.old_engine (n INT) ENGINE = MyISAM")
+        writing, ended = threading.Event(), threading.Event()
 
-        in_world(made, copy)
-        left_nothing(made)
+        def write() -> None:
+            while not ended.wait(0.02):
+                made.sql("a", "INSERT INTO shop.old_engine VALUES (1)")
+                writing.set()
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            assert writing.wait(20)
+            done = made.run(*BACKUP)
+        finally:
+            ended.set()
+            thread.join()
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "whether its copy is whole `slackwater pair compare` tells: it is of" in done.stdout
+        equal(made)
+        quiet = made.run(*BACKUP, "--overwrite", "b", "--active", "a")
+        assert quiet.returncode == 0, quiet.stdout + quiet.stderr
+        assert "pair compare" not in quiet.stdout

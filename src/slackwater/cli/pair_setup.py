@@ -225,6 +225,9 @@ def figures_text(report: Report) -> str:
         if "snapshot" in said:
             what = f"begun with a copy of {said['snapshot']}"
         lines.append(f"{name}: {what} ({said['method']}) in {said['seconds']:.1f} s")
+        if unsure := said.get("unsure"):
+            lines.append(f"{name}: whether its copy is whole `slackwater pair compare` tells: "
+                         f"{unsure}")
     if left := report.figures.get("left_over"):
         lines.append(f"could not be deleted: {left}")
     if proved := report.figures.get("proved"):

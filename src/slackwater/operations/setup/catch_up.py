@@ -93,8 +93,11 @@ class CatchUp(Step[SetupWorld]):
 
         async def there() -> bool:
             if slices is not None and slices.refused is not None:
-                raise StepFailed(f"{self.replica} does not begin to apply what it has from "
-                                 f"{self.source}: {slices.refused}")
+                raise StepFailed(
+                    f"{self.replica} does not begin to apply what it has from {self.source}: "
+                    f"{slices.refused}",
+                    hint="mend that (`slackwater pair grants` tells what an account needs), and "
+                         "give the same command again")
             return await mysql_server.has_executed(replica, written)
 
         await until_there(world, self.replica, self.source, there, every_s=LOOK_EVERY_S)

@@ -70,14 +70,16 @@ class Slices:
         await beginning
         before: MysqlError | None = None
         while True:
+            last, before = before, None
             with contextlib.suppress(SlackwaterError):
                 async with await Session.open(self._at) as session:
                     try:
                         await self._start(session)
                     except MysqlError as error:
-                        self.refused, before = before, error
+                        before = error
+                        self.refused = error if last else None
                         raise
-                    self.refused = before = None
+                    self.refused = None
                     self._had = await mysql_server.executed_text(session)
                     while await self._one(session, pace):
                         pass

@@ -234,11 +234,10 @@ async def position(host: Host, copy: str) -> tuple[str, int, str]:
 async def innodb_position(host: Host, copy: str) -> tuple[str, int] | None:
     """Of a prepared copy: where in its source's binary log the last transaction is that InnoDB has
     in it; None for no transaction at all."""
-    find = ('cat "$1"/mariadb_backup_binlog_pos_innodb "$1"/xtrabackup_binlog_pos_innodb '
-            "2>/dev/null; true")
+    find = 'cat "$1"/xtrabackup_binlog_pos_innodb 2>/dev/null; true'
     _, said = await host.run(host.as_root(["sh", "-c", find, "sh", copy]))
-    words = said.split()
-    return (words[0], int(words[1])) if len(words) > 1 and words[1].isdigit() else None
+    file, _, at = said.strip().rpartition("\t")
+    return (file, int(at)) if file and at.isdigit() else None
 
 
 async def make_alike(host: Host, copy: str, place: Place) -> None:

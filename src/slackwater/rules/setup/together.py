@@ -113,8 +113,8 @@ def notes(servers: Mapping[str, ServerSetup], source: str) -> list[str]:
             found.append(f"{server.name}: its time zone is {_zone(server)}, on {source} "
                          f"{_zone(first)}: NOW() gives another hour after a switchover")
         if server.variables.get("innodb_flush_method") in BUFFERED:
-            found.append(f"{server.name}: innodb_flush_method is fsync, so all that is copied to "
-                         "it goes to disk in bursts, by way of the page cache: servers on the same "
+            found.append(f"{server.name}: innodb_flush_method is fsync, so what InnoDB writes "
+                         "goes to disk in bursts, by way of the page cache: servers on the same "
                          "machine or disk wait for them; O_DIRECT in its option file ends that "
                          "(the default since MariaDB 10.6 and MySQL 8.4)")
     return found
