@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -225,14 +225,18 @@ def figures_text(report: Report) -> str:
         if "snapshot" in said:
             what = f"begun with a copy of {said['snapshot']}"
         lines.append(f"{name}: {what} ({said['method']}) in {said['seconds']:.1f} s")
-        if unsure := said.get("unsure"):
-            lines.append(f"{name}: whether its copy is whole `slackwater pair compare` tells: "
-                         f"{unsure}")
+    lines += unsure(report.figures)
     if left := report.figures.get("left_over"):
         lines.append(f"could not be deleted: {left}")
     if proved := report.figures.get("proved"):
         lines.append("a row went " + ", ".join(proved))
     return "\n".join([report_text(report), *(f"  {line}" for line in lines)])
+
+
+def unsure(figures: Mapping[str, Any]) -> list[str]:
+    """A line for each copy that perhaps is not whole."""
+    return [f"{name}: whether its copy is whole `slackwater pair compare` tells: {said['unsure']}"
+            for name, said in figures.get("copied", {}).items() if "unsure" in said]
 
 
 def recover_parts(

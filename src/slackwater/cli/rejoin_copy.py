@@ -147,4 +147,6 @@ def _end(reports: list[Report], begun: float, *, as_json: bool) -> int:
         say(report_text(last))
         for own in filter(None, [figures.get("extra")]):
             say(f"  {own['words']}")
+        for line in pair_setup.unsure(figures):
+            say(f"  {line}")
     return last.exit_code
