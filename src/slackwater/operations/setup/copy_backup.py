@@ -31,6 +31,7 @@ from slackwater.outside.host import Host
 from slackwater.outside.mysql import physical_copy
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
+from slackwater.outside.mysql.backup_lock import read_coordinates
 from slackwater.outside.mysql.logical_copy import Progress
 from slackwater.outside.mysql.pace import paced
 from slackwater.outside.mysql.physical_copy import Place
@@ -88,7 +89,7 @@ class StreamBackup(Step[SetupWorld]):
             await _is_its_own(world, name)
         world.note(_key(self.target), {"real": there.real, "new": new, "old": old})
         await physical_copy.remove(host, new)
-        before = await _logged_upto(world, self.source)
+        before = await read_coordinates(await world.session(self.source), exact=False)
         watch = Watch(world, self.source, self.target)
         async with awake(world):
             async with paced(admin_address(world.config, self.source),
@@ -100,7 +101,8 @@ class StreamBackup(Step[SetupWorld]):
                         "text": f"{self.target}: the copy is there, and is prepared now"})
             await physical_copy.prepare(host, there, new)
             file, at, said = await physical_copy.position(host, new)
-            if (file, at) != before and (unsure := await _unsure(host, new, (file, at))):
+            if (file, at) != (before.file, before.position) and (
+                    unsure := await _unsure(host, new, (file, at))):
                 watch.figures["unsure"] = unsure
             world.note(f"backup position {self.target}", await _gtids(world, self.source,
                                                                       file, at, said))
@@ -127,11 +129,6 @@ class StreamBackup(Step[SetupWorld]):
             await physical_copy.remove(
                 world.hosts[self.target], noted["new"],
                 *(f"{noted['old']}.{end}" for end in physical_copy.LEFT))
-
-
-async def _logged_upto(world: SetupWorld, source: str) -> tuple[str, int]:
-    row = (await (await world.session(source)).rows("SHOW MASTER STATUS"))[0]
-    return str(row["File"]), int(row["Position"])
 
 
 async def _unsure(host: Host, copy: str, upto: tuple[str, int]) -> str:
