@@ -63,7 +63,7 @@ def test_where_innodb_ends_in_a_copy_is_read(
             ends.append((await physical_copy.position(host, copy))[:2])
 
         monkeypatch.setattr(physical_copy, "prepare", prepare)
-        assert "unsure" not in _copied(made)
+        assert "MDEV-39468" in _copied(made)["unsure"]  # not that it ends too early
         assert ends[0] == ends[1]
 
 

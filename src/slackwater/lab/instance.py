@@ -222,7 +222,7 @@ class Instance:
             self._note()
 
     def _note(self) -> None:
-        """Write down what `load` needs, whole or not at all."""
+        """Write down what `load` needs, whole or not at all; a restart and a kill may both do."""
         program = {**asdict(self.program), "base": str(self.program.base)}
         said = {
             "program": {**program, "daemon": str(self.program.daemon)},
@@ -232,7 +232,7 @@ class Instance:
             "extra": self.extra,
             "process": asdict(self.process) if self.process else None,
         }
-        new = self.directory / "instance.json.new"
+        new = self.directory / f"instance.json.{os.getpid()}.new"
         new.write_text(json.dumps(said, indent=1))
         new.replace(self.directory / "instance.json")
 

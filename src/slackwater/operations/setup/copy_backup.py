@@ -43,6 +43,10 @@ HOLD_S = 2.0  # the longest that it may block commits; then it is ended, and the
 STALL_S = 900.0  # without a byte
 STOP_S = 120
 LONGEST_S = 7 * 86_400.0
+# The redo log of MariaDB 10.8 has no checksum of each block; of 11.8.6 one copy differed.
+_TORN_SINCE = (10, 8)
+_TORN = ("mariadb-backup may take a part of the redo log that was only half written for what it is "
+         "(MDEV-39468, in versions before its mend), and the source was written to meanwhile")
 
 
 def _key(target: str) -> str:
@@ -101,9 +105,10 @@ class StreamBackup(Step[SetupWorld]):
                         "text": f"{self.target}: the copy is there, and is prepared now"})
             await physical_copy.prepare(host, there, new)
             file, at, said = await physical_copy.position(host, new)
-            if (file, at) != (before.file, before.position) and (
-                    unsure := await _unsure(host, new, (file, at))):
-                watch.figures["unsure"] = unsure
+            if (file, at) != (before.file, before.position):
+                session = await world.session(self.source)
+                if unsure := await _unsure(host, new, (file, at), session.flavour.version):
+                    watch.figures["unsure"] = unsure
             world.note(f"backup position {self.target}", await _gtids(world, self.source,
                                                                       file, at, said))
             await physical_copy.make_alike(host, new, there)
@@ -131,9 +136,12 @@ class StreamBackup(Step[SetupWorld]):
                 *(f"{noted['old']}.{end}" for end in physical_copy.LEFT))
 
 
-async def _unsure(host: Host, copy: str, upto: tuple[str, int]) -> str:
-    """Why a prepared copy perhaps lacks transactions before the place in the binary log that it
-    says it is of, which would be missing on the target, and nobody would notice; or "".
+async def _unsure(
+    host: Host, copy: str, upto: tuple[str, int], version: tuple[int, ...]
+) -> str:
+    """Why a prepared copy of a source in use perhaps lacks transactions before the place in the
+    binary log that it says it is of, which would be missing on the target, and nobody would notice;
+    or "".
 
     Only what InnoDB has says where it ends. What the source's binary log has from there on is not
     read: while a server shows that (SHOW BINLOG EVENTS), its commits wait.
@@ -142,7 +150,7 @@ async def _unsure(host: Host, copy: str, upto: tuple[str, int]) -> str:
     if ends is None:
         return "mariadb-backup does not say which transaction is the last that InnoDB has in it"
     if (PurePath(ends[0]).name, ends[1]) == (PurePath(upto[0]).name, upto[1]):
-        return ""
+        return _TORN if version >= _TORN_SINCE else ""
     return (f"it is of {upto[0]} {upto[1]} in the source's binary log, and what InnoDB has in it "
             f"ends at {PurePath(ends[0]).name} {ends[1]}: that is right only if nothing between "
             "them is InnoDB's")
