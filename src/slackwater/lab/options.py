@@ -43,6 +43,9 @@ _COMMON = (
 # Pages past the page cache: the default of newer ones. By way of it, what one server flushes holds
 # up the commits of the other, which here is on the same disk.
 _UNBUFFERED = "--innodb-flush-method=O_DIRECT"
+# What it was before 8.4, and is on MariaDB: 10,000, for fast disks, has commits wait for pages that
+# are flushed. 9.7, 600 connections a second, p99 of all writes: 13.8 and 22.5 ms, so 6.3 and 7.7.
+_IO_CAPACITY = ("--innodb-io-capacity=200", "--innodb-io-capacity-max=400")
 
 
 def server(program: Program) -> list[str]:
@@ -102,6 +105,7 @@ def _mysql(program: Program) -> list[str]:
     if program.version >= (8, 4, 0):
         options += [
             "--mysqlx=OFF",
+            *_IO_CAPACITY,
             f"--replica-parallel-workers={MYSQL_APPLIERS}",
             "--replica-preserve-commit-order=ON",
         ]
