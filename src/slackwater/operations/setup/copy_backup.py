@@ -14,20 +14,18 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, ClassVar
 
 from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError, StepFailed
-from slackwater.facts.gtid import MariadbGtids
 from slackwater.operations import pair_lock
 from slackwater.operations.servers_world import admin_address
 from slackwater.operations.setup import backup_look
 from slackwater.operations.setup.backup_look import login, place
+from slackwater.operations.setup.backup_position import gtids_of, unsure_of
 from slackwater.operations.setup.come_back import BACK_LIMIT_S, back, start
 from slackwater.operations.setup.copy_watch import Watch, awake
 from slackwater.operations.setup.look import SetupWorld
-from slackwater.outside.host import Host
 from slackwater.outside.mysql import physical_copy
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
@@ -43,10 +41,6 @@ HOLD_S = 2.0  # the longest that it may block commits; then it is ended, and the
 STALL_S = 900.0  # without a byte
 STOP_S = 120
 LONGEST_S = 7 * 86_400.0
-# The redo log of MariaDB 10.8 has no checksum of each block; of 11.8.6 one copy differed.
-_TORN_SINCE = (10, 8)
-_TORN = ("mariadb-backup may take a part of the redo log that was only half written for what it is "
-         "(MDEV-39468, in versions before its mend), and the source was written to meanwhile")
 
 
 def _key(target: str) -> str:
@@ -107,10 +101,11 @@ class StreamBackup(Step[SetupWorld]):
             file, at, said = await physical_copy.position(host, new)
             if (file, at) != (before.file, before.position):
                 session = await world.session(self.source)
-                if unsure := await _unsure(host, new, (file, at), session.flavour.version):
+                unsure = await unsure_of(host, new, (file, at), session.flavour.version)
+                if unsure:
                     watch.figures["unsure"] = unsure
-            world.note(f"backup position {self.target}", await _gtids(world, self.source,
-                                                                      file, at, said))
+            gtids = await gtids_of(world, self.source, file, at, said)
+            world.note(f"backup position {self.target}", gtids)
             await physical_copy.make_alike(host, new, there)
         world.note(f"backup whole {self.target}", True)
         figures = world.figures.setdefault("copied", {})
@@ -134,26 +129,6 @@ class StreamBackup(Step[SetupWorld]):
             await physical_copy.remove(
                 world.hosts[self.target], noted["new"],
                 *(f"{noted['old']}.{end}" for end in physical_copy.LEFT))
-
-
-async def _unsure(
-    host: Host, copy: str, upto: tuple[str, int], version: tuple[int, ...]
-) -> str:
-    """Why a prepared copy of a source in use perhaps lacks transactions before the place in the
-    binary log that it says it is of, which would be missing on the target, and nobody would notice;
-    or "".
-
-    Only what InnoDB has says where it ends. What the source's binary log has from there on is not
-    read: while a server shows that (SHOW BINLOG EVENTS), its commits wait.
-    """
-    ends = await physical_copy.innodb_position(host, copy)
-    if ends is None:
-        return "mariadb-backup does not say which transaction is the last that InnoDB has in it"
-    if (PurePath(ends[0]).name, ends[1]) == (PurePath(upto[0]).name, upto[1]):
-        return _TORN if version >= _TORN_SINCE else ""
-    return (f"it is of {upto[0]} {upto[1]} in the source's binary log, and what InnoDB has in it "
-            f"ends at {PurePath(ends[0]).name} {ends[1]}: that is right only if nothing between "
-            "them is InnoDB's")
 
 
 async def _is_its_own(world: SetupWorld, name: str) -> None:
@@ -184,15 +159,6 @@ async def _drop(world: SetupWorld, name: str, probe: str) -> None:
     finally:
         if session.broken is None:
             await session.run("SET SESSION sql_log_bin = 1")
-
-
-async def _gtids(world: SetupWorld, source: str, file: str, at: int, said: str) -> str:
-    """All that is in a copy whose source's binary log was at this position."""
-    async with await world.servers[source].fresh() as session:  # `awake` uses the others
-        exact = await session.value("SELECT BINLOG_GTID_POS(%s, %s)", file, at, limit_s=60)
-    # NULL when the file has been purged since; what mariadb-backup says is gtid_current_pos then.
-    found = MariadbGtids.read(str(exact if exact is not None else said))
-    return str(found if exact is None else found.union(MariadbGtids.read(said)))
 
 
 async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch) -> None:
