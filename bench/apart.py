@@ -1,4 +1,5 @@
-"""A server as if on a machine of its own: its data in memory, its threads at idle priority.
+"""A server as if on a machine of its own: its data in memory, its threads at idle priority, or a
+core for it alone.
 
 A bench has both servers of a pair on one machine. There each fsync of the one waits for what the
 other writes to the same disk, and its threads wait for the other's to leave a core: no pair in use
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from slackwater.lab.instance import Instance
@@ -37,6 +38,23 @@ def apart(server: Instance, *, gigabytes: float = 6) -> Iterator[None]:
     finally:
         server.kill()
         _run("umount", str(data))
+
+
+@contextmanager
+def on_its_core(server: Instance, others: Iterable[int]) -> Iterator[None]:
+    """Give a running server the last core for itself; `others` (process ids) and this process, with
+    all that it starts from now on, have the rest."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit("a core for one server alone takes two cores")
+    rest = ",".join(map(str, cores[:-1]))
+    try:
+        for pid in (*others, os.getpid()):
+            _run("taskset", "-a", "-p", "-c", rest, str(pid))
+        _run("taskset", "-a", "-p", "-c", str(cores[-1]), str(server.pid))
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def _run(*words: str) -> None:

@@ -18,14 +18,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pymysql
 
-from bench.apart import apart
+from bench.apart import apart, on_its_core
+from slackwater.lab import directory
 from slackwater.lab.down import down
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.up import up
@@ -70,6 +71,8 @@ def main() -> int:
     ask.add_argument("--only", action="append", choices=METHODS, help="some of the methods")
     ask.add_argument("--passive-apart", action="store_true",
                      help="in memory, at idle priority: as if on a machine of its own (root)")
+    ask.add_argument("--passive-core", action="store_true",
+                     help="the passive has a core for itself, all else the others")
     asked = ask.parse_args()
     methods = [m for m in asked.only or METHODS if m != METHODS[2] or shutil.which(METHODS[2])]
     rounds = []
@@ -80,7 +83,8 @@ def main() -> int:
             print(json.dumps(told), file=sys.stderr)
     asked.out.mkdir(parents=True, exist_ok=True)
     about = f"{asked.rows:,} rows, {asked.rate} writes a second" + (
-        ", the passive in memory and at idle priority" if asked.passive_apart else "")
+        ", the passive in memory and at idle priority" if asked.passive_apart else "") + (
+        ", a core for the passive alone" if asked.passive_core else "")
     (asked.out / "alter.json").write_text(json.dumps({
         "about": about, "change": CHANGE, "at": time.strftime("%Y-%m-%d", time.gmtime()),
         "rounds": [asdict(r) for r in rounds],
@@ -103,7 +107,12 @@ def measure(method: str, asked: argparse.Namespace) -> Round:
     place.chmod(0o711)
     try:
         lab = up(server=asked.server, directory=place / "lab")
-        with apart(lab.instance("b")) if asked.passive_apart else nullcontext():
+        with ExitStack() as stack:
+            if asked.passive_apart:
+                stack.enter_context(apart(lab.instance("b")))
+            if asked.passive_core:
+                everybody = [process.pid for process in directory.processes(lab.directory)]
+                stack.enter_context(on_its_core(lab.instance("b"), everybody))
             return _measure(method, asked, lab, place)
     finally:
         down(place / "lab")
