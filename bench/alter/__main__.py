@@ -32,7 +32,8 @@ from slackwater.lab.facts import LabFacts
 from slackwater.lab.up import up
 
 TABLE = "slackwater_lab.writes"
-CHANGE = "MODIFY id BIGINT NOT NULL AUTO_INCREMENT, ADD INDEX by_kind (kind, n)"
+CHANGE = ("MODIFY id BIGINT NOT NULL AUTO_INCREMENT, ADD INDEX by_kind (kind, n),"
+          " ADD COLUMN note VARCHAR(40)")
 QUIET_S = 10.0  # of load before the method begins, and after it ended
 SLACKWATER = [sys.executable, "-m", "slackwater"]
 # `finish` runs where no client is: shown apart.
@@ -193,6 +194,9 @@ def _fill(lab: LabFacts, rows: int) -> None:
     for _ in range(rows // 5000):
         _sql(lab, "a", f"INSERT INTO {TABLE} (n, kind) VALUES {values}")
     there = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_NAME = 'writes'"
+    _sql(lab, "a", "CREATE TABLE slackwater_lab.seen (n BIGINT NOT NULL) ENGINE=InnoDB")
+    _sql(lab, "a", f"CREATE TRIGGER slackwater_lab.seen AFTER INSERT ON {TABLE} FOR EACH ROW"
+         " INSERT INTO slackwater_lab.seen VALUES (NEW.n)")
     while _sql(lab, "b", there) == [(0,)]:
         time.sleep(0.2)
     while _sql(lab, "b", f"SELECT COUNT(*) FROM {TABLE}")[0][0] < rows // 5000 * 5000:
@@ -222,7 +226,7 @@ def _method(method: str, lab: LabFacts) -> dict[str, Any]:
         return {"ok": True}
     done = subprocess.run(
         ["pt-online-schema-change", "--execute", "--alter", CHANGE,
-         "--nocheck-replication-filters", "--recursion-method", "none",
+         "--nocheck-replication-filters", "--recursion-method", "none", "--preserve-triggers",
          # Its own limits (25 and 50) are soon reached where servers and clients share two cores.
          "--max-load", "Threads_running=200", "--critical-load", "Threads_running=1000",
          "--socket", str(lab.servers["a"]["socket"]), "--user", "root",
