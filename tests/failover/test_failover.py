@@ -21,6 +21,7 @@ from tests.sweep.pair import environment, python
 from slackwater.lab.instance import Program, installed
 from slackwater.lab.up import up
 from slackwater.outside.haproxy.config import read_active
+from slackwater.plan.journal import Journal
 
 pytestmark = pytest.mark.servers
 RATE = 40.0
@@ -116,6 +117,36 @@ def test_reasons_to_refuse(scene: Scene) -> None:
     scene.wake("hang")
     planned, _, _ = scene.slackwater("failover", "--plan")
     assert "alive" in planned["refusals"][0]
+
+
+@pytest.mark.one_flavour
+def test_an_active_that_refuses_us_through_the_balancer_is_alive(scene: Scene) -> None:
+    config, servers = scene.lab.config, scene.lab.servers
+    text = config.read_text()
+    for name in "ab":  # from here by socket: another account than by TCP, as the balancer comes
+        text = text.replace(f"[servers.{name}]", f'[servers.{name}]\nsocket = '
+                                                 f'"{servers[name]["socket"]}"')
+    config.write_text(text)
+    sql(servers["a"]["socket"], "SET STATEMENT sql_log_bin = 0 FOR ALTER USER"
+                                " slackwater@'127.0.0.1' IDENTIFIED BY 'Another-1'")
+    report, _, errors = scene.slackwater("failover")
+    assert report.get("outcome") == "refused", (report, errors)
+    assert "through balancer lb1 it answers" in report["reasons"][0], report
+
+
+@pytest.mark.one_flavour
+def test_a_set_up_that_the_death_of_the_active_left_does_not_bar_it(scene: Scene) -> None:
+    left = Journal.create(scene.lab.directory / "state", "pair-setup")
+    left.write("planned", operation="pair-setup", pair="lab", title="set the pair up",
+               config=str(scene.lab.config.resolve()), arguments={}, pid=0,
+               host=socket.gethostname())
+    left.write("started", step="CopyData.c")
+    left.write("ended", outcome="stuck")
+    left.close()
+    scene.strike("kill")
+    report, _, errors = scene.slackwater("failover")
+    assert report.get("outcome") == "done", (report, errors)
+    assert report["took_over"], report
 
 
 @pytest.mark.one_flavour

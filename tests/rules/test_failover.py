@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from tests.rules.builder import balancer, channel, server
 
-from slackwater.facts.failover import BalancerView, FailoverSeen, Passive, Seen, Sight
+from slackwater.facts.failover import (
+    REFUSES_US,
+    BalancerView,
+    FailoverSeen,
+    Passive,
+    Seen,
+    Sight,
+)
 from slackwater.facts.flavour import Flavour
 from slackwater.rules.failover import refusals
 
@@ -17,6 +24,7 @@ from slackwater.rules.failover import refusals
     (0, None, False),
     (0, 1, True),
     (1, 2, False),  # the passive itself
+    (1, REFUSES_US, True),  # its account, or it is full of clients
 ])
 def test_who_answers_clients_is_alive(source_id: int, behind: int | None, alive: bool) -> None:
     follows = channel("a", source_server_id=source_id, io_state="Connecting", io_running=False)
@@ -26,6 +34,15 @@ def test_who_answers_clients_is_alive(source_id: int, behind: int | None, alive:
         Passive(server("b", follows).facts, (follows,)))
     reasons = refusals(seen, "a", "b", 60.0)
     assert ["alive and serves its clients" in r for r in reasons] == [True] * alive, reasons
+
+
+def test_a_balancer_that_sends_clients_to_the_passive_says_nothing_of_the_active() -> None:
+    follows = channel("a", source_server_id=1, io_state="Connecting", io_running=False)
+    seen = FailoverSeen(
+        ("a", "b"), {"a": Seen(Sight.UNREACHABLE), "b": Seen(Sight.READ_ONLY)},
+        {"lb1": BalancerView(balancer("b").state, REFUSES_US, "b")},
+        Passive(server("b", follows).facts, (follows,)))
+    assert "alive" not in str(refusals(seen, "a", "b", 60.0))
 
 
 def test_an_old_active_that_can_only_be_read_only_is_not_fenced() -> None:

@@ -84,7 +84,6 @@ def test_a_target_that_flushes_by_way_of_the_page_cache_is_noted(
     ({"clock_s": 90.0}, "b: its clock is 90 s ahead of this machine's"),
     ({"clock_s": -3.0}, "b: its clock is 3 s behind"),
     ({"filters": ("replicate_do_db = x",)}, "a replication filter is set (replicate_do_db = x)"),
-    ({"disk_free": 1000}, "are free beside its data"),
     ({"variables": {"lower_case_table_names": "1"}}, "lower_case_table_names is 1, and 0 on a"),
     ({"variables": {"version": "10.5.29-MariaDB"}}, "a replica must not be older than its source"),
     ({"variables": {"version": "11.8.6-MariaDB"}}, "which is newer: in a pair"),
@@ -93,6 +92,23 @@ def test_a_target_that_flushes_by_way_of_the_page_cache_is_noted(
 def test_each_obstacle_has_its_own_words(more: dict[str, Any], says: str) -> None:
     full = server("a", 1, schemas=(Schema("shop", 1, 10**9),))
     assert says in refusals(full, server("b", 2, **more))
+
+
+@pytest.mark.parametrize(("means", "method", "free", "own", "says"), [
+    (Means.COPY, "dump", 1000, 0, "0 MiB are free beside its data, and a has"),
+    (Means.COPY, "dump", 1000, 2 * 10**9, ""),  # which is thrown away first
+    (Means.COPY, "clone", 1000, 10**9, "954 MiB will be, and a has 954 MiB"),
+    (Means.COPY, "backup", 1000, 2 * 10**9, "are free beside its data"),  # which is kept
+    (Means.COPY, "backup", 2 * 10**9, 0, ""), (Means.COPY, "dump", None, 0, ""),
+    (Means.NOTHING, "", 1000, 10**9, ""), (Means.FOLLOW, "", 1000, 10**9, ""),
+])
+def test_only_a_copy_needs_room(
+    means: Means, method: str, free: int | None, own: int, says: str
+) -> None:
+    full = server("a", 1, schemas=(Schema("shop", 1, 10**9),))
+    empty = server("b", 2, disk_free=free, schemas=(Schema("shop", 1, own),))
+    said = together.room(empty, full, Target("b", means, method))
+    assert bool(said) == bool(says) and says in "".join(said), said
 
 
 def test_a_newer_replica_of_one_source_is_fine() -> None:

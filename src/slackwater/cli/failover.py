@@ -16,7 +16,8 @@ from slackwater.rules import failover as rules
 
 APPLY_LIMIT_S = 60.0
 # What may be stuck on the very server that is lost: nothing else could bring the pair back then.
-TAKES_OVER = ("switchover", "alter", "alter-finish", "alter-revert", "rejoin", "rejoin-close")
+TAKES_OVER = ("switchover", "alter", "alter-finish", "alter-revert", "rejoin", "rejoin-close",
+              "pair-setup", "pair-settings")
 
 
 def failover(

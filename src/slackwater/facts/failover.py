@@ -42,9 +42,13 @@ class Seen:
         return f"{self.sight}{f' ({self.why})' if self.why else ''}"
 
 
+REFUSES_US = 0  # no server has this id
+
+
 @dataclass(frozen=True)
 class BalancerView:
-    """One balancer. `behind`: the server id that a client reaches through it; None: nobody answers.
+    """One balancer. `behind`: the server id that a client reaches through it; REFUSES_US: a server
+    answers that does not let us in; None: nobody answers.
 
     `lacks`: why it could not be told to use another server, or its file not be written.
     """

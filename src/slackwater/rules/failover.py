@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from slackwater.facts.failover import PARKED_PORT, BalancerView, FailoverSeen, Seen, Sight
+from slackwater.facts.failover import (
+    PARKED_PORT,
+    REFUSES_US,
+    BalancerView,
+    FailoverSeen,
+    Seen,
+    Sight,
+)
 
 Reasons = Iterable[str]
 
@@ -73,7 +80,8 @@ def _alive(seen: FailoverSeen, old: str, new: str) -> Reasons:
     # own, when it cannot reach it.
     own_id = seen.passive.facts.server_id if seen.passive else None
     reach = [n for n, b in seen.balancers.items()
-             if own_id is not None and b.behind not in (None, own_id)]
+             if own_id is not None and b.behind not in (None, own_id)
+             and (b.behind != REFUSES_US or (b.state is not None and b.state.active == old))]
     if reach:
         yield (f"{old} is alive and serves its clients: through balancer {', '.join(reach)} it "
                f"answers; from here: {here}; {advice}")

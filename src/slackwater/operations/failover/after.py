@@ -10,6 +10,7 @@ from slackwater.config import host_port
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts import errant
 from slackwater.facts.failover import PARKED_PORT
+from slackwater.facts.server import ServerFacts
 from slackwater.operations import canary
 from slackwater.operations.failover import missing
 from slackwater.operations.failover.fence_old import FENCED, fenced_now
@@ -95,11 +96,17 @@ class MoveReplicas(Step[PairWorld]):
         new = await world.session(self.new)
         number = await canary.send(new, "follow")
         world.notes[canary.key("follow")] = number
-        facts = await mysql_server.look(new, self.new)
 
-        async def one(name: str) -> None:
+        async def seen(name: str) -> ServerFacts:
+            return await mysql_server.look(await world.session(name), name)
+
+        all_of = await asyncio.gather(*map(seen, self.replicas), return_exceptions=True)
+        facts = await seen(self.new)  # asked last: they receive what it is writing
+
+        async def one(name: str, its: ServerFacts | BaseException) -> None:
+            if isinstance(its, BaseException):
+                raise its
             session = await world.session(name)
-            its = await mysql_server.look(session, name)
             if ahead := errant.extra(its.variables, facts.variables, its.flavour):
                 raise StepFailed(
                     f"replica {name} has received transactions that {self.new} never had: "
@@ -111,7 +118,7 @@ class MoveReplicas(Step[PairWorld]):
             await mysql_server.start_replica(session)
             await canary.expect(session, "follow", number, at=name, limit_s=ARRIVAL_LIMIT_S)
 
-        results = await asyncio.gather(*map(one, self.replicas), return_exceptions=True)
+        results = await asyncio.gather(*map(one, self.replicas, all_of), return_exceptions=True)
         if failed := [str(r) for r in results if isinstance(r, BaseException)]:
             raise StepFailed("; ".join(failed))
 

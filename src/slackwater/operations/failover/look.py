@@ -8,7 +8,14 @@ import dataclasses
 from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.facts.balancer import BalancerState
-from slackwater.facts.failover import BalancerView, FailoverSeen, Passive, Seen, Sight
+from slackwater.facts.failover import (
+    REFUSES_US,
+    BalancerView,
+    FailoverSeen,
+    Passive,
+    Seen,
+    Sight,
+)
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.operations.balancer_file import check_file
 from slackwater.operations.pair_world import PairWorld
@@ -16,6 +23,7 @@ from slackwater.operations.through import through
 from slackwater.outside.haproxy import config as haproxy_config
 from slackwater.outside.mysql import semi_sync
 from slackwater.outside.mysql import server as mysql_server
+from slackwater.outside.mysql.session import MysqlError
 from slackwater.outside.sight import see
 from slackwater.rules import failover as rules
 
@@ -26,6 +34,7 @@ THIRD_S = 0.25
 FILE_LIMIT_S = 5.0
 # One that answers here is alive: before it is called cut off from its clients, they get their time.
 PATIENT_S = 3.0
+SHUTTING_DOWN = 1053
 Statuses = tuple[ReplicaStatus, ...]
 
 
@@ -191,10 +200,12 @@ async def _behind_soon(world: PairWorld, name: str, hurry: asyncio.Event) -> int
 
 
 async def _behind(world: PairWorld, name: str, limit_s: float = LOOK_S) -> int | None:
-    """Who answers a client there; None: nobody, in time."""
+    """Who answers a client there; None: nobody, in time. Whom it refuses hears a living server."""
     try:
         async with asyncio.timeout(limit_s), through(world, name, limit_s=limit_s) as client:
             return await mysql_server.server_id(client, limit_s=limit_s)
+    except MysqlError as error:
+        return None if error.code == SHUTTING_DOWN else REFUSES_US
     except (SlackwaterError, TimeoutError):
         return None
 

@@ -152,6 +152,7 @@ async def _data(
                             copy=wish.copies.get(name) == source)
         if isinstance(found, Target):
             choice.targets.append(found)
+            choice.reasons += together.room(seen[name], first, found)
         else:
             choice.reasons.append(found)
     back = next((h for h in world.group.heads if h != source), "")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from slackwater.facts.flavour import LEAVE_5_6
 from slackwater.facts.setup import ServerSetup
+from slackwater.rules.setup.data import Means, Target
 from slackwater.rules.setup.one_way import lost
 from slackwater.rules.setup.settings import overruled
 
@@ -81,9 +82,20 @@ def _beside(server: ServerSetup, source: ServerSetup, ring: bool) -> Iterator[st
     if mine != theirs:
         yield (f"{name}: lower_case_table_names is {mine}, and {theirs} on {first}: tables would "
                "not be found; it can only be chosen when a server's data is made: make it anew")
-    if server.disk_free is not None and server.disk_free < source.size * ROOM:
-        yield (f"{name}: {_mib(server.disk_free)} are free beside its data, and {first} has "
-               f"{_mib(source.size)} of it: make room first")
+
+
+def room(server: ServerSetup, source: ServerSetup, target: Target) -> list[str]:
+    """Where a copy does not fit beside what the server has; or, where that is thrown away first,
+    in its place."""
+    if target.means is not Means.COPY or server.disk_free is None:
+        return []
+    keeps = target.method not in ("dump", "clone")
+    free = server.disk_free + (0 if keeps else server.size)
+    if free >= source.size * ROOM:
+        return []
+    return [f"{server.name}: {_mib(server.disk_free)} are free beside its data"
+            + ("" if keeps or not server.size else f", {_mib(server.size)} will be")
+            + f", and {source.name} has {_mib(source.size)} of it: make room first"]
 
 
 def _same_uuid(servers: Mapping[str, ServerSetup]) -> Iterator[str]:
