@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -110,3 +112,24 @@ def test_of_a_copy_that_is_unsure_the_set_up_says_so(place: Path) -> None:
         quiet = made.run(*BACKUP, "--overwrite", "b", "--active", "a")
         assert quiet.returncode == 0, quiet.stdout + quiet.stderr
         assert "pair compare" not in quiet.stdout
+
+
+def test_an_event_that_ran_on_the_target_before_it_could_be_stopped_is_noticed(
+    place: Path,
+) -> None:
+    """Where the command that starts the server returns late: afterwards nothing would show it."""
+    with scene(named("mariadb-10.11"), place, extra=("--event-scheduler=ON",)) as made:
+        can_backup(made)
+        many(made)
+        made.sql("a", "CREATE TABLE shop.ticks (who INT)")
+        made.sql("a", "CREATE EVENT shop.tick ON SCHEDULE EVERY 1 SECOND"
+                      " DO INSERT INTO shop.ticks VALUES (@@server_id)")
+        text = made.config.read_text()
+        made.config.write_text(re.sub(r'restart = "(.*)"', r'''restart = "sh -c '\1; sleep 3'"''',
+                                      text))
+        made.sql("b", "CREATE DATABASE its_own")
+        done = made.run(*BACKUP, "--json", "--active", "a", "--overwrite", "b")
+        said = json.loads(done.stdout.splitlines()[-1])
+        assert said["outcome"] == "undone", said
+        assert "b has written into the copy as it started (0-2-" in str(said), said
+        assert made.sql("b", "SHOW DATABASES LIKE 'its_own'")  # what was there is back

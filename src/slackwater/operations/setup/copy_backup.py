@@ -271,6 +271,7 @@ class UseBackup(Step[SetupWorld]):
     async def do(self, world: SetupWorld) -> Seen:
         noted, host = world.notes[_key(self.target)], world.hosts[self.target]
         gtids = world.notes[f"backup position {self.target}"]
+        before = await _logged(await world.session(self.target))
         world.note(f"replacing {self.target}", True)
         await physical_copy.replace(host, noted["real"], noted["new"], noted["old"],
                                     limit_s=STOP_S)
@@ -279,6 +280,11 @@ class UseBackup(Step[SetupWorld]):
             there = await _runs_with(world, session, self.target)
             if noted["real"] != there.real or not there.pids:
                 raise StepFailed(f"{self.target} is up, but not with {noted['real']}")
+            if wrote := await _logged(session) - before:
+                raise StepFailed(
+                    f"{self.target} has written into the copy as it started ({', '.join(wrote)}): "
+                    "an event of the source's, or a client that may",
+                    hint="event_scheduler = OFF in its option file, until the set-up is done")
             await _settle(session, gtids)
             world.note(f"copied {self.target}", gtids)
             await world.servers[self.target].renew()
@@ -304,6 +310,12 @@ class UseBackup(Step[SetupWorld]):
         await session.close()
         await world.servers[self.target].renew()
         await pair_lock.take(world, self.target)
+
+
+async def _logged(session: Session) -> set[str]:
+    """The last GTID of each server in its binary log: where that lies with the data, a copy begins
+    with none."""
+    return set(filter(None, str(await session.value("SELECT @@gtid_binlog_state")).split(",")))
 
 
 async def _runs_with(world: SetupWorld, session: Session, target: str) -> Place:
