@@ -134,8 +134,11 @@ def test_an_active_that_refuses_us_through_the_balancer_is_alive(scene: Scene) -
     assert "through balancer lb1 it answers" in report["reasons"][0], report
 
 
-@pytest.mark.one_flavour
-def test_a_set_up_that_the_death_of_the_active_left_does_not_bar_it(scene: Scene) -> None:
+def test_after_a_set_up_that_the_death_of_the_active_left_and_with_events(scene: Scene) -> None:
+    """That does not bar it; and the report says that events run nowhere now."""
+    sql(scene.lab.servers["a"]["socket"],
+        "CREATE EVENT slackwater_lab.tick ON SCHEDULE EVERY 1 DAY DO SELECT 1")
+    arrives(scene.lab.servers["b"]["socket"], "SHOW EVENTS IN slackwater_lab")
     left = Journal.create(scene.lab.directory / "state", "pair-setup")
     left.write("planned", operation="pair-setup", pair="lab", title="set the pair up",
                config=str(scene.lab.config.resolve()), arguments={}, pid=0,
@@ -147,6 +150,7 @@ def test_a_set_up_that_the_death_of_the_active_left_does_not_bar_it(scene: Scene
     report, _, errors = scene.slackwater("failover")
     assert report.get("outcome") == "done", (report, errors)
     assert report["took_over"], report
+    assert "1 scheduled event(s) are disabled on b" in str(report["risks"]), report
 
 
 @pytest.mark.one_flavour

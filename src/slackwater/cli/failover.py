@@ -71,7 +71,7 @@ async def proposal(world: PairWorld, to: str | None, apply_s: float) -> Proposal
         return Proposal(None, roles)
     old, new = roles
     world.figures.update({
-        "from": old, "to": new, "seen": str(seen.sights[old]), "risks": rules.risks(seen, old),
+        "from": old, "to": new, "seen": str(seen.sights[old]), "risks": rules.risks(seen, old, new),
     })
     asked = operation.Asked(
         old, new, tuple(world.balancers), world.replicas, apply_s, str(seen.sights[old].sight)

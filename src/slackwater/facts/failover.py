@@ -77,12 +77,14 @@ class SemiSync:
 
 @dataclass(frozen=True)
 class Passive:
-    """The server to be promoted. `before` and `status`: two looks at its replication."""
+    """The server to be promoted. `before` and `status`: two looks at its replication;
+    `idle_events`: how many scheduled events do not run there, since it is a replica."""
 
     facts: ServerFacts
     before: tuple[ReplicaStatus, ...]
     missing_privileges: tuple[str, ...] = ()
     semi_sync: SemiSync | None = None
+    idle_events: int = 0
 
     def channel(self) -> ReplicaStatus | None:
         """The channel by which it follows the other server; None when it has none, or several."""

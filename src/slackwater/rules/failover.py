@@ -152,7 +152,7 @@ def _balancers(views: dict[str, BalancerView] | object, old: str, new: str) -> R
                 yield f"balancer {name} has no server {server}"
 
 
-def risks(seen: FailoverSeen, old: str) -> list[str]:
+def risks(seen: FailoverSeen, old: str, new: str) -> list[str]:
     """What a failover cannot rule out, for the plan and the report."""
     here = seen.sights[old].sight
     found = [f"clients that reach {old} past the balancers are not cut off there"]
@@ -161,4 +161,8 @@ def risks(seen: FailoverSeen, old: str) -> list[str]:
                      "accepts writes of clients that come past the balancers")
     elif here is Sight.NOT_RUNNING:
         found.append(f"{old} must not start with read_only off: see its option file")
+    if seen.passive and (count := seen.passive.idle_events):
+        found.append(f"{count} scheduled event(s) are disabled on {new}, as on any replica, and "
+                     f"run nowhere until ALTER EVENT … ENABLE there; {old} must not run them when "
+                     "it comes back")
     return found

@@ -138,6 +138,7 @@ async def _passive(world: PairWorld, new: str, before: Statuses) -> Passive | No
             facts=facts, before=before,
             missing_privileges=tuple(await mysql_server.missing_privileges(session, limit_s=3)),
             semi_sync=await semi_sync.look(session),
+            idle_events=await mysql_server.events_of_a_source(session, limit_s=3),
         )
     except SlackwaterError as error:
         world.unreachable[new] = str(error)

@@ -49,7 +49,7 @@ __all__ = [
     "abilities", "accounts", "appliers", "appliers_idle", "change_source", "client_sessions",
     "clients_and_transactions",
     "close_idle", "close_idle_and_look", "commits_held_up", "dump_ports",
-    "enabled_events", "end_session",
+    "enabled_events", "end_session", "events_of_a_source",
     "executed_of", "executed_text", "has_executed", "hidden_schemas", "is_writable",
     "keeps_several_locks", "kill", "kill_dump_threads", "kill_waits", "lock_all", "lock_owner",
     "logged_text", "look",
@@ -419,6 +419,13 @@ async def read_only_unset(session: Session, *, limit_s: float = 5.0) -> bool | N
     except MysqlError:
         return None  # no such table, or not for us
     return None if origin is None else str(origin) in ("COMPILED", "COMPILE-TIME")
+
+
+async def events_of_a_source(session: Session, *, limit_s: float = 5.0) -> int:
+    """How many scheduled events do not run here because this server is a replica."""
+    return int(await session.value(
+        "SELECT COUNT(*) FROM information_schema.EVENTS WHERE STATUS IN"
+        " ('SLAVESIDE_DISABLED', 'REPLICA_SIDE_DISABLED')", limit_s=limit_s))
 
 
 async def enabled_events(session: Session, *, limit_s: float = 5.0) -> int:
