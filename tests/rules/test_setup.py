@@ -67,16 +67,29 @@ def test_two_servers_that_are_right_are_refused_nothing() -> None:
     assert together.notes({"a": a, "b": b}, "a") == []
 
 
-@pytest.mark.parametrize(("method", "noted"), [
-    ("fsync", True), ("", True), ("O_DIRECT", False), (None, False),
+@pytest.mark.parametrize(("version", "method", "buffering", "noted"), [
+    ("10.11.19-MariaDB", "fsync", "", "innodb_flush_method is fsync"),
+    ("10.11.19-MariaDB", "littlesync", "", "innodb_flush_method is littlesync"),
+    ("10.11.19-MariaDB", "O_DIRECT", "", ""),
+    ("10.11.19-MariaDB", "O_DSYNC", "", ""),
+    ("10.5.29-MariaDB", "O_DSYNC", "", "innodb_flush_method is O_DSYNC"),
+    ("5.7.44", "", "", "innodb_flush_method is fsync"),
+    ("9.7.4", "O_DSYNC", "", "innodb_flush_method is O_DSYNC"),
+    ("11.8.6-MariaDB", "O_DSYNC", "OFF", ""),
+    ("11.8.6-MariaDB", "fsync", "ON", "innodb_flush_method is fsync"),
+    ("11.8.6-MariaDB", "fsync", "OFF", ""),
+    ("11.8.6-MariaDB", "O_DIRECT", "ON", "innodb_data_file_buffering is ON"),
+    ("10.11.19-MariaDB", None, "", ""),
 ])
 def test_a_target_that_flushes_by_way_of_the_page_cache_is_noted(
-    method: str | None, noted: bool
+    version: str, method: str | None, buffering: str, noted: str
 ) -> None:
-    has = {} if method is None else {"innodb_flush_method": method}
+    has = {"version": version}
+    has |= {} if method is None else {"innodb_flush_method": method}
+    has |= {"innodb_data_file_buffering": buffering} if buffering else {}
     a, b = server("a", 1, variables=has), server("b", 2, variables=has)
     said = "\n".join(together.notes({"a": a, "b": b}, "a"))
-    assert ("b: innodb_flush_method is fsync" in said) == noted
+    assert f"b: {noted}, so what InnoDB writes" in said if noted else "page cache" not in said
     assert "a: innodb" not in said
 
 

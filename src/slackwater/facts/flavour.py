@@ -85,6 +85,11 @@ class Flavour:
         return abs(one[0] - one[1]), abs(two[0] - two[1]), abs(three[0] - three[1])
 
     @property
+    def o_dsync_is_direct(self) -> bool:
+        """True where InnoDB opens its data files past the page cache with O_DSYNC too."""
+        return self.min_mariadb(10, 6, 0)
+
+    @property
     def one_way_only(self) -> bool:
         """True for MySQL 5.6: served in replication that goes one way, without a switchover."""
         return (self.vendor is Vendor.MYSQL and self.version[:2] == OLDEST_ONE_WAY[:2]

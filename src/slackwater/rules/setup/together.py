@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from slackwater.facts.flavour import LEAVE_5_6
+from slackwater.facts.server import is_on
 from slackwater.facts.setup import ServerSetup
 from slackwater.rules.setup.data import Means, Target
 from slackwater.rules.setup.one_way import lost
@@ -15,7 +16,9 @@ from slackwater.rules.setup.settings import overruled
 
 CLOCK_S = 2.0  # beyond that, TIMESTAMPs and the measured lag are wrong
 ROOM = 1.2  # of the source's size that a target needs
-BUFFERED = ("", "fsync")  # values of innodb_flush_method; "" is MySQL 5.7's word for its default
+METHOD, BUFFERING = "innodb_flush_method", "innodb_data_file_buffering"
+BUFFERED = ("", "fsync", "littlesync", "nosync")  # "": MySQL 5.7's word for its default, fsync
+_SYNCED = "O_DSYNC"  # the redo log only; the pages as with fsync, but on MariaDB since 10.6
 
 _TOLD = (
     ("sql_mode", "the same statement may fail on one and pass on the other after a switchover"),
@@ -124,12 +127,28 @@ def notes(servers: Mapping[str, ServerSetup], source: str) -> list[str]:
         if _zone(server) != _zone(first):
             found.append(f"{server.name}: its time zone is {_zone(server)}, on {source} "
                          f"{_zone(first)}: NOW() gives another hour after a switchover")
-        if server.variables.get("innodb_flush_method") in BUFFERED:
-            found.append(f"{server.name}: innodb_flush_method is fsync, so what InnoDB writes "
-                         "goes to disk in bursts, by way of the page cache: servers on the same "
-                         "machine or disk wait for them; O_DIRECT in its option file ends that "
+        if (setting := _buffered(server)) is not None:
+            value = server.variables[setting] or "fsync"
+            found.append(f"{server.name}: {setting} is {value}, so what InnoDB writes goes to disk "
+                         "in bursts, by way of the page cache: servers on the same machine or "
+                         f"disk wait for them; {_PAST[setting]} in its option file ends that "
                          "(the default since MariaDB 10.6 and MySQL 8.4)")
     return found
+
+
+_PAST = {METHOD: "O_DIRECT", BUFFERING: "OFF"}
+
+
+def _buffered(server: ServerSetup) -> str | None:
+    """The setting by which its pages go through the page cache, as /proc/PID/fdinfo shows of each
+    of the servers that we have; None if they do not."""
+    method = server.variables.get(METHOD)
+    # MariaDB 11 has a setting for it, which the method decides only at the start, if it is one.
+    buffering = server.variables.get(BUFFERING)
+    if buffering is not None:
+        return (METHOD if method in BUFFERED else BUFFERING) if is_on(buffering) else None
+    synced = method == _SYNCED and not server.flavour.o_dsync_is_direct
+    return METHOD if synced or method in BUFFERED else None
 
 
 def _zone(server: ServerSetup) -> str:
