@@ -7,9 +7,12 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.servers.patience import PATIENCE
 from tests.setup.behind import in_world
+from tests.setup.file_server import FileServer
 from tests.setup.scene import Scene, scene
 from tests.setup.stories import journals, killed_at, many, named, verified
 
@@ -25,9 +28,9 @@ STEPS = {"StartWriters", "StopWriters"}
 
 
 @contextlib.contextmanager
-def _off(place: Path) -> Iterator[Scene]:
+def _off(place: Path, **more: Any) -> Iterator[Scene]:
     """A source that has something to be copied, with them off."""
-    with scene(named("mysql-9.7"), place) as made:
+    with scene(named("mysql-9.7"), place, **more) as made:
         many(made)
         made.sql("a", f"SET GLOBAL {SETTING} = OFF")
         yield made
@@ -103,6 +106,35 @@ def test_killed_the_same_command_again_has_them_as_before(place: Path) -> None:
         made.setup()
         assert not _on(made)
         verified(made)
+
+
+@pytest.mark.parametrize("again", [["recover"], ["pair", "setup"]])
+@pytest.mark.parametrize("file", ["ON", "OFF"])
+def test_of_a_source_that_was_restarted_its_own_file_decides(
+    again: list[str], file: str, place: Path
+) -> None:
+    with _off(place, kind=FileServer) as made:
+        lines = {n: [f'config_dir = "{s.directory / "conf.d"}"'] for n, s in made.servers.items()}
+        made.write(server_lines=lines)
+        assert killed_at(made, "CopyData.b", later=(0,))
+        assert _on(made)
+        a = FileServer.load(made.servers["a"].directory)  # was restarted for its settings
+        a.kill()
+        (a.directory / "conf.d/60-own.cnf").write_text(f"[mysqld]\n{SETTING} = {file}\n")
+        FileServer.load(a.directory).start(60 * PATIENCE)
+        assert _on(made) is (file == "ON")
+        done = made.run(*again)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert _on(made) is (file == "ON")
+
+
+def test_without_the_performance_schema_they_are_put_back_too(place: Path) -> None:
+    with scene(named("mysql-9.7"), place, extra=["--performance-schema=OFF"]) as made:
+        many(made)
+        made.sql("a", f"SET GLOBAL {SETTING} = OFF")
+        made.setup()
+        assert _steps(made) == STEPS
+        assert not _on(made)
 
 
 def test_an_account_that_may_not_is_no_reason_to_stop(place: Path) -> None:

@@ -54,7 +54,7 @@ class StartWriters(Step[SetupWorld]):
 
     async def undo(self, world: SetupWorld) -> None:
         if world.notes.get(_note(self.source)):
-            await _set(world, self.source, "OFF")
+            await _put_back(world, self.source)
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class StopWriters(Step[SetupWorld]):
 
     async def _as_before(self, world: SetupWorld) -> None:
         try:
-            await _set(world, self.source, "OFF")
+            await _put_back(world, self.source)
         except MysqlError:
             raise
         except OutsideError:  # its connection, perhaps: the next one is new
-            await _set(world, self.source, "OFF")
+            await _put_back(world, self.source)
         world.note(_note(self.source), False)
 
     async def verify(self, world: SetupWorld) -> Seen:
@@ -95,6 +95,12 @@ def _note(source: str) -> str:
 
 async def _set(world: SetupWorld, source: str, value: str) -> None:
     await mysql_setup.set_global(await world.session(source), SETTING, value)
+
+
+async def _put_back(world: SetupWorld, source: str) -> None:
+    """OFF, unless the server was restarted since: then it is as the server's own files say."""
+    if await mysql_setup.set_since_start(await world.session(source), SETTING):
+        await _set(world, source, "OFF")
 
 
 async def _on(world: SetupWorld, source: str) -> bool:

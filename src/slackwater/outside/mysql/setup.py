@@ -213,6 +213,15 @@ async def set_global(session: Session, name: str, value: str, *, limit_s: float 
         await session.run(f"SET GLOBAL {name} = %s", value, limit_s=limit_s)
 
 
+async def set_since_start(session: Session, name: str, *, limit_s: float = 5.0) -> bool:
+    """Whether a setting has been set while the server ran (MySQL 8.0 and newer tell); not so after
+    a restart, which has it from the server's own files."""
+    source = await session.value(
+        "SELECT VARIABLE_SOURCE FROM performance_schema.variables_info WHERE VARIABLE_NAME = %s",
+        name, limit_s=limit_s)
+    return str(source) == "DYNAMIC"
+
+
 def same_value(has: str, wanted: str) -> bool:
     """Whether a setting has that value, in any spelling of ON."""
     return is_on(has) if wanted == "ON" else has.upper() == wanted.upper()
