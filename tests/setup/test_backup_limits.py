@@ -10,6 +10,7 @@ import pytest
 from tests.servers.patience import eventually
 
 from slackwater.errors import OutsideError, StepFailed
+from slackwater.facts.server import ServerAddress
 from slackwater.operations.setup import copy_backup
 from slackwater.operations.setup.copy_backup import StreamBackup
 from slackwater.outside import stream
@@ -53,24 +54,48 @@ class Watch:
 def test_the_end_of_a_stream_that_does_not_come(
     out: str, into: str, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def begin(script: str) -> stream.Stream:
-        return await stream.begin(Host(), ["sh", "-c", script])
+    async def backup(*_: object, **__: object) -> stream.Stream:
+        return await stream.begin(Host(), ["sh", "-c", out])
 
-    async def none(*_: object, **__: object) -> Any:
-        return Place()
+    monkeypatch.setattr(physical_copy, "backup", backup)
+    with pytest.raises(StepFailed, match=f"{who} did nothing for 0.5 s"):
+        _stream(into, Place(), monkeypatch, STALL_S=0.5)
+
+
+@pytest.mark.parametrize(("says", "helps"), [
+    ("Was only able to copy log from 1 to 2, not 3; try increasing innodb_log_file_size", "faster"),
+    ("Waiting for log copy thread to read lsn 3", "less to do"),
+])
+def test_ended_by_its_guard_while_it_waits_for_the_redo_log_the_way_on_is_named(
+    says: str, helps: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "mariadb-backup"
+    program.write_text("#!/bin/sh\necho 'Executing BACKUP STAGE BLOCK_COMMIT' >&2\n"
+                       f"echo '{says}' >&2\nexec sleep 60\n")
+    program.chmod(0o755)
+    with pytest.raises(StepFailed, match=r"it blocked commits for 0.2 s") as failed:
+        _stream("cat >/dev/null", Place(program=str(program)), monkeypatch, HOLD_S=0.2)
+    hint = failed.value.hint or ""
+    assert helps in hint and "the same command again" in hint and "--method dump" in hint
+
+
+def _stream(into: str, place: Place, monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:
+    """The step's stream into a program of ours; `limits` are those of the module."""
+
+    async def placed(*_: object, **__: object) -> Place:
+        return place
+
+    async def login(*_: object) -> ServerAddress:
+        return ServerAddress("a", user="u")
 
     async def size(*_: object) -> int:
         return 1
 
-    async def backup(*_: object, **__: object) -> stream.Stream:
-        return await begin(out)
-
     async def unpack(*_: object, **__: object) -> stream.Stream:
-        return await begin(into)
+        return await stream.begin(Host(), ["sh", "-c", into])
 
-    for name, value in (("place", none), ("login", none), ("_size", size), ("STALL_S", 0.5)):
+    for name, value in ({"place": placed, "login": login, "_size": size} | limits).items():
         monkeypatch.setattr(copy_backup, name, value)
-    monkeypatch.setattr(physical_copy, "backup", backup)
     monkeypatch.setattr(physical_copy, "unpack", unpack)
     monkeypatch.setattr(stream, "END_S", 0.1)
     world: Any = type("World", (), {"hosts": {"a": Host(), "b": Host()}})
@@ -83,8 +108,7 @@ def test_the_end_of_a_stream_that_does_not_come(
         finally:
             await asyncio.sleep(0.2)  # the loop hears of the programs' ends
 
-    with pytest.raises(StepFailed, match=f"{who} did nothing for 0.5 s"):
-        asyncio.run(run())
+    asyncio.run(run())
 
 
 class Server:

@@ -187,9 +187,10 @@ async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch)
         async with _stalling(f"mariadb-backup on {step.source}'s host"):
             code, end = await out.wait(), await heard
         if code or end.get("code") or end.get("why"):
+            said = " | ".join(end.get("said", []))
             why = end.get("why") or " | ".join(end.get("said", [])[-4:]) or f"exit code {code}"
             raise StepFailed(f"mariadb-backup on {step.source}'s host failed: {why}",
-                             hint=_what_helps(why))
+                             hint=_what_helps(why, said))
         into.end()
         async with _stalling(f"mbstream on {step.target}'s host"):
             code = await into.wait()
@@ -201,11 +202,16 @@ async def _stream(world: SetupWorld, step: StreamBackup, new: str, watch: Watch)
                       "source_locked_ms": end.get("blocked_ms", 0.0)}
 
 
-def _what_helps(why: str) -> str:
-    if physical_copy.STUCK in why:
+def _what_helps(why: str, said: str) -> str:
+    """After its end: `why`, or what it said; the guard may have ended it before it came to that."""
+    if physical_copy.STUCK in said:
         return ("the source's redo log was overwritten faster than it is copied, or mariadb-backup "
                 "got stuck in it (MDEV-39468, in versions before its mend): the same command again "
                 "copies anew; --method dump copies by SQL and needs no redo log")
+    if physical_copy.HELD in why:
+        return ("it copies the end of the source's redo log meanwhile, which took too long, or got "
+                "stuck: the same command again copies anew, best when the source has less to do; "
+                "--method dump copies by SQL and needs no redo log")
     return "see above; --method dump copies by SQL"
 
 
