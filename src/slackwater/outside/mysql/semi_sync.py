@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from slackwater import clock
 from slackwater.facts.failover import SemiSync
@@ -17,6 +18,8 @@ _LOOK = (
     "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync%';SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync%'"
 )
 _KILL = "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_slave_kill_conn_timeout'"
+_AT_THE_END = ("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'system user'"
+               " AND STATE LIKE '%has read all relay log%'")
 _RECEIVERS = "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Slave_IO'"
 _WAITING = (
     "SELECT ID FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for semi-sync ACK%'"
@@ -159,7 +162,29 @@ async def stop_applying(session: Session, *, limit_s: float = 5.0) -> None:
     if session.flavour.mariadb and not await receives(session):
         await session.run(dialect(session.flavour).stop_applying, limit_s=limit_s)
     else:
+        if not session.flavour.mariadb:
+            await _end_waiting_for_rest(session, limit_s)
         await mysql_server.stop_replica(session, limit_s=limit_s)
+
+
+async def _end_waiting_for_rest(session: Session, limit_s: float) -> None:
+    """Kill the applier that has read all, and has of a transaction only the beginning: at a STOP,
+    MySQL's with workers waits a minute for the rest, which does not come. What it began is rolled
+    back, as by a STOP."""
+    found = await mysql_server.replica_status(session)
+    if all((c.source_file, c.read_position) == (c.applied_file, c.applied_position)
+           for c in found):
+        return
+    ids = [int(row["ID"]) for row in await session.rows(_AT_THE_END, limit_s=limit_s)]
+    for each in ids:
+        with contextlib.suppress(MysqlError):  # not ours to end: STOP waits for it
+            await mysql_server.kill(session, each)
+    until = clock.mono() + limit_s
+    # A STOP that comes before it has ended would have it wait after all.
+    while ids and any(c.sql_running for c in await mysql_server.replica_status(session)):
+        if clock.mono() > until:
+            return
+        await asyncio.sleep(STILL_S / 5)
 
 
 def _prefix(names: dict[str, str], prefixes: tuple[str, ...]) -> str:
