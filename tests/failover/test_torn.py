@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pymysql
@@ -53,6 +54,7 @@ def _die_while_sending(scene: Scene) -> None:
     scene.lab.instance("a").kill()
     link.close()
     scene.lab.instance("b").resume()
+    time.sleep(1.5)  # its applier comes to the end of what is there
 
 
 def _rows(scene: Scene, name: str) -> int:
