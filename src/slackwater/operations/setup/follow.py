@@ -107,9 +107,10 @@ class Follow(Step[SetupWorld]):
         await mysql_server.stop_replica(session)
         host, port = host_port(world.config.servers[self.source].address)
         await self._position(world)
+        # Before it is: who is cut off in between does not get the server's answer.
+        world.note(f"followed {self.replica}", self.source)
         await mysql_setup.follow(session, host, port, account.user,
                                  secrets.read_password(file=account.password_file), tls=self.tls)
-        world.note(f"followed {self.replica}", self.source)
         await self._start(world)
         try:
             await self._running(world)
@@ -163,9 +164,8 @@ class Follow(Step[SetupWorld]):
 
     async def verify(self, world: SetupWorld) -> Seen:
         session = await world.session(self.replica)
-        host, port = host_port(world.config.servers[self.source].address)
         channels = await mysql_server.replica_status(session)
-        right = [c for c in channels if (c.source_host, c.source_port) == (host, port)]
+        right = self._to_source(world, channels)
         works = all(self._works(world, c) for c in channels)
         return Seen.DONE if right and works else Seen.NOT_DONE
 
@@ -178,4 +178,11 @@ class Follow(Step[SetupWorld]):
             await mysql_server.stop_replica(session)
         except OutsideError:
             session = await world.session(self.replica)
-        await mysql_server.reset_replica(session)
+        if self._to_source(world, await mysql_server.replica_status(session)):
+            await mysql_server.reset_replica(session)
+
+    def _to_source(
+        self, world: SetupWorld, channels: tuple[ReplicaStatus, ...]
+    ) -> list[ReplicaStatus]:
+        host, port = host_port(world.config.servers[self.source].address)
+        return [c for c in channels if (c.source_host, c.source_port) == (host, port)]
