@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from slackwater.cli import process
@@ -13,6 +13,7 @@ from slackwater.errors import Refused
 
 Answer = TypeVar("Answer")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_came = 0  # how many of them
 
 
 class Interrupted(Refused):
@@ -70,6 +71,13 @@ class Interrupts:
             self._looking.cancel()
 
 
+def from_now_on() -> Callable[[], bool]:
+    """Ask it whether anybody has wanted us to end since: who does several operations, one after the
+    other, begins no other then."""
+    before = _came
+    return lambda: _came > before
+
+
 def heeded(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
     """Those of the signals that whoever started us had not ignored (`nohup` does)."""
     return [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
@@ -82,6 +90,9 @@ def interruptible() -> Iterator[Interrupts]:
     before = {number: signal.getsignal(number) for number in heeded(SIGNALS)}
     for number in before:
         loop.add_signal_handler(number, interrupts.interrupt)
+        # At once: one that comes as the loop ends is told to nobody.
+        signal.signal(number, _came_now)
+        signal.siginterrupt(number, False)
     try:
         yield interrupts
     finally:
@@ -96,7 +107,7 @@ def to_the_last_word() -> Iterator[None]:
     """Around an operation: where the process ends with it, no signal takes its report and its exit
     code away once it has ended. One that could not begin leaves the signals as they were."""
     numbers = heeded(SIGNALS) if process.one_command else []
-    before = {n: signal.signal(n, _too_late) for n in numbers}
+    before = {n: signal.signal(n, _came_now) for n in numbers}
     try:
         yield
     except BaseException:
@@ -107,5 +118,8 @@ def to_the_last_word() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)  # Python's own end would undo a handler of ours
 
 
-def _too_late(*_: object) -> None:
-    """Between the end of the event loop and of the process."""
+def _came_now(*_: object) -> None:
+    """All that is done between the end of an event loop and of the process, or another one's
+    begin."""
+    global _came
+    _came += 1

@@ -6,12 +6,14 @@ import asyncio
 import dataclasses
 import json
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from slackwater import clock, config
+from slackwater.cli.interrupts import Interrupted, from_now_on, interruptible, to_the_last_word
 from slackwater.cli.operate import (
     Proposal,
     closing,
@@ -39,6 +41,7 @@ from slackwater.plan import journal
 from slackwater.plan.report import Report
 from slackwater.plan.step import Outcome
 
+ELSE = "interrupted before anything else was touched"
 OPERATIONS = (pair_setup.OPERATION, pair_setup_prepare.OPERATION, "restart")
 
 
@@ -98,7 +101,8 @@ def setup(
     try:
         if plan:
             raise typer.Exit(asyncio.run(_only_plan(settings, pair, wish, as_json=as_json)))
-        code = _all_parts(settings, pair, wish, begun, as_json=as_json)
+        with to_the_last_word():
+            code = _all_parts(settings, pair, wish, begun, as_json=as_json)
     except Refused as error:
         if not as_json:
             raise
@@ -173,12 +177,31 @@ def all_parts(
             tell_part(report, as_json=as_json)
         return report.outcome is Outcome.DONE
 
-    recover_parts(settings, group.name, OPERATIONS, as_json=as_json)
+    def begin(what: Callable[[], Report]) -> bool:
+        begun = clock.unix()
+        try:
+            if asked():
+                raise Interrupted
+            report = what()
+        except Refused as error:
+            if not reports:
+                raise
+            report = refused(pair_setup.OPERATION, error, begun, title=choice.title)
+            report.outcome, report.onward = Outcome.STUCK, pair_setup.AGAIN
+            if isinstance(error, Interrupted):  # its words are for who has touched nothing
+                report.outcome, report.reasons = Outcome.UNDONE, [ELSE]
+                report.stays = [r.title for r in reports]
+        return tell(report)
+
+    asked = from_now_on()
+    if (stopped := recover_parts(settings, group.name, OPERATIONS, as_json=as_json)) is not None:
+        return [stopped]
     wish = after_cut_off(wish, settings, group)
 
     async def look() -> Choice:
-        async with closing(SetupWorld(settings, group)) as world:
-            return await decide(world, wish)
+        with interruptible() as interrupts:
+            async with closing(SetupWorld(settings, group)) as world:
+                return await interrupts.look(decide(world, wish))
 
     choice = asyncio.run(look())
     if choice.reasons:
@@ -193,15 +216,15 @@ def all_parts(
         return Proposal(found.main, found.reasons + found.unprepared)
 
     def part(operation: str, propose: Any) -> bool:
-        return tell(walk(operation, settings, SetupWorld(settings, group), propose,
-                         as_json=as_json))
+        return begin(lambda: walk(operation, settings, SetupWorld(settings, group), propose,
+                                  as_json=as_json))
 
     going = True
     if choice.prepare is not None:
         going = part(pair_setup_prepare.OPERATION, prepare)
     for server in choice.restarts:
-        going = going and tell(restart_one(settings, group.name, server,
-                                           gated=server in choice.in_use, as_json=as_json))
+        going = going and begin(partial(restart_one, settings, group.name, server,
+                                        gated=server in choice.in_use, as_json=as_json))
     if going:
         part(pair_setup.OPERATION, main)
     last = reports[-1]
@@ -241,8 +264,9 @@ def unsure(figures: Mapping[str, Any]) -> list[str]:
 
 def recover_parts(
     settings: Config, group: str, operations: Collection[str], *, as_json: bool
-) -> None:
-    """What a killed run has left is undone first: the same command again is enough."""
+) -> Report | None:
+    """What a killed run has left is undone first: the same command again is enough. How that ended,
+    if somebody has asked us to end meanwhile: nothing else is begun then."""
     for past in unfinished(settings, group):
         if past.planned.get("operation") not in operations:
             continue  # `walk` refuses, and names it
@@ -250,9 +274,16 @@ def recover_parts(
         presenter.tell({"at": clock.unix(), "event": "told",
                         "text": f"first undoing what is left of {past.id}"})
         try:
-            asyncio.run(recover_one(settings, past, presenter))
+            report = asyncio.run(recover_one(settings, past, presenter))
         finally:
             presenter.finish()
+        if report.figures.get("interrupted"):
+            report.reasons.append(ELSE)
+            if report.outcome is Outcome.DONE:
+                report.outcome = Outcome.STUCK  # it is, and what was asked for is not
+            report.onward = report.onward or pair_setup.AGAIN
+            return report
+    return None
 
 
 def after_cut_off(wish: Wish, settings: Config, group: Group) -> Wish:

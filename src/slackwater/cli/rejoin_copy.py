@@ -102,7 +102,8 @@ def _wish(asked: operation.Asked) -> Wish:
 def _run(
     settings: Config, name: str, catch_up_s: float, begun: float, *, as_json: bool
 ) -> int:
-    pair_setup.recover_parts(settings, name, OPERATIONS, as_json=as_json)
+    if (stopped := pair_setup.recover_parts(settings, name, OPERATIONS, as_json=as_json)):
+        return _end([stopped], begun, as_json=as_json)
     reports: list[Report] = []
     seen: list[operation.Asked] = []
 
