@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from slackwater import clock
 from slackwater.errors import SlackwaterError
@@ -184,13 +185,27 @@ async def gently(
                 await _cancel(slicing)
     except BaseException:
         await _cancel(beginning)
-        with contextlib.suppress(SlackwaterError):  # what happened is worth more
-            await slices.end()
+        # What happened is worth more, and who is asked twice to end does not leave it stopped.
+        with contextlib.suppress(SlackwaterError, asyncio.CancelledError):
+            await _to_its_end(slices.end())
         raise
-    await slices.end()
+    await _to_its_end(slices.end())
 
 
 async def _cancel(task: asyncio.Future[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+async def _to_its_end(what: Coroutine[Any, Any, None]) -> None:
+    """Do it, and be cancelled only then."""
+    doing, cancelled = asyncio.ensure_future(what), False
+    while not doing.done():
+        try:
+            await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            cancelled = True
+    doing.result()
+    if cancelled:
+        raise asyncio.CancelledError
