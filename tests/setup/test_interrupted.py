@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers.patience import PATIENCE
-from tests.setup.behind import all_of, in_world, word
+from tests.servers.patience import PATIENCE, eventually
+from tests.setup.behind import SLOW_MS, all_of, applies, behind, in_world, status, word
 from tests.setup.scene import Scene, scene
 from tests.setup.stories import journals, killed_at, many, named, verified
 
+from slackwater.operations.setup import slices
+from slackwater.operations.setup.catch_up import CatchUp
 from slackwater.operations.setup.follow import Follow
 from slackwater.operations.setup.look import SetupWorld
+from slackwater.outside.mysql import semi_sync
 from slackwater.outside.mysql import setup as mysql_setup
+from slackwater.outside.mysql.session import Session
 from slackwater.plan.faults import VARIABLE
 
 pytestmark = pytest.mark.servers
@@ -75,6 +79,57 @@ def _follow_cut_off(
 
     monkeypatch.setattr(mysql_setup, "follow", cut_off)
     in_world(made, begin)
+
+
+@pytest.mark.parametrize("name", [ONE, "mysql-9.7"])
+def test_twice_while_a_replica_that_there_was_rests(
+    name: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It applies again, whatever comes between."""
+    monkeypatch.setattr(slices, "REST_S", 30)
+
+    async def twice(world: SetupWorld) -> None:
+        waiting = asyncio.ensure_future(CatchUp("b", "a", SLOW_MS).do(world))
+        session = await Session.open(world.servers["b"].at)
+        while not waiting.done() and await applies(session):
+            await asyncio.sleep(0.005)
+        assert not waiting.done()
+        while not waiting.done():
+            waiting.cancel()
+            await asyncio.sleep(0)
+        assert waiting.cancelled()
+        await session.close()
+
+    with scene(named(name), place) as made:
+        behind(made, begun=False)
+        made.sql("b", f"START {word(made)}")
+        in_world(made, twice)
+        assert status(made)[0].running
+
+
+def test_as_a_replica_is_to_give_word(place: Path) -> None:
+    """Its I/O thread ends sooner for that, and only for that."""
+    asked = "SHOW GLOBAL VARIABLES LIKE 'rpl_semi_sync_slave_kill_conn_timeout'"
+
+    async def cut_off(world: SetupWorld) -> None:
+        session = await world.session("b")
+        stopping = asyncio.ensure_future(semi_sync.stop_receiving(session))
+        while not stopping.done():
+            await asyncio.sleep(0.001)
+            if made.sql("b", asked) != before:
+                stopping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await stopping
+
+    with scene(named("mariadb-11.8"), place, pair_lines=["semi_sync = true"]) as made:
+        made.setup()
+        before = made.sql("b", asked)
+        os.kill(made.servers["a"].pid or 0, signal.SIGSTOP)
+        try:
+            in_world(made, cut_off)
+        finally:
+            os.kill(made.servers["a"].pid or 0, signal.SIGCONT)
+        eventually(lambda: made.sql("b", asked) == before, "the setting as it was")
 
 
 def test_between_its_parts(place: Path) -> None:

@@ -104,14 +104,15 @@ async def stop_receiving(session: Session, *, limit_s: float = 8.0) -> None:
     """Stop the I/O thread. One of MariaDB that acknowledges first logs in to its source, to end its
     thread there, and waits 5 s for one that hangs: 1 s is the shortest that it can be told."""
     variables = _named(await session.rows(_KILL, limit_s=limit_s))
-    name, was = next(iter(variables.items()), ("", ""))
-    if name:
-        await session.run(f"SET GLOBAL {name} = 1", limit_s=limit_s)
-    try:
+    if not variables:
         await mysql_server.stop_receiving(session, limit_s=limit_s)
-    finally:
-        if name and session.broken is None:
-            await session.run(f"SET GLOBAL {name} = {int(was)}", limit_s=limit_s)
+        return
+    (name, was), = variables.items()
+    stop, put_back = dialect(session.flavour).stop_receiving, f"SET GLOBAL {name} = {int(was)}"
+    # As one statement: the server does all of it, also when we do not live to see that.
+    await session.run(
+        f"BEGIN NOT ATOMIC DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN {put_back}; RESIGNAL; END;"
+        f" SET GLOBAL {name} = 1; {stop}; {put_back}; END", limit_s=limit_s)
 
 
 async def cut_receiving(session: Session, *, limit_s: float = 8.0) -> None:
