@@ -154,7 +154,7 @@ async def _reference(
 async def _may_see_all(side: Side) -> None:
     """What an account may not read is not there for it, and would be called equal, or missing."""
     has = await mysql_server.own_privileges(side.control)
-    if "SELECT" not in has and not any(p.startswith("ALL") for p in has):
+    if "SELECT" not in has and not mysql_server.has_all(has):
         raise CannotTell(
             f"{side.at.where}: {side.at.user} may not read every table, so some would be left out",
             hint=f"GRANT SELECT ON *.* TO the account {side.at.user}")

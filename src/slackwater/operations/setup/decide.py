@@ -21,6 +21,7 @@ from slackwater.operations.setup.backup_look import BACKUP
 from slackwater.operations.setup.copy_data import CLONE, DUMP
 from slackwater.operations.setup.look import SetupWorld, look, one
 from slackwater.operations.setup.place_snapshot import SNAPSHOT
+from slackwater.outside.mysql.account import missing_to_copy
 from slackwater.plan.step import Plan
 from slackwater.rules.setup import data, settings, together
 from slackwater.rules.setup.data import Means, Target, Ways
@@ -155,6 +156,7 @@ async def _data(
             choice.reasons += together.room(seen[name], first, found)
         else:
             choice.reasons.append(found)
+    choice.reasons += await _may_not(world, source, choice.targets)
     back = next((h for h in world.group.heads if h != source), "")
     account = world.config.accounts.replication
     tls = all(s.tls and not s.flavour.one_way_only for s in seen.values())
@@ -183,6 +185,19 @@ async def _data(
             f"the snapshot {seed.snapshot} of {seed.server} was taken {seed.taken} "
             + (f"and verified; {', '.join(used)} will have its accounts, the administrator's too"
                if used else "and is not needed: nobody lacks the data"))
+
+
+async def _may_not(world: SetupWorld, source: str, targets: list[Target]) -> list[str]:
+    """Where the administrator may not copy: begun, that would cost a target its data."""
+    names = [t.name for t in targets if t.means is Means.COPY and t.method == DUMP]
+    found = []
+    for name in [source, *names] if names else []:
+        session = await world.session(name)
+        if lacks := await missing_to_copy(session):
+            found.append(f"{name}: {session.at.user} lacks {', '.join(lacks)}, which it takes to "
+                         "copy all there is: grant that, or name another one below "
+                         "[accounts.admin]")
+    return found
 
 
 async def _ways(world: SetupWorld, source: ServerSetup, target: str) -> Ways:

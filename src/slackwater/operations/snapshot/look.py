@@ -67,7 +67,7 @@ async def look(
         local = is_local(at)
         # Without SELECT on all of them, a server shows only some tables; files hide nothing.
         privileges = await mysql_server.own_privileges(session)
-        known = "SELECT" in privileges or any(p.startswith("ALL") for p in privileges)
+        known = "SELECT" in privileges or mysql_server.has_all(privileges)
         files = engine_files(Path(values.get("datadir", "/"))) if local and engines_too else None
         for engine, count in (files or {}).items():
             engines[engine] = max(count, engines.get(engine, 0))

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.pair import EXPIRED, LOCKED
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import MysqlError, Session
+from slackwater.outside.mysql.setup_dialect import setup_dialect
 
 # In slackwater's own schema, where its canary lives.
 OWN_SCHEMA_RIGHTS = ("CREATE", "SELECT", "INSERT", "DELETE", "LOCK TABLES")
 # On the database of a schema change, and on the scratch schemas where it is judged.
 ALTER_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "INDEX",
                 "REFERENCES", "TRIGGER", "SHOW VIEW")
+# On all there is, to copy it. Without those to look at something a server hides it.
+_COPY_RIGHTS = ("SELECT", "INSERT", "CREATE", "DROP", "TRIGGER", "EVENT", "SHOW VIEW",
+                "CREATE VIEW", "CREATE ROUTINE", "CREATE USER", "RELOAD", "PROCESS")
+_COPY_ACTS = ("REPLICATION SLAVE ADMIN", "READ_ONLY ADMIN", "BINLOG ADMIN",
+              "REPLICATION_SLAVE_ADMIN", "SYSTEM_VARIABLES_ADMIN", "SUPER")
 _DATA_RIGHTS = ("UPDATE", "DELETE")  # of these, what only data statements need
 SCRATCH = r"slackwater\_lint\_%"
 _SCHEMA_GRANT = re.compile(r"^GRANT (.+?) ON (\*|`(?:[^`]|``)*`|\S+?)\.\* TO ", re.IGNORECASE)
 _SCHEMA_REVOKE = re.compile(r"^REVOKE (.+?) ON (`(?:[^`]|``)*`|\S+?)\.\* FROM ", re.IGNORECASE)
+_ROLE_GRANT = re.compile(r"^GRANT (?!.* ON )", re.IGNORECASE)
 _GLOBAL_GRANT = re.compile(r"^GRANT (.+?) ON \*\.\* TO ", re.IGNORECASE)
 
 
@@ -105,6 +112,11 @@ def parse_grants(lines: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def has_all(privileges: Collection[str]) -> bool:
+    """Whether these are all there are: one of MySQL is called ALLOW_NONEXISTENT_DEFINER."""
+    return "ALL PRIVILEGES" in privileges or "ALL" in privileges
+
+
 def own_grants(flavour: Flavour) -> list[str]:
     """Statements that grant slackwater's account all that it needs there; `{}` is its name.
 
@@ -134,7 +146,7 @@ def rights_to_look(lines: Iterable[str], flavour: Flavour, *, acts: bool) -> lis
     """What the lines of SHOW GRANTS lack of `sees`, `reads` and OWN_SCHEMA_RIGHTS."""
     lines, speaks = list(lines), dialect(flavour)
     everywhere = parse_grants(lines)
-    if any(p.startswith("ALL") for p in everywhere):
+    if has_all(everywhere):
         return []
     wanted = {"slackwater": OWN_SCHEMA_RIGHTS if acts else ("SELECT",)}
     if acts:
@@ -142,15 +154,33 @@ def rights_to_look(lines: Iterable[str], flavour: Flavour, *, acts: bool) -> lis
     lacks = [p for p in speaks.sees if acts and p not in everywhere]
     for schema, rights in wanted.items():
         has = rights_on(lines, schema)
-        if not any(p.startswith("ALL") for p in has):
+        if not has_all(has):
             lacks += [f"{right} on {schema}.*" for right in rights if right not in has]
     return lacks
+
+
+async def missing_to_copy(session: Session, *, limit_s: float = 5.0) -> list[str]:
+    """What an administrator lacks to copy all of a server by SQL, from here or to here. Of one who
+    has some by a role nothing is said."""
+    rows = await session.rows("SHOW GRANTS", limit_s=limit_s)
+    lines = [str(next(iter(row.values()))) for row in rows]
+    if any(_ROLE_GRANT.match(line) for line in lines):
+        return []
+    has, speaks = parse_grants(lines), dialect(session.flavour)
+    instead = dict(speaks.substitutes)
+    wanted = (*_COPY_RIGHTS, *(p for p in (*speaks.needs, *speaks.alter_needs) if p in _COPY_ACTS),
+              *setup_dialect(session.flavour).donor_rights)
+    lacks = [] if has_all(has) else [
+        p for p in wanted if p not in has and not has.intersection(instead.get(p, ()))]
+    everywhere = [line for line in lines if _GLOBAL_GRANT.match(line)]  # of MySQL two, or one
+    may_grant = everywhere and all("WITH GRANT OPTION" in line for line in everywhere)
+    return lacks + ([] if may_grant else ["GRANT OPTION"])
 
 
 async def missing_privileges(session: Session, *, limit_s: float = 5.0) -> list[str]:
     """What this account lacks of the privileges by which slackwater acts on this server."""
     has = await own_privileges(session, limit_s=limit_s)
-    if any(p.startswith("ALL") for p in has):
+    if has_all(has):
         return []
     speaks = dialect(session.flavour)
     instead = dict(speaks.substitutes)
@@ -182,10 +212,10 @@ async def missing_for_alter(
         "%", "1")}
     lacks = [f"{right} on {shown}" for shown, place in places.items()
              for right in wanted if right not in (has := rights_on(lines, place))
-             and not any(h.startswith("ALL") for h in has)]
+             and not has_all(has)]
     speaks = dialect(session.flavour)
     everywhere, instead = parse_grants(lines), dict(speaks.substitutes)
-    if not any(p.startswith("ALL") for p in everywhere):
+    if not has_all(everywhere):
         lacks += [p for p in speaks.alter_needs
                   if p not in everywhere and not everywhere.intersection(instead.get(p, ()))]
     return lacks

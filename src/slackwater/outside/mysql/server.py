@@ -20,6 +20,7 @@ from slackwater.outside.mysql.abilities import (
 )
 from slackwater.outside.mysql.account import (
     accounts,
+    has_all,
     hidden_schemas,
     missing_for_alter,
     missing_privileges,
@@ -50,7 +51,7 @@ __all__ = [
     "clients_and_transactions",
     "close_idle", "close_idle_and_look", "commits_held_up", "dump_ports",
     "enabled_events", "end_session", "events_of_a_source",
-    "executed_of", "executed_text", "has_executed", "hidden_schemas", "is_writable",
+    "executed_of", "executed_text", "has_all", "has_executed", "hidden_schemas", "is_writable",
     "keeps_several_locks", "kill", "kill_dump_threads", "kill_waits", "lock_all", "lock_owner",
     "logged_text", "look",
     "missing_for_alter", "missing_privileges", "missing_rights",
