@@ -81,10 +81,11 @@ class Round:
     cuts: tuple[Cut, ...]
 
 
-def draw(seed: int, number: int, mariadb: bool) -> Round:
+def draw(seed: int, number: int, program: Program) -> Round:
     """The round of that number."""
-    chance = random.Random(f"{seed} {number}")
-    shape = chance.choice([s for s in SHAPES if not (s.clone and mariadb)])
+    chance, mariadb = random.Random(f"{seed} {number}"), program.is_mariadb
+    clones = not mariadb and program.version >= (8, 0, 17)
+    shape = chance.choice([s for s in SHAPES if clones or not s.clone])
     # A later attempt has less to do, and MySQL fewer settings that ask for a restart.
     steps = (shape.steps if mariadb else min(shape.steps, 20), 7, 7)
     cuts = tuple(Cut(chance.choice(("slackwater", "a", "b")), chance.randint(1, steps[n]),
@@ -265,7 +266,7 @@ def main() -> int:
         for number in range(asked.first, asked.first + asked.rounds):
             place = Path(tempfile.mkdtemp(prefix="slackwater-kills-")).resolve()
             place.chmod(0o711)
-            begun, drawn = time.monotonic(), draw(asked.seed, number, program.is_mariadb)
+            begun, drawn = time.monotonic(), draw(asked.seed, number, program)
             try:
                 said = "ok     " + run(program, place, drawn)
             except Exception:

@@ -133,4 +133,4 @@ def test_killed_at_random_moments_the_same_command_ends_verified(name: str, plac
     """slackwater or a server, under writes; `make setupsweep` has thirty rounds."""
     program, seed = named(name), random.randrange(10_000)
     print(f"python -m tests.setup.sweep --rounds 1 --seed {seed} {name}")
-    print(sweep.run(program, place, sweep.draw(seed, 1, program.is_mariadb)))
+    print(sweep.run(program, place, sweep.draw(seed, 1, program)))
