@@ -259,6 +259,25 @@ def test_one_that_replicates_is_left_alone() -> None:
     assert isinstance(found, Target) and found.means is Means.NOTHING
 
 
+def test_the_roles_of_a_pair_in_use_are_not_swapped() -> None:
+    row = {"Master_Host": "h", "Master_Server_Id": "1", "Slave_IO_Running": "Yes",
+           "Slave_SQL_Running": "No", "Using_Gtid": "Slave_Pos"}
+    from_a, open_ = (ReplicaStatus.parse(row),), {"read_only": "OFF"}
+    a, b = server("a", 1, variables=open_), server("b", 2, replication=from_a)
+    said = data.in_use(a, b)
+    assert "a takes writes now, and b replicates from it" in said and "switchover" in said
+    assert data.in_use(b, a) == "", "as it is"
+    # Fresh, both closed, or of another server.
+    fresh = server("b", 2, variables=open_)
+    assert data.in_use(a, fresh) == data.in_use(fresh, a) == data.in_use(a, server("b", 2)) == ""
+    assert data.in_use(server("a", 1), b) == ""
+    assert data.in_use(server("a", 3, variables=open_), b) == ""
+    # Both are open, as after a crash of b, or of a: people say it, but not under clients.
+    b = server("b", 2, replication=from_a, variables=open_)
+    assert data.in_use(a, b) == ""
+    assert "app@h" in data.in_use(dataclasses.replace(a, clients=("app@h",)), b)
+
+
 def test_half_a_copy_is_no_source() -> None:
     half = server("a", 1, schemas=SHOP, marker=Marker("x", "then"))
     said = decide(server("b", 2), half)

@@ -16,7 +16,8 @@ import pytest
 from tests.outside.real_sshd import sshd
 from tests.servers.patience import PATIENCE, eventually
 from tests.setup.scene import Scene, scene
-from tests.setup.stories import named, plugins, verified
+from tests.setup.stories import journals, named, plugins, verified
+from tests.setup.writes import Writes
 
 from slackwater.lab import restart
 
@@ -69,6 +70,25 @@ def _errant(made: Scene) -> None:
         said = made.refusals("--active", "a", *more)
         assert "b has transactions that a has not" in said and "might be ahead" in said
     assert made.sql("b", "SELECT id FROM shop.t WHERE id = 99")
+
+
+@pytest.mark.parametrize("name", ["mariadb-10.11", "mysql-9.7"])
+def test_the_roles_of_a_pair_in_use_are_not_swapped(name: str, place: Path) -> None:
+    """Neither while it replicates nor while it does not; the one that takes writes may be named."""
+    with scene(named(name), place) as made:
+        made.sql("a", "CREATE DATABASE shop")
+        made.setup("--active", "a")
+        with Writes(made.servers["a"].socket) as writes:
+            eventually(lambda: writes.acked > 5, "writes under way")
+            assert "a takes writes now, and b replicates from it" in made.refusals("--active", "b")
+            made.sql("b", "STOP SLAVE" if "maria" in name else "STOP REPLICA")
+            assert "`slackwater switchover`" in made.refusals("--active", "b")
+            assert not journals(made)[2:], "something was begun"
+            made.setup("--active", "a")
+            after = writes.acked
+            eventually(lambda: writes.acked > after, "writes that go on afterwards")
+        assert not writes.failed
+        verified(made)
 
 
 def test_settings_that_it_may_not_change(place: Path) -> None:

@@ -158,6 +158,9 @@ async def _data(
             choice.reasons.append(found)
     choice.reasons += await _may_not(world, source, choice.targets)
     back = next((h for h in world.group.heads if h != source), "")
+    if back and wish.active is not None and back not in wish.again and (
+            why := data.in_use(seen[back], first)):
+        choice.reasons.append(why)
     account = world.config.accounts.replication
     tls = all(s.tls and not s.flavour.one_way_only for s in seen.values())
     asked = setup.Asked(

@@ -187,6 +187,29 @@ def follows(target: ServerSetup, source: ServerSetup) -> bool:
     return channel.source_server_id == source.facts.server_id
 
 
+def in_use(target: ServerSetup, source: ServerSetup) -> str:
+    """Why the target, the other server of a pair, is not made its passive by setting up: it takes
+    writes now, and the source replicates from it; "" when it may be.
+
+    Both may be open, as after a crash, and only people know which one takes the writes: what they
+    say is done, but not under clients of the other.
+    """
+    name, channel = target.name, source.channel
+    if not target.facts.writable or channel is None or (
+            channel.source_server_id != target.facts.server_id):
+        return ""
+    if not source.facts.writable:
+        return (f"{name} takes writes now, and {source.name} replicates from it: setting up would "
+                f"swap the roles under its clients; `slackwater switchover` has {source.name} take "
+                f"the writes (`slackwater failover`, if {name} is dead), and without --active all "
+                "stays with its role")
+    if target.clients:
+        return (f"{name} takes writes now, {source.name} replicates from it, and clients are "
+                f"connected to it, which would be closed to them: {', '.join(target.clients[:5])}; "
+                f"if it is {source.name} that takes the writes, have them leave {name} first")
+    return ""
+
+
 def decide(
     target: ServerSetup, source: ServerSetup, ways: Ways, overwrite: Collection[str],
     method: str = "", again: bool = False, copy: bool = False,
