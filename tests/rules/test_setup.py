@@ -259,6 +259,23 @@ def test_one_that_replicates_is_left_alone() -> None:
     assert isinstance(found, Target) and found.means is Means.NOTHING
 
 
+def test_gtids_of_mariadb_alone_are_no_proof() -> None:
+    """Another server with the id 1, whose replica b was, had its 0-1-40 too."""
+    a, at = mariadb("a", 1, own="0-1-90", schemas=SHOP), ("h", 3306)
+    b = mariadb("b", 2, own="0-1-40", replicated="0-1-40", schemas=SHOP)
+    found = decide(b, a)
+    assert isinstance(found, Target) and found.means is Means.FOLLOW
+    assert "no channel from a" in data.by_gtids_alone(b, a, at)
+    for host, unsure in (("h", False), ("other", True)):
+        row = {"Master_Host": host, "Master_Port": "3306", "Slave_IO_Running": "No"}
+        with_one = dataclasses.replace(b, facts=dataclasses.replace(
+            b.facts, replication=(ReplicaStatus.parse(row),)))
+        assert bool(data.by_gtids_alone(with_one, a, at)) is unsure
+    assert data.by_gtids_alone(mariadb("b", 2), mariadb("a", 1), at) == "", "both are empty"
+    mysql = server("b", 2, mysql=True, schemas=SHOP)
+    assert data.by_gtids_alone(mysql, server("a", 1, mysql=True, schemas=SHOP), at) == ""
+
+
 def test_the_roles_of_a_pair_in_use_are_not_swapped() -> None:
     row = {"Master_Host": "h", "Master_Server_Id": "1", "Slave_IO_Running": "Yes",
            "Slave_SQL_Running": "No", "Using_Gtid": "Slave_Pos"}

@@ -20,6 +20,7 @@ from tests.setup.stories import journals, named, plugins, verified
 from tests.setup.writes import Writes
 
 from slackwater.lab import restart
+from slackwater.lab.instance import Instance
 
 pytestmark = pytest.mark.servers
 
@@ -89,6 +90,44 @@ def test_the_roles_of_a_pair_in_use_are_not_swapped(name: str, place: Path) -> N
             eventually(lambda: writes.acked > after, "writes that go on afterwards")
         assert not writes.failed
         verified(made)
+
+
+def test_gtids_of_another_server_with_the_same_id(place: Path) -> None:
+    """The source is made anew: nothing tells, so `pair compare` has to, and it is said."""
+    with scene(named("mariadb-10.11"), place, source=True) as made:
+        _shop(made, 1, 5)
+        old = made.servers["a"]
+        host, _, port = old.address.rpartition(":")
+        made.sql("a", f"CREATE USER old@'{host}'")
+        made.sql("a", f"GRANT REPLICATION SLAVE ON *.* TO old@'{host}'")
+        made.sql("b", f"CHANGE MASTER TO MASTER_HOST = '{host}', MASTER_PORT = {port}, MASTER_USER"
+                      " = 'old', MASTER_USE_GTID = slave_pos")
+        made.sql("b", "START SLAVE")
+        position = "SELECT @@gtid_binlog_pos AS p"
+        eventually(lambda: made.sql("b", position) == made.sql("a", position), "all of it on b")
+        made.sql("b", "STOP SLAVE")
+        made.sql("b", "RESET SLAVE ALL")
+        old.remove()
+        made.servers["a"] = Instance.create(old.program, place / "a", server_id=1, mark=place)
+        made.servers["a"].start(60 * PATIENCE)
+        made.write(source=True)
+        _shop(made, 101, 160)
+        said = made.run("pair", "setup", "--plan").stdout
+        assert "b: it has no channel from a, and nothing but its GTIDs says" in said
+        done = made.run("pair", "setup")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ("b: whether its data is that of its source `slackwater pair compare` tells: it has "
+                "no channel from a") in " ".join(done.stdout.split())
+        assert made.sql("b", "SELECT MIN(id) AS n FROM shop.t") == [{"n": 1}], "it was copied"
+        assert "no channel" not in made.run("pair", "setup").stdout, "it has one now"
+
+
+def _shop(made: Scene, first: int, last: int) -> None:
+    """Each row a transaction."""
+    made.sql("a", "CREATE DATABASE shop")
+    made.sql("a", "CREATE TABLE shop.t (id INT PRIMARY KEY)")
+    for number in range(first, last + 1):
+        made.sql("a", f"INSERT INTO shop.t VALUES ({number})")
 
 
 def test_settings_that_it_may_not_change(place: Path) -> None:

@@ -257,9 +257,11 @@ def figures_text(report: Report) -> str:
 
 
 def unsure(figures: Mapping[str, Any]) -> list[str]:
-    """A line for each copy that perhaps is not whole."""
+    """A line for each copy that perhaps is not whole, and for each that perhaps is none."""
     return [f"{name}: whether its copy is whole `slackwater pair compare` tells: {said['unsure']}"
-            for name, said in figures.get("copied", {}).items() if "unsure" in said]
+            for name, said in figures.get("copied", {}).items() if "unsure" in said] + [
+        f"{name}: whether its data is that of its source `slackwater pair compare` tells: {why}"
+        for name, why in figures.get("unsure", {}).items()]
 
 
 def recover_parts(

@@ -139,7 +139,8 @@ def _end(reports: list[Report], begun: float, *, as_json: bool) -> int:
     last = reports[-1]
     if len(reports) > 1 and last.outcome is Outcome.REFUSED:
         last.outcome = Outcome.STUCK  # this part touched nothing, but those before did
-    figures = {k: v for r in reports for k, v in r.figures.items() if k in ("extra", "copied")}
+    figures = {k: v for r in reports for k, v in r.figures.items()
+               if k in ("extra", "copied", "unsure")}
     if as_json:
         say(json.dumps(last.as_json() | figures | {
             "operation": "rejoin", "parts": [r.as_json() for r in reports],

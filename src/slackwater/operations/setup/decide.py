@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from slackwater.config import host_port
 from slackwater.facts.setup import ServerSetup
 from slackwater.operations.hold import restart
 from slackwater.operations.setup import (
@@ -152,6 +153,9 @@ async def _data(
                             SNAPSHOT if seed else wish.method, again=name in wish.again,
                             copy=wish.copies.get(name) == source)
         if isinstance(found, Target):
+            if found.means is Means.FOLLOW and wish.copies.get(name) != source:
+                found = replace(found, unsure=data.by_gtids_alone(
+                    seen[name], first, host_port(world.config.servers[source].address)))
             choice.targets.append(found)
             choice.reasons += together.room(seen[name], first, found)
         else:
@@ -177,6 +181,8 @@ async def _data(
     choice.main = setup.plan(asked)
     choice.title = choice.main.title
     choice.notes += [f"{t.name}: {t.note}" for t in choice.targets if t.note]
+    choice.notes += [f"{t.name}: {t.unsure}; compare them afterwards, with `slackwater pair "
+                     "compare`" for t in choice.targets if t.unsure]
     choice.notes += [f"{t.name}: {t.method} is used for the copy; {t.passed_over}"
                      for t in choice.targets if t.passed_over]
     if any(t.means is Means.COPY and t.method in (CLONE, BACKUP) for t in choice.targets):

@@ -74,6 +74,7 @@ class Follow(Step[SetupWorld]):
     tls: bool
     ring: bool = False  # the source replicates from this one
     waits: bool = False  # what is received is not applied yet: that is for CatchUp, which is next
+    unsure: str = ""  # why its data may be another's than the source's
     limit_s: ClassVar[float] = 60.0
     undo_limit_s: ClassVar[float] = 40.0
 
@@ -111,6 +112,8 @@ class Follow(Step[SetupWorld]):
         world.note(f"followed {self.replica}", self.source)
         await mysql_setup.follow(session, host, port, account.user,
                                  secrets.read_password(file=account.password_file), tls=self.tls)
+        if self.unsure:
+            world.figures.setdefault("unsure", {})[self.replica] = self.unsure
         await self._start(world)
         try:
             await self._running(world)

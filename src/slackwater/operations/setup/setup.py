@@ -107,7 +107,7 @@ def _of(asked: Asked, target: Target, *, anew: bool, behind: bool) -> list[Step[
         steps.append(SettleClone(asked.source, target.name, cut_off[target.name]))
     if begins:
         steps.append(Follow(target.name, asked.source, asked.tls,
-                            waits=behind and bool(asked.slow_ms)))
+                            waits=behind and bool(asked.slow_ms), unsure=target.unsure))
     return steps
 
 

@@ -25,7 +25,8 @@ class Means(enum.StrEnum):
 @dataclass(frozen=True)
 class Target:
     """What is done to one server. `method`: "" where nothing is copied; `overwrite`: data of its
-    own is thrown away, as was asked for by name; `passed_over`: why a better method is not used."""
+    own is thrown away, as was asked for by name; `passed_over`: why a better method is not used;
+    `unsure`: why its data may be another's than its source's."""
 
     name: str
     means: Means
@@ -33,6 +34,7 @@ class Target:
     overwrite: bool = False
     note: str = ""
     passed_over: str = ""
+    unsure: str = ""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,17 @@ def follows(target: ServerSetup, source: ServerSetup) -> bool:
     if channel is None or not channel.running or channel.errors or not channel.auto_position:
         return False
     return channel.source_server_id == source.facts.server_id
+
+
+def by_gtids_alone(target: ServerSetup, source: ServerSetup, at: tuple[str, int]) -> str:
+    """Why a target that is to follow may have other data than the source (whose address is `at`),
+    or "": where nothing but MariaDB's GTIDs says whose data it has."""
+    channel = target.channel
+    configured = channel is not None and (channel.source_host, channel.source_port) == at
+    if not target.flavour.mariadb or configured or not (target.data or source.data):
+        return ""
+    return (f"it has no channel from {source.name}, and nothing but its GTIDs says that it has the "
+            "data from there; in MariaDB another server with the same server id gives the same")
 
 
 def in_use(target: ServerSetup, source: ServerSetup) -> str:
