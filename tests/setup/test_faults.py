@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pymysql
 import pytest
@@ -315,6 +316,87 @@ def test_cut_off_between_a_clone_and_what_follows_it(place: Path) -> None:
                                       " WHERE PLUGIN_NAME = 'clone'"), f"left loaded on {name}"
         verified(made)
         assert "SettleClone" not in str(made.setup())
+
+
+CLOSED = "SELECT @@GLOBAL.read_only + @@GLOBAL.super_read_only AS n"
+ROWS = "SELECT COUNT(*) AS n FROM shop.t"
+
+
+@pytest.mark.parametrize("kept_out", [False, True])
+def test_a_clone_that_fails(kept_out: bool, place: Path) -> None:
+    """The source does not let the target in: it stays as closed as it was, so nobody writes what
+    the next run throws away. That one clones, and needs to be told nothing."""
+    program = named("mysql-9.7")
+    with scene(program, place, extra=plugins(program, place, "mysql_clone")) as made:
+        _to_be_copied(made, kept_out=kept_out)
+        said = _copy_fails(made, "clone", "ALTER USER repl@'127.0.0.1' ACCOUNT LOCK")
+        assert "Access denied for user 'repl'" in str(said["reasons"])
+        assert made.sql("b", CLOSED) == [{"n": 1 + kept_out}]
+        assert made.sql("b", ROWS) == [{"n": 0}]
+        made.sql("a", "ALTER USER repl@'127.0.0.1' ACCOUNT UNLOCK")
+        said = made.setup("--method", "clone")
+        assert said["copied"]["b"]["method"] == "clone"
+        assert made.sql("b", ROWS) == [{"n": 2}]
+        verified(made)
+
+
+def test_a_clone_plugin_that_cannot_be_loaded(place: Path) -> None:
+    """Nothing of the target's data is touched, and it is said so."""
+    program = named("mysql-9.7")
+    with scene(program, place, extra=plugins(program, place, "mysql_clone")) as made:
+        _to_be_copied(made, kept_out=True)
+        said = _copy_fails(made, "clone", "INSTALL PLUGIN clone SONAME 'mysql_clone.so'",
+                           f"rm {place}/plugins/mysql_clone.so")
+        assert "b does not load the clone plugin, so the data of b is not touched" in str(
+            said["reasons"])
+        assert "once it is marked as a copy" in str(said["stays"])
+        assert not made.sql("b", "SELECT 1 FROM information_schema.TABLES"
+                                 " WHERE TABLE_SCHEMA = 'slackwater' AND TABLE_NAME = 'copying'")
+        assert made.sql("b", CLOSED) == [{"n": 2}]
+
+
+def test_a_dump_that_fails(place: Path) -> None:
+    """A target that kept administrators out does so again."""
+    with scene(named("mysql-9.7"), place) as made:
+        _to_be_copied(made, kept_out=True)
+        said = _copy_fails(made, "dump", "ALTER USER root@localhost ACCOUNT LOCK")
+        assert "locked" in str(said["reasons"])
+        assert made.sql("b", CLOSED) == [{"n": 2}]
+
+
+def _to_be_copied(made: Scene, *, kept_out: bool) -> None:
+    """b has data, and the source's binary log no longer has what it needs."""
+    made.sql("a", "CREATE DATABASE shop")
+    made.sql("a", "CREATE TABLE shop.t (id INT PRIMARY KEY)")
+    made.setup()
+    for name in "ba":
+        made.sql(name, "STOP REPLICA")
+        made.sql(name, "RESET REPLICA ALL")
+    made.sql("a", "INSERT INTO shop.t VALUES (1)")
+    made.sql("a", "FLUSH BINARY LOGS")
+    made.sql("a", "INSERT INTO shop.t VALUES (2)")
+    newest = made.sql("a", "SHOW BINARY LOGS")[-1]["Log_name"]
+    made.sql("a", f"PURGE BINARY LOGS TO '{newest}'")
+    made.sql("b", f"SET GLOBAL super_read_only = {int(kept_out)}")
+
+
+def _copy_fails(
+    made: Scene, method: str, statement: str, command: str = "true"
+) -> dict[str, Any]:
+    """A set-up that as it begins to copy finds the source after a statement; what it said."""
+    script = made.place / "change.py"
+    script.write_text(f"import pymysql\nlink = pymysql.connect(unix_socket="
+                      f"{str(made.servers['a'].socket)!r}, user='root')\n"
+                      f"link.cursor().execute({statement!r})\n")
+    words = ("--active", "a", "--overwrite", "b", "--method", method)
+    done = subprocess.run(
+        made.words("pair", "setup", "--json", *words), check=False, text=True,
+        capture_output=True, timeout=90 * PATIENCE, env={
+            **os.environ,
+            "SLACKWATER_INJECT": f"run:CopyData.b:{sys.executable} {script} && {command}"})
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert said["outcome"] == "undone", said
+    return said
 
 
 def _apart(made: Scene, *statements: str) -> None:

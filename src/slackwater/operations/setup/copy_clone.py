@@ -76,10 +76,11 @@ async def run(
     """Do it; returns the GTIDs of the copy."""
     from_at, to_at = admin_address(world.config, source), admin_address(world.config, target)
     async with await Session.open(from_at) as donor:
-        loaded = await mysql_clone.load(donor)
+        loaded = await _load(donor, source, target)
         try:
-            async with await Session.open(to_at) as recipient:
-                await mysql_clone.load(recipient)
+            async with (await Session.open(to_at) as recipient,
+                        mysql_setup.closed_but_to_us(recipient)):
+                await _load(recipient, target, target)
                 by_itself = await _fetch(world, source, target, recipient, bytes_a_second, watch,
                                          loaded=loaded)
         finally:
@@ -100,6 +101,14 @@ async def run(
         return await mysql_server.executed_text(session)
 
 
+async def _load(session: Session, name: str, target: str) -> bool:
+    try:
+        return await mysql_clone.load(session)
+    except MysqlError as error:
+        raise StepFailed(f"{name} does not load the clone plugin, so the data of {target} is not "
+                         f"touched: {error}") from error
+
+
 async def _fetch(
     world: ServersWorld, source: str, target: str, recipient: Session, limit: int, watch: Watch,
     *, loaded: bool,
@@ -109,7 +118,6 @@ async def _fetch(
         raise ConfigError("a clone needs [accounts.replication]")
     await mysql_server.stop_replica(recipient)
     await mysql_server.reset_replica(recipient)
-    await recipient.run("SET GLOBAL read_only = 0")
     await recipient.run("SET SESSION sql_log_bin = 0")
     for statement in MAKE_MARKER:
         await recipient.run(statement)

@@ -61,8 +61,8 @@ class CopyData(Step[ServersWorld]):
     slow_ms: float = 0.0  # an answer of the source's that takes longer slows the copy down; 0: none
     limit_s: ClassVar[float] = LONGEST_S  # every wait within it has a limit of its own
     no_undo: ClassVar[str] = (
-        "what was there is thrown away; the target is marked as a copy that was cut off, and stays "
-        "read-only; the next run makes it anew"
+        "the target stays read-only; once it is marked as a copy that was cut off, what was there "
+        "is thrown away, and the next run makes it anew"
     )
     stays: ClassVar[bool] = True
 
@@ -118,6 +118,7 @@ async def _dump(
             return session
 
         control = await kept(await logical_copy.writer(to_at))
+        await stack.enter_async_context(mysql_setup.closed_but_to_us(control))
         await empty_out(control, source)
         first = await kept(await logical_copy.reader(from_at))
         writers = [await kept(await logical_copy.writer(to_at)) for _ in range(READERS)]
@@ -171,13 +172,9 @@ def first_fault(several: BaseExceptionGroup[SlackwaterError]) -> SlackwaterError
 
 
 async def empty_out(control: Session, source: str) -> None:
-    """Stop the target's replication, close it to writers but for us, mark it, and throw away what
-    is in it."""
+    """Stop the target's replication, mark it, and throw away what is in it."""
     await mysql_server.stop_replica(control)
     await mysql_server.reset_replica(control)
-    # Not super_read_only: that would keep us out too.
-    await control.run("SET GLOBAL read_only = 0")
-    await control.run("SET GLOBAL read_only = 1", limit_s=30)
     for statement in MAKE_MARKER:
         await control.run(statement)
     await control.run(f"REPLACE INTO {MARKER} VALUES (1, %s, %s)", source, clock.text(clock.unix()))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from slackwater.errors import OutsideError
@@ -15,7 +16,7 @@ from slackwater.facts.quoting import identifier, literal
 from slackwater.facts.server import is_on
 from slackwater.facts.setup import OWN_SCHEMA, SYSTEM_SCHEMAS, Marker, Schema
 from slackwater.outside.mysql.dialect import dialect
-from slackwater.outside.mysql.server import set_read_only
+from slackwater.outside.mysql.server import open_to_admins, set_read_only
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.mysql.setup_dialect import setup_dialect
 
@@ -364,6 +365,21 @@ async def as_passive(session: Session, write: Callable[[], Awaitable[Item]]) -> 
     finally:
         if session.broken is None:
             await close(session)
+
+
+@contextlib.asynccontextmanager
+async def closed_but_to_us(session: Session) -> AsyncIterator[None]:
+    """Have the server be read-only from here on, but not to administrators. When what is done
+    meanwhile fails, super_read_only is set again where it was."""
+    kept_us_out = await open_to_admins(session)
+    await session.run("SET GLOBAL read_only = 1", limit_s=30)
+    try:
+        yield
+    except BaseException:
+        if kept_us_out and session.broken is None:
+            with contextlib.suppress(OutsideError):  # what failed before it is what people read
+                await close(session, tries=3)
+        raise
 
 
 _RESTING = ("Sleep", "Binlog Dump", "Binlog Dump GTID", "Daemon")
