@@ -17,7 +17,7 @@ from tests.setup.stories import many, named
 from slackwater.config import load
 from slackwater.errors import StepFailed
 from slackwater.operations import keep_alive, pair_lock, servers_world
-from slackwater.operations.setup import catch_up, copy_backup, copy_watch
+from slackwater.operations.setup import backup_position, catch_up, copy_backup, copy_watch
 from slackwater.operations.setup.catch_up import CatchUp
 from slackwater.operations.setup.look import SetupWorld
 from slackwater.outside.mysql.server import executed_text, logged_text
@@ -150,7 +150,7 @@ def test_what_asks_the_source_during_a_copy_asks_in_a_session_of_its_own(
             assert await pair_lock.take(world, "a")
             async with copy_watch.awake(world):
                 for _ in range(60):
-                    found = await copy_backup._gtids(
+                    found = await backup_position.gtids_of(
                         world, "a", where["File"], where["Position"], "")
                     await copy_backup._size(world, "a")
             assert found and set(found.split(",")) <= set(has.split(","))
