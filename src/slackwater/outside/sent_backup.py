@@ -33,6 +33,7 @@ _BLOCKING = ("Starting BACKUP STAGE BLOCK_COMMIT", "Executing BACKUP STAGE BLOCK
              "BACKUP STAGE BLOCK_COMMIT")  # fmt: skip
 _FREE = ("BACKUP STAGE END", "All tables unlocked")
 _LOGGED_IN = "Using server version"
+HELD = "it blocked commits for"
 _TAIL = 12
 
 
@@ -76,7 +77,7 @@ class Guard:
                 self.end("slackwater is gone")
                 return
             if self.blocked_at and time.monotonic() - self.blocked_at > self.order["hold_s"]:
-                self.end(f"it blocked commits for {self.order['hold_s']:g} s")
+                self.end(f"{HELD} {self.order['hold_s']:g} s")
 
     def end(self, why: str) -> None:
         """Kill it: the server lets go of what a lost connection held."""

@@ -11,8 +11,8 @@ from slackwater.outside.mysql import physical_copy
 
 # The redo log of MariaDB 10.8 has no checksum of each block; of 11.8.6 one copy differed.
 _TORN_SINCE = (10, 8)
-_TORN = ("mariadb-backup may take a part of the redo log that was only half written for what it is "
-         "(MDEV-39468, in versions before its mend), and the source was written to meanwhile")
+_TORN = ("mariadb-backup may take a half-written part of the redo log for whole (MDEV-39468, in "
+         "versions before its mend), and the source was written to meanwhile")
 
 
 async def unsure_of(

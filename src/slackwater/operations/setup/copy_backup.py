@@ -26,6 +26,7 @@ from slackwater.operations.setup.backup_position import gtids_of, unsure_of
 from slackwater.operations.setup.come_back import BACK_LIMIT_S, back, start
 from slackwater.operations.setup.copy_watch import Watch, awake
 from slackwater.operations.setup.look import SetupWorld
+from slackwater.outside import sent_backup
 from slackwater.outside.mysql import physical_copy
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql import setup as mysql_setup
@@ -208,7 +209,7 @@ def _what_helps(why: str, said: str) -> str:
         return ("the source's redo log was overwritten faster than it is copied, or mariadb-backup "
                 "got stuck in it (MDEV-39468, in versions before its mend): the same command again "
                 "copies anew; --method dump copies by SQL and needs no redo log")
-    if physical_copy.HELD in why:
+    if sent_backup.HELD in why:
         return ("it copies the end of the source's redo log meanwhile, which took too long, or got "
                 "stuck: the same command again copies anew, best when the source has less to do; "
                 "--method dump copies by SQL and needs no redo log")
@@ -288,8 +289,8 @@ class UseBackup(Step[SetupWorld]):
                 raise StepFailed(f"{self.target} is up, but not with {noted['real']}")
             if wrote := await _logged(session) - before:
                 raise StepFailed(
-                    f"{self.target} has written into the copy as it started ({', '.join(wrote)}): "
-                    "an event of the source's, or a client that may",
+                    f"{self.target} has written into the copy as it started "
+                    f"({', '.join(sorted(wrote))}): an event of the source's, or a client that may",
                     hint="event_scheduler = OFF in its option file, until the set-up is done")
             await _settle(session, gtids)
             world.note(f"copied {self.target}", gtids)

@@ -23,7 +23,6 @@ LONG_S = 6 * 3600.0
 # 11.8.6, 500 writes a second, 20 to 30 s of copying: looking every 10 ms that was so in 18 of 21.
 LOG_COPY = "--log-copy-interval=100"
 STUCK = "Was only able to copy log"  # what it says then, or if the redo log is really too small
-HELD = "it blocked commits for"  # why sent_backup has ended it
 LEFT = ("failed", "going")  # ends of what is on its way out
 # What a distribution or a person has put beside the data, and a copy does not bring.
 _KEEP = "debian-*.flag *.pem *.crt *.key *.cnf"

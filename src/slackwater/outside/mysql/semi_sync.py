@@ -160,12 +160,12 @@ async def receives(session: Session, *, limit_s: float = 3.0) -> bool:
 async def stop_applying(session: Session, *, limit_s: float = 5.0) -> None:
     """Stop all threads of replication, but for an I/O thread that `cut_receiving` has killed: that
     one is not waited for."""
-    if session.flavour.mariadb and not await receives(session):
+    if not session.flavour.mariadb:
+        await _end_waiting_for_rest(session, limit_s)
+    elif not await receives(session):
         await session.run(dialect(session.flavour).stop_applying, limit_s=limit_s)
-    else:
-        if not session.flavour.mariadb:
-            await _end_waiting_for_rest(session, limit_s)
-        await mysql_server.stop_replica(session, limit_s=limit_s)
+        return
+    await mysql_server.stop_replica(session, limit_s=limit_s)
 
 
 async def _end_waiting_for_rest(session: Session, limit_s: float) -> None:
