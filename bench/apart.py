@@ -1,5 +1,5 @@
-"""A server as if on a machine of its own: its data in memory, its threads at idle priority, or a
-core for it alone.
+"""A server as if on a machine of its own: its data in memory, its threads at idle priority, a core
+for it alone, or only a share of the time that it would take.
 
 A bench has both servers of a pair on one machine. There each fsync of the one waits for what the
 other writes to the same disk, and its threads wait for the other's to leave a core: no pair in use
@@ -9,11 +9,15 @@ has that. In memory alone the other becomes faster, and takes more of the cores.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from slackwater.lab.instance import Instance
+
+PERIOD_S = 0.02
 
 
 @contextmanager
@@ -55,6 +59,29 @@ def on_its_core(server: Instance, others: Iterable[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, cores)
+
+
+@contextmanager
+def slowed(server: Instance, share: float, busy: Callable[[], bool]) -> Iterator[None]:
+    """While it is `busy`, stop a running server (SIGSTOP) for the rest of each PERIOD_S, so that it
+    runs for `share` (0 to 1) of the time, as a limit of its service would have it."""
+    ended = threading.Event()
+
+    def pace() -> None:
+        while not ended.is_set():
+            if busy():
+                os.kill(server.pid, signal.SIGSTOP)
+                ended.wait(PERIOD_S * (1 - share))
+                os.kill(server.pid, signal.SIGCONT)
+            ended.wait(PERIOD_S * share)
+
+    pacing = threading.Thread(target=pace)
+    pacing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        pacing.join()
 
 
 def _run(*words: str) -> None:

@@ -17,15 +17,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pymysql
 
-from bench.apart import apart, on_its_core
+from bench.apart import apart, on_its_core, slowed
 from slackwater.lab import directory
 from slackwater.lab.down import down
 from slackwater.lab.facts import LabFacts
@@ -74,6 +74,8 @@ def main() -> int:
                      help="in memory, at idle priority: as if on a machine of its own (root)")
     ask.add_argument("--passive-core", action="store_true",
                      help="the passive has a core for itself, all else the others")
+    ask.add_argument("--passive-share", type=float, default=1.0,
+                     help="of the time, that the passive runs (0 to 1) [1.0]")
     asked = ask.parse_args()
     methods = [m for m in asked.only or METHODS if m != METHODS[2] or shutil.which(METHODS[2])]
     rounds = []
@@ -85,7 +87,8 @@ def main() -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     about = f"{asked.rows:,} rows, {asked.rate} writes a second" + (
         ", the passive in memory and at idle priority" if asked.passive_apart else "") + (
-        ", a core for the passive alone" if asked.passive_core else "")
+        ", a core for the passive alone" if asked.passive_core else "") + (
+        f", the passive {asked.passive_share:.0%} of the time" if asked.passive_share < 1 else "")
     (asked.out / "alter.json").write_text(json.dumps({
         "about": about, "change": CHANGE, "at": time.strftime("%Y-%m-%d", time.gmtime()),
         "rounds": [asdict(r) for r in rounds],
@@ -114,6 +117,9 @@ def measure(method: str, asked: argparse.Namespace) -> Round:
             if asked.passive_core:
                 everybody = [process.pid for process in directory.processes(lab.directory)]
                 stack.enter_context(on_its_core(lab.instance("b"), everybody))
+            if asked.passive_share < 1:
+                altering = stack.enter_context(_altering(lab, "b"))
+                stack.enter_context(slowed(lab.instance("b"), asked.passive_share, altering))
             return _measure(method, asked, lab, place)
     finally:
         down(place / "lab")
@@ -203,6 +209,23 @@ def _fill(lab: LabFacts, rows: int) -> None:
         time.sleep(0.2)
 
 
+@contextmanager
+def _altering(lab: LabFacts, server: str) -> Iterator[Callable[[], bool]]:
+    """Whether that server runs an ALTER TABLE now; asked as slackwater, which root's session would
+    keep from its work."""
+    secret = (lab.directory / "slackwater.password").read_text().strip()
+    with pymysql.connect(unix_socket=str(lab.servers[server]["socket"]), user="slackwater",
+                         password=secret, autocommit=True) as link:
+        cursor = link.cursor()
+
+        def altering() -> bool:
+            cursor.execute("SELECT COUNT(*) FROM information_schema.PROCESSLIST"
+                           " WHERE INFO LIKE 'ALTER TABLE%' OR INFO LIKE '/*%ALTER TABLE%'")
+            return bool(cursor.fetchone()[0])
+
+        yield altering
+
+
 def _written(lab: LabFacts, act: Callable[[], Any]) -> int:
     """Bytes by which the binary log of the server that is active now grows meanwhile."""
     before = {r[0]: int(r[1]) for r in _sql(lab, "a", "SHOW BINARY LOGS")}
@@ -218,6 +241,8 @@ def _method(method: str, lab: LabFacts) -> dict[str, Any]:
              "--config", str(lab.config)], capture_output=True, text=True, check=False)
         report = json.loads(done.stdout or "{}")
         events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+        if report.get("outcome") != "done":
+            raise SystemExit(f"slackwater alter: {done.stdout}{done.stderr}")
         at = {(e.get("event"), e.get("step")): e["at"] for e in events}
         return {"ok": report.get("outcome") == "done", "said": str(report.get("reasons", "")),
                 "held": at["started", "HoldClients"], "sent": at["done", "SendClients"]}
