@@ -401,6 +401,27 @@ async def test_stale_pin_of_another_host_is_ended():
 
 
 @async_test
+async def test_the_way_to_the_passive_is_tried_and_nothing_is_left_of_it():
+    async with lab() as it:
+        at = it.pairs["pair"]
+        balancer, passive = HAProxy(at), it.servers["pair"]["b"]
+        for _ in range(2):
+            await balancer.reach("b")
+        assert passive.served == 2 and not balancer.pinned
+        assert await balancer.capable() == []
+        await balancer.hold(active="a", back="a", deadline=in_seconds(10))
+        assert balancer.holds(await balancer.look())
+        await balancer.release(to="a")
+        await passive.stop()
+        with pytest.raises(OutsideError, match="cannot reach b"):
+            await balancer.reach("b")
+        await balancer.release(to="a")
+        async with clients(at, 1) as (client,):
+            assert await client.greeted() == "a"
+        assert await balancer.capable() == []
+
+
+@async_test
 async def test_a_wrong_call_is_refused_before_anything_is_sent():
     async with lab() as it:
         at = it.pairs["pair"]

@@ -92,6 +92,8 @@ class HoldClients(Step[PairWorld]):
         if lost := [n for n in (self.old, self.new) if not await owned(world, n)]:
             raise StepFailed(f"our lock on {' and '.join(lost)} is lost (it ends with its session):"
                              " others may have been at work since")
+        # Past the commit point it is too late to find out that a balancer has no way there.
+        await world.each_balancer(self.balancers, lambda b: b.reach(self.new))
         # The pin is taken before the clock starts: it is a connection, and may take its time.
         await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
         await world.each_balancer(self.balancers, lambda b: b.connect_ahead())

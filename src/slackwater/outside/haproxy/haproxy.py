@@ -169,6 +169,17 @@ class HAProxy:
                 hint=f"does {self.at.pin} lead to frontend {self.at.pin_frontend}?",
             )
 
+    async def reach(self, server: str) -> None:
+        """Have the balancer itself connect to a server that no client is sent to, by the pin's
+        way: no client notices. Raises OutsideError when nobody greets there."""
+        try:
+            await self.prepare_hold(active=server)
+        except OutsideError as error:
+            self._fail(f"cannot reach {server}: {error}", sent=error.sent, hint=error.hint)
+        finally:
+            self._drop_pin()
+        await self._change(f"set server {self.at.backend}/{HOLD} state maint")
+
     async def connect_ahead(self) -> None:
         """Connect for `hold`, `aim` and `release`, each once: on a busy machine that is half of
         their time, and clients wait. For those that are called with `ahead`: see Runtime."""
