@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pymysql
@@ -13,7 +14,9 @@ import pytest
 from tests.operations.test_locks import locked
 from tests.rules.builder import WISH
 from tests.servers.command import slackwater
-from tests.servers.fixtures import app_session
+from tests.servers.fixtures import app_session, sql
+from tests.servers.patience import PATIENCE, eventually
+from tests.servers.replica import add_replica
 
 from slackwater import config
 from slackwater.facts.pair import PairSeen
@@ -143,6 +146,41 @@ def test_a_transaction_left_prepared_on_the_passive_server(lab: LabFacts) -> Non
                           "XA PREPARE 'x'"):
             session.cursor().execute(statement)
     assert reasons(lab) == ["b has 1 prepared XA transaction(s): XA RECOVER lists them"]
+
+
+def test_databases_that_the_binary_log_leaves_out(lab: LabFacts) -> None:
+    a = lab.instance("a")
+    a.stop()
+    replace(a, extra=(*a.extra, "--binlog-ignore-db=mysql", "--binlog-ignore-db=log")).start(
+        60 * PATIENCE)
+    sql(a.socket, "SET GLOBAL read_only = 0")
+
+    def said() -> list[str]:
+        found = reasons(lab)
+        return found if not any("I/O thread" in r for r in found) else []
+
+    [reason] = eventually(said, "replication from a")
+    assert reason.startswith("a leaves databases out of its binary log (Binlog_Ignore_DB = mysql,l")
+
+
+def test_a_replica_that_hears_late_and_a_channel_beside_the_pairs(lab: LabFacts) -> None:
+    replica = add_replica(lab, "c", "a")
+    try:
+        assert reasons(lab) == []
+        for statement in ("STOP SLAVE", "CHANGE MASTER TO MASTER_DELAY = 600", "START SLAVE"):
+            sql(replica.socket, statement)
+        [reason] = eventually(lambda: reasons(lab), "the delay")
+        assert reason.startswith("replica c is a delayed replica (by 600 s): a row would not")
+    finally:
+        replica.remove()
+    with configured(lab, 'replicas = ["c"]\n', ""):
+        sql(lab.servers["a"]["socket"], "CHANGE MASTER 'other' TO MASTER_HOST = '127.0.0.1'")
+        [reason] = reasons(lab)
+        assert reason.startswith("a: another channel of its, 'other' from 127.0.0.1:3306, does not")
+        sql(lab.servers["a"]["socket"], "RESET SLAVE 'other' ALL")
+        sql(lab.servers["b"]["socket"], "SET GLOBAL require_secure_transport = ON")
+        [reason] = reasons(lab)
+        assert reason.startswith("b: require_secure_transport is on, and not on a: clients without")
 
 
 def test_another_slackwater_and_a_state_directory_that_cannot_be(lab: LabFacts) -> None:

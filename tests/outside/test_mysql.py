@@ -220,6 +220,23 @@ def test_what_cannot_be_told_is_not_told(running: Instance) -> None:
     assert prepared == (None if running.program.name.startswith("mysql-9") else 0)
 
 
+def test_what_was_persisted_overrules_the_file_at_the_next_start(running: Instance) -> None:
+    async def test() -> list[bool]:
+        async with await Session.open(root(running)) as session:
+            seen = [await server.persisted_writable(session)]
+            for statement in ("SET PERSIST read_only = OFF", "SET PERSIST super_read_only = OFF",
+                              "RESET PERSIST read_only", "RESET PERSIST super_read_only"):
+                await session.run(statement)
+                seen.append(await server.persisted_writable(session))
+            return seen
+
+    if running.program.name.startswith("mysql-9"):
+        assert asyncio.run(test()) == [False, True, True, False, False]
+        return
+    with pytest.raises(MysqlError):
+        asyncio.run(test())  # no other has such a thing
+
+
 def test_sees_a_lock_on_everything_while_read_only(running: Instance) -> None:
     async def test() -> list[bool]:
         at = root(running)

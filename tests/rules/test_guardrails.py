@@ -65,6 +65,12 @@ CASES = [
     ("replicas_follow", with_replica(), "replica r follows neither a nor b"),
     ("replicas_follow", with_replica(channel("a", sql_running=False, sql_error="1062: twice")),
      "replica r: replication does not run: 1062: twice"),
+    ("replicas_follow", with_replica(channel("a", delay_s=600)),
+     "replica r is a delayed replica (by 600 s): a row would not arrive there in time"),
+    ("replicas_follow", with_replica(channel("a", filters=(("Replicate_Do_DB", "shop"),))),
+     "replica r leaves slackwater.canary out (Replicate_Do_DB = shop): a row would not arrive"),
+    ("replicas_follow", with_replica(channel("a", seconds_behind=90)),
+     "replica r is 90 s behind: a row would not arrive there in time"),
     ("addresses_answer", pair(a=a(at_address=AtAddress("10.0.0.1:3306", "no answer in time"))),
      "a does not answer at its address 10.0.0.1:3306, though it does by its socket: no answer"),
     ("addresses_answer", pair(b=b(at_address=AtAddress("10.0.0.2:3306", server_id=9))),
@@ -75,6 +81,8 @@ CASES = [
      "a: log_replica_updates (log_slave_updates) is off"),
     ("binary_logs_are_on", pair(a=a(version="5.7.30", **variables(gtid_mode="ON_PERMISSIVE"))),
      "a: gtid_mode is ON_PERMISSIVE, not ON"),
+    ("binary_logs_are_on", pair(a=a(binlog_filters=(("Binlog_Ignore_DB", "mysql,log"),))),
+     "a leaves databases out of its binary log (Binlog_Ignore_DB = mysql,log): what is written"),
     ("passive_replicates", pair(b=server("b")),
      "b does not replicate from a: set the pair up both ways"),
     ("passive_replicates", pair(b=b(channel("r"))), "b does not replicate from a"),
@@ -94,6 +102,9 @@ CASES = [
     ("way_back_replicates", pair(a=server("a")), "a does not replicate from b"),
     ("way_back_replicates", pair(a=a(channel("b", io_running=False))),
      "a: replication's I/O thread does not run: stopped"),
+    ("way_back_replicates",
+     pair(a=a(channel("b"), channel("r", channel="other", sql_running=False))),
+     "a: another channel of its, 'other' from 10.0.0.3:3306, does not run: stopped"),
     ("lag_is_small", pair(b=b(channel("a", seconds_behind=30))),
      "b is 30 s behind; the limit is 1 s"),
     ("lag_is_small", pair(b=b(channel("a", seconds_behind=None))),
@@ -114,6 +125,8 @@ CASES = [
      "a: connect_timeout is 6 s, too short for a hold of 5 s"),
     ("starts_read_only", pair(a=a(read_only_unset=True)),
      "a would accept writes after a restart: read_only = ON is not in its option file"),
+    ("starts_read_only", pair(b=b(persisted_writable=True)),
+     "b may accept writes after a restart: read_only = OFF was persisted there"),
     ("nobody_writes_past_read_only",
      pair(a=a(sessions=(session(user="root"),), privileged=("root", "dba"))),
      "a: root is connected and may write in spite of read_only"),
@@ -122,6 +135,15 @@ CASES = [
     ("accounts_are_open",
      pair(a=a(accounts=(("app", "10.%", False),)), b=b(shut={("app", "10.%"): "locked"})),
      "b: the account app@10.% is locked there, and not on a: who comes with it would get error 41"),
+    ("new_server_lets_clients_in", pair(b=b(**variables(offline_mode="ON"))),
+     "b: offline_mode is on: clients would get error 3032"),
+    ("new_server_lets_clients_in", pair(b=b(**variables(require_secure_transport="ON"))),
+     "b: require_secure_transport is on, and not on a: clients without TLS"),
+    ("new_server_lets_clients_in",
+     pair(b=b(**variables(transaction_read_only="ON", tx_read_only="ON"))),
+     "b: transaction_read_only is on: writes of new sessions would get error 1792"),
+    ("new_server_lets_clients_in", pair(b=b(**variables(max_user_connections="20"))),
+     "b allows 20 connections an account (max_user_connections), a any number"),
     ("no_events", pair(b=b(enabled_events=3)),
      "b has 3 enabled event(s) and a running event scheduler"),
     ("room_for_everyone", pair(b=b(**variables(max_connections=480))),
@@ -261,6 +283,19 @@ def test_an_account_that_is_locked_on_both_or_on_the_old_server_alone_is_not_the
                pair(a=a(accounts=accounts, shut=locked), b=b(shut=locked))) == []
     assert ask("accounts_are_open", pair(a=a(accounts=accounts, shut=locked))) == []
     assert ask("accounts_are_open", pair(a=a(), b=b(shut=locked))) == []
+
+
+def test_what_is_the_same_on_both_or_of_the_old_server_alone_keeps_nobody_out():
+    strict = variables(require_secure_transport="ON", max_user_connections="20")
+    assert ask("new_server_lets_clients_in", pair(a=a(**strict), b=b(**strict))) == []
+    assert ask("new_server_lets_clients_in", pair(a=a(**strict))) == []
+
+
+def test_a_binary_log_without_the_servers_own_databases_and_a_filter_beside_ours_are_fine():
+    own = (("Binlog_Ignore_DB", "mysql,sys"),)
+    assert ask("binary_logs_are_on", pair(a=a(binlog_filters=own))) == []
+    beside = with_replica(channel("a", filters=(("Replicate_Ignore_DB", "tmp"),)))
+    assert ask("replicas_follow", beside) == []
 
 
 def test_bypassing_is_allowed_when_it_is_asked_for():

@@ -37,6 +37,9 @@ class ServerSeen:
     enabled_events: int = 0
     missing_privileges: tuple[str, ...] = ()
     read_only_unset: bool | None = None  # neither a file nor anybody set it; None: not told
+    persisted_writable: bool = False  # SET PERSIST read_only = OFF; False: also where not told
+    # ("Binlog_Ignore_DB", "log"): what it leaves out of its binary log
+    binlog_filters: tuple[tuple[str, str], ...] = ()
     at_address: AtAddress | None = None  # None: slackwater comes in there, or did not try
 
 

@@ -19,13 +19,15 @@ VARIABLES = (
     "group_replication_group_name", "gtid_purged", "gtid_slave_pos", "gtid_strict_mode", "hostname",
     "innodb_flush_log_at_trx_commit", "lock_wait_timeout", "log_bin", "log_replica_updates",
     "log_slave_updates", "lower_case_table_names", "max_allowed_packet", "max_connections",
+    "max_user_connections",
     "offline_mode", "performance_schema", "port", "read_only", "replica_parallel_workers",
-    "replica_type_conversions",
+    "replica_type_conversions", "require_secure_transport",
     "rpl_semi_sync_master_enabled", "rpl_semi_sync_slave_enabled",
     "rpl_semi_sync_replica_enabled", "rpl_semi_sync_source_enabled", "server_id", "server_uuid",
     "slave_parallel_mode", "slave_parallel_threads", "slave_parallel_workers",
     "slave_type_conversions", "sql_mode",
-    "super_read_only", "sync_binlog", "thread_handling", "version", "version_comment",
+    "super_read_only", "sync_binlog", "thread_handling", "transaction_read_only",
+    "tx_read_only", "version", "version_comment",
     "wait_timeout", "wsrep_on",
 )  # fmt: skip
 

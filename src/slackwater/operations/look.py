@@ -120,6 +120,8 @@ async def _server(world: PairWorld, name: str) -> ServerSeen:
         shut=await mysql_server.shut_accounts(session),
         prepared_xa=await mysql_server.prepared_xa(session),
         read_only_unset=await mysql_server.read_only_unset(session),
+        persisted_writable=await mysql_server.persisted_writable(session),
+        binlog_filters=tuple(await mysql_server.binlog_filters(session)),
         enabled_events=await mysql_server.enabled_events(session),
         missing_privileges=tuple(
             await mysql_server.missing_rights(session, acts=name in world.pair)

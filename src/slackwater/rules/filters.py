@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+_SYSTEM = {"mysql", "information_schema", "performance_schema", "sys"}
 Filter = tuple[str, str]  # as SHOW REPLICA STATUS has them: ("Replicate_Do_DB", "shop,log")
 
 
@@ -37,6 +38,12 @@ def left_out(table: str, filters: Iterable[Filter]) -> str | None:
             return None if kept else said(name)
     only = [n for n in ("Replicate_Do_Table", "Replicate_Wild_Do_Table") if n in of]
     return said(only[0]) if only else None
+
+
+def leaves_out_clients(binlog_filter: Filter) -> bool:
+    """Whether a filter of the binary log leaves out more than the server's own databases."""
+    name, value = binlog_filter
+    return name == "Binlog_Do_DB" or not _SYSTEM.issuperset(_parts(value))
 
 
 def _parts(value: str) -> Sequence[str]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from slackwater.facts.pair import EXPIRED, LOCKED, PairSeen, ServerSeen
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.rules.alter_run import says
+from slackwater.rules.bars import bars
+from slackwater.rules.filters import leaves_out_clients, left_out
 from slackwater.rules.roads import wrong_roads
 
 Reasons = Iterable[str]
@@ -25,6 +27,9 @@ SHUT = {
 }
 # The pin is taken a moment before the hold.
 PIN_SPARE_S = 2.0
+# A row has to arrive on every replica before the switchover is done.
+REPLICA_LAG_S = 10.0
+CANARY = "slackwater.canary"
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,11 @@ def binary_logs_are_on(seen: PairSeen, wish: Wish) -> Reasons:
             yield f"{name}: log_replica_updates (log_slave_updates) is off"
         if server.facts.gtid_mode != "ON":
             yield f"{name}: gtid_mode is {server.facts.gtid_mode}, not ON"
+        filters = [f for f in server.binlog_filters if leaves_out_clients(f)]
+        if filters:
+            names = ", ".join(f"{option} = {value}" for option, value in filters)
+            yield (f"{name} leaves databases out of its binary log ({names}): what is written to "
+                   "them does not arrive on the other server")
 
 
 @rule
@@ -186,6 +196,13 @@ def passive_replicates(seen: PairSeen, wish: Wish) -> Reasons:
 def way_back_replicates(seen: PairSeen, wish: Wish) -> Reasons:
     """The old server must follow the new one from the first moment on."""
     yield from _replicates(seen, wish.old, wish.new)
+    meant = _channel(seen, wish.old, wish.new)
+    for channel in seen.servers[wish.old].facts.replication:
+        if meant is not None and channel is not meant and not channel.running:
+            why = "; ".join(channel.errors) or "stopped"
+            yield (f"{wish.old}: another channel of its, {channel.channel!r} from "
+                   f"{channel.source_host}:{channel.source_port}, does not run: {why}: the "
+                   "switchover would start it; start or remove it yourself first")
 
 
 def _replicates(seen: PairSeen, replica: str, source: str) -> Reasons:
@@ -223,6 +240,20 @@ def replicas_follow(seen: PairSeen, wish: Wish) -> Reasons:
             if not channel.running:
                 why = "; ".join(channel.errors) or "stopped"
                 yield f"replica {name}: replication does not run: {why}"
+            elif why_not := _hears_late(channel):
+                yield (f"replica {name} {why_not}: a row would not arrive there in time to prove "
+                       "that it follows; take it out of the pair's `replicas` in slackwater.toml")
+
+
+def _hears_late(channel: ReplicaStatus) -> str:
+    """Why a row of ours does not soon arrive by this channel; "" when it does."""
+    if channel.delay_s:
+        return f"is a delayed replica (by {channel.delay_s} s)"
+    if filtered := left_out(CANARY, channel.filters):
+        return f"leaves {CANARY} out ({filtered})"
+    if (channel.seconds_behind or 0) > REPLICA_LAG_S:
+        return f"is {channel.seconds_behind} s behind"
+    return ""
 
 
 @rule
@@ -322,6 +353,13 @@ def accounts_are_open(seen: PairSeen, wish: Wish) -> Reasons:
 
 
 @rule
+def new_server_lets_clients_in(seen: PairSeen, wish: Wish) -> Reasons:
+    """A setting of the new server alone may keep clients out that slackwater itself passes."""
+    old, new = (seen.servers[n].facts for n in (wish.old, wish.new))
+    yield from bars(old, new)
+
+
+@rule
 def no_events(seen: PairSeen, wish: Wish) -> Reasons:
     """Scheduled events would run on the wrong server, or on none."""
     for name in (wish.old, wish.new):
@@ -371,6 +409,9 @@ def starts_read_only(seen: PairSeen, wish: Wish) -> Reasons:
         if server.read_only_unset and not server.facts.read_only:
             yield (f"{name} would accept writes after a restart: read_only = ON is not in its "
                    "option file (docs/howto/prepare-a-pair.md)")
+        if server.persisted_writable:
+            yield (f"{name} may accept writes after a restart: read_only = OFF was persisted "
+                   "there, which overrules read_only in its option file: RESET PERSIST read_only")
 
 
 @rule

@@ -144,7 +144,7 @@ async def _reference(
     found = rules.reference(seen, places, asked.servers)
     if isinstance(found, list):
         raise CannotTell("; ".join(found), hint="`slackwater status` shows who follows whom")
-    logged = {n: await mysql_compare.binlog_filters(await world.session(n)) for n in seen}
+    logged = {n: await mysql_server.binlog_filters(await world.session(n)) for n in seen}
     on_way = {
         n: rules.filters_between(found, n, seen, places, logged)
         for n in asked.servers if n != found}

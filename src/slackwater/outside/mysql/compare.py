@@ -134,18 +134,6 @@ async def wait_applied(session: Session, text: str, *, limit_s: float) -> bool:
     return done is not None and int(done) == 0
 
 
-async def binlog_filters(session: Session, *, limit_s: float = 5.0) -> list[tuple[str, str]]:
-    """What this server leaves out of its binary log, as SHOW MASTER STATUS has it."""
-    try:
-        rows = await session.rows(dialect(session.flavour).binlog_status, limit_s=limit_s)
-    except MysqlError as error:
-        if denied(error):
-            return []
-        raise
-    names = ("Binlog_Do_DB", "Binlog_Ignore_DB")
-    return [(n, str(row[n])) for row in rows for n in names if row.get(n)]
-
-
 # --- chunks and rows ---------------------------------------------------------------------------
 
 

@@ -47,15 +47,16 @@ from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import MysqlError, Row, Session
 
 __all__ = [
-    "abilities", "accounts", "appliers", "appliers_idle", "change_source", "client_sessions",
-    "clients_and_transactions",
+    "abilities", "accounts", "appliers", "appliers_idle", "binlog_filters", "change_source",
+    "client_sessions", "clients_and_transactions",
     "close_idle", "close_idle_and_look", "commits_held_up", "dump_ports",
     "enabled_events", "end_session", "events_of_a_source",
     "executed_of", "executed_text", "has_all", "has_executed", "hidden_schemas", "is_writable",
     "keeps_several_locks", "kill", "kill_dump_threads", "kill_waits", "lock_all", "lock_owner",
     "logged_text", "look",
     "missing_for_alter", "missing_privileges", "missing_rights",
-    "open_transactions", "own_privileges", "point_source", "prepare_lock", "prepared_xa",
+    "open_transactions", "own_privileges", "persisted_writable", "point_source",
+    "prepare_lock", "prepared_xa",
     "privileged_users",
     "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
     "set_read_only", "set_replicated_position", "shut_accounts", "start_receiving", "start_replica",
@@ -420,6 +421,30 @@ async def read_only_unset(session: Session, *, limit_s: float = 5.0) -> bool | N
     except MysqlError:
         return None  # no such table, or not for us
     return None if origin is None else str(origin) in ("COMPILED", "COMPILE-TIME")
+
+
+async def persisted_writable(session: Session, *, limit_s: float = 5.0) -> bool:
+    """Whether somebody has persisted (MySQL's SET PERSIST) that this server accepts writes after a
+    restart, whatever its option file says. False also where that is not shown to us."""
+    try:
+        rows = await session.rows(
+            "SELECT VARIABLE_NAME AS n, VARIABLE_VALUE AS v FROM"
+            " performance_schema.persisted_variables"
+            " WHERE VARIABLE_NAME IN ('read_only', 'super_read_only')", limit_s=limit_s)
+    except MysqlError:
+        return False  # no such table, or not for us
+    said = {str(row["n"]): is_on(str(row["v"])) for row in rows}
+    return said.get("read_only") is False and not said.get("super_read_only")
+
+
+async def binlog_filters(session: Session, *, limit_s: float = 5.0) -> list[tuple[str, str]]:
+    """What this server leaves out of its binary log; () where it may not be asked."""
+    try:
+        rows = await session.rows(dialect(session.flavour).binlog_status, limit_s=limit_s)
+    except MysqlError:
+        return []
+    names = ("Binlog_Do_DB", "Binlog_Ignore_DB")
+    return [(n, str(row[n])) for row in rows for n in names if row.get(n)]
 
 
 async def events_of_a_source(session: Session, *, limit_s: float = 5.0) -> int:
