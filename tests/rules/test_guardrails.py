@@ -147,7 +147,7 @@ CASES = [
     ("no_events", pair(b=b(enabled_events=3)),
      "b has 3 enabled event(s) and a running event scheduler"),
     ("no_events", pair(a=a(enabled_events=1)),
-     "before it is ON again: ALTER EVENT … ENABLE on b, and on a DISABLE (both with sql_log_bin"),
+     "on both first, and afterwards, before it is ON again, ALTER EVENT … ENABLE on b"),
     ("room_for_everyone", pair(b=b(**variables(max_connections=480))),
      "b allows 480 connections, a 500: make them equal"),
     ("room_for_everyone", pair(balancers={"lb1": balancer(limit=0)}),

@@ -366,9 +366,8 @@ def no_events(seen: PairSeen, wish: Wish) -> Reasons:
         count = seen.servers[name].enabled_events
         if count:
             yield (f"{name} has {count} enabled event(s) and a running event scheduler: they would "
-                   "not move with the writes; SET GLOBAL event_scheduler = OFF first, and before it "
-                   f"is ON again: ALTER EVENT … ENABLE on {wish.new}, and on {wish.old} DISABLE "
-                   "(both with sql_log_bin = 0)")
+                   "not move with the writes; SET GLOBAL event_scheduler = OFF on both first, and "
+                   f"afterwards, before it is ON again, ALTER EVENT … ENABLE on {wish.new}")
 
 
 @rule
