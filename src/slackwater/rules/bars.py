@@ -20,7 +20,7 @@ def bars(old: ServerFacts, new: ServerFacts) -> Iterator[str]:
                "SET GLOBAL offline_mode = OFF")
     if only_new("require_secure_transport"):
         yield (f"{new.name}: require_secure_transport is on, and not on {old.name}: clients "
-               "without TLS would get error 3159 or 4152 there; make it the same on both")
+               "without TLS would get error 3159 (MariaDB: 1045) there; make it the same on both")
     # MySQL 5.7 has both names.
     read = next(filter(only_new, ("transaction_read_only", "tx_read_only")), None)
     if read:
