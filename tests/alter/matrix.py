@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.alter import cases, more_cases
+from tests.alter import cases, more_cases, odd_cases
 from tests.alter.cases import Case
 from tests.alter.real import RealPair, real_pair
 
@@ -102,7 +102,7 @@ class Judged:
 
 def all_cases(program: Program) -> list[Case]:
     """Those that this vendor can do."""
-    return [c for c in (*cases.types(), *more_cases.others())
+    return [c for c in (*cases.types(), *more_cases.others(), *odd_cases.odd())
             if c.only in ("", program.vendor)]
 
 

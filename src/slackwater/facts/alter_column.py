@@ -14,6 +14,8 @@ INTEGERS = {"tinyint": 1, "smallint": 2, "mediumint": 3, "int": 4, "bigint": 8}
 STRINGS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext")
 BYTES = ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob")
 TEMPORAL = ("date", "time", "datetime", "timestamp", "year")
+GEOMETRIES = ("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring",
+              "multipolygon", "geometrycollection", "geomcollection")
 # Length bytes of each kind of BLOB or TEXT: what the binary log says of its size.
 _LONG = {"tiny": 1, "": 2, "medium": 3, "long": 4}
 

@@ -89,7 +89,8 @@ def table_changes(old: TableDef, new: TableDef) -> list[Change]:
         *_columns(old, new), *_keys(old, new),
         *_listed(old.foreign_keys, new.foreign_keys, lambda f: f.definition,
                  Kind.FOREIGN_KEY_ADDED, Kind.FOREIGN_KEY_DROPPED),
-        *_listed(_own_checks(old, new), _own_checks(new, old), lambda c: (c[0], _plain(c[1])),
+        *_listed(_checks_apart(old, new, gone=True), _checks_apart(new, old, gone=False),
+                 lambda c: (c[0], _plain(c[1])),
                  Kind.CHECK_ADDED, Kind.CHECK_DROPPED),
         *_listed(old.triggers, new.triggers, lambda t: t,
                  Kind.TRIGGER_ADDED, Kind.TRIGGER_DROPPED),
@@ -97,8 +98,10 @@ def table_changes(old: TableDef, new: TableDef) -> list[Change]:
     ]
     if not parts and _plain(old.text) != _plain(new.text):
         parts = [(Kind.UNKNOWN, old.text, new.text)]
+    more = len(new.columns) - len(old.columns)
+    shorter = old if more > 0 else new
     aligned = is_aligned(old.columns, new.columns) and not (
-        new.hides_last and len(old.columns) != len(new.columns))
+        more and (new.hides_last or shorter.hides_hash))
     return [Change(kind, new.name, a, b, old, new, aligned) for kind, a, b in parts]
 
 
@@ -169,11 +172,17 @@ def _unplaced(column: Column) -> Column:
     return dataclasses.replace(column, position=0, name=column.name.lower())
 
 
-def _own_checks(table: TableDef, other: TableDef) -> tuple[tuple[str, str], ...]:
+def _checks_apart(table: TableDef, other: TableDef, *, gone: bool) -> tuple[tuple[str, str], ...]:
     """Without those of a column (MariaDB gives them its name) that the other table does not have:
-    they come and go with it."""
+    they go with it; of those that come with it, only one that asks for JSON asks nothing of rows
+    that know nothing of the column."""
     return tuple(c for c in table.checks
-                 if table.column(c[0]) is None or other.column(c[0]) is not None)
+                 if c[0] not in table.own_checks or other.column(c[0]) is not None
+                 or not (gone or _is_of_json(c)))
+
+
+def _is_of_json(check: tuple[str, str]) -> bool:
+    return check[1].lower() == f"json_valid(`{check[0].lower()}`)"
 
 
 def _keys(old: TableDef, new: TableDef) -> Iterator[Part]:

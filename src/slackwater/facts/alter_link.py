@@ -17,6 +17,8 @@ class Traits:
     mariadb: bool
     conversion_setting: str  # slave_type_conversions or replica_type_conversions
     copies_without_lock: bool  # a copying ALTER does not hold up writers (MariaDB 11.2)
+    # MariaDB's replica fills what only it has: a TEXT's default, a virtual column to look for.
+    fills_added: bool = False
 
 
 @dataclass(frozen=True)

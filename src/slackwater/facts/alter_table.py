@@ -97,6 +97,7 @@ class TableDef:
     triggers: tuple[Trigger, ...] = ()
     partitions: tuple[Partition, ...] = ()
     text: str = ""
+    own_checks: frozenset[str] = frozenset()  # of one column, whose name they have (MariaDB)
 
     @property
     def primary(self) -> Key | None:
@@ -107,6 +108,22 @@ class TableDef:
         """Whether columns that nobody is shown stand behind the others, also in row events: those
         of system versioning, where the table does not name them itself."""
         return self.versioned and not any(c.expression.upper() == "ROW END" for c in self.columns)
+
+    @property
+    def hides_hash(self) -> bool:
+        """Whether MariaDB keeps the hash of a long unique key in a column of its own, which stands
+        behind the others, also in row events."""
+        return self.engine.lower() != "memory" and any(
+            k.unique and k.kind == "HASH" for k in self.keys)
+
+    @property
+    def keyed(self) -> bool:
+        """Whether each row has a key of its own that is never NULL."""
+        def never_null(key: Key) -> bool:
+            columns = [self.column(c) for c in key.columns]
+            return all(c is not None and not c.nullable for c in columns)
+
+        return any(k.unique and never_null(k) for k in self.keys)
 
     def column(self, name: str) -> Column | None:
         """The column of that name, whatever its case."""
@@ -167,6 +184,9 @@ def tables(rows: SchemaRows, *, mariadb: bool) -> dict[str, TableDef]:
                         str(r["ACTION_STATEMENT"]))
                 for r in rows.triggers if r["EVENT_OBJECT_TABLE"] == name),
             partitions=_partitions(rows.partitions, name),
+            own_checks=frozenset(
+                str(r["CONSTRAINT_NAME"]) for r in rows.checks
+                if r["TABLE_NAME"] == name and str(r.get("LEVEL") or "").lower() == "column"),
             text=" ".join(COUNTER.sub("", rows.texts.get(name, "")).split()),
         )
     return found

@@ -35,7 +35,7 @@ from slackwater.outside.mysql import tables as mysql_tables
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.rules.alter import advice, backfill, erasure, programs, statements
 from slackwater.rules.alter.cost import Cost, cost
-from slackwater.rules.alter.judge import conflicts, judge, modes
+from slackwater.rules.alter.judge import conflicts, judge, modes, whole
 from slackwater.rules.alter.together import together
 from slackwater.rules.alter.verdict import Finding, Level, Note
 
@@ -152,6 +152,8 @@ async def lint(
                 await _run(place, each, database, links, sizes, earlier)
             _put_back(done, links)
             _erased(done)
+            for at, finding in whole([d.changes for d in done], links):
+                done[at].findings.append(finding)
         views = {p.name: p.kind for p in beside if p.kind == "view"}
         _taken(done, await mysql_schema.other_names(session, database) | views)
         hidden = await _stored_code(session, database, done, beside)

@@ -405,4 +405,5 @@ def alter_traits(flavour: Flavour) -> Traits:
         name=str(flavour), mariadb=flavour.mariadb,
         conversion_setting=f"{'replica' if new_words else 'slave'}_type_conversions",
         copies_without_lock=flavour.min_mariadb(11, 2),
+        fills_added=flavour.min_mariadb(11, 8, 6),  # 10.11.19 does not; none between was seen
     )

@@ -137,7 +137,7 @@ async def definitions(
 
 async def _checks(session: Session, schema: str, limit_s: float) -> Sequence[Row]:
     if session.flavour.mariadb:
-        sql = ("SELECT TABLE_NAME, CONSTRAINT_NAME, CHECK_CLAUSE FROM"
+        sql = ("SELECT * FROM"
                f" information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {schema}")
     else:
         sql = ("SELECT t.TABLE_NAME, c.CONSTRAINT_NAME, CONCAT(c.CHECK_CLAUSE, IF(t.ENFORCED ="

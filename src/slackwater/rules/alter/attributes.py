@@ -8,6 +8,7 @@ from slackwater.facts.alter_column import TEMPORAL, Column
 from slackwater.facts.alter_diff import Change
 from slackwater.facts.alter_link import Link, PairSettings
 from slackwater.rules.alter.types import rows_into
+from slackwater.rules.alter.values import names_column
 from slackwater.rules.alter.verdict import (
     SAFE,
     Finding,
@@ -40,10 +41,17 @@ CHARSET = Rule(
     "add a column of the new character set last, let the application write both, fill it in "
     "chunks, change over, drop the old one",
 )
+CHAR_GROWS = Rule(
+    "char-grows-over-255-bytes", "A CHAR of another character set takes more than 255 bytes",
+    "MariaDB changes it at once (ALGORITHM=INSTANT), and crashes when it reads a row from before: "
+    "CHAR(80) of utf8mb3 that becomes one of utf8mb4, on 10.11 and 11.8.",
+    "make it a VARCHAR of utf8mb4, in one statement",
+)
 COLLATION = Rule(
     "column-collation", "A column's collation changes",
     "Rows do not care. A statement that compares or sorts finds other rows on the other schema, "
-    "and what a unique key takes for equal changes.",
+    "and what a unique key takes for equal changes. A generated column that compares it has "
+    "another value.",
     "use binlog_format=ROW",
 )
 MEMBERS = Rule(
@@ -93,8 +101,8 @@ ATTRIBUTE = Rule(
     "column-attribute", "An attribute that is not understood changes", "It cannot be judged.",
 )
 
-RULES = (TYPE, SHRINK, CHARSET, COLLATION, MEMBERS, NOT_NULL, NULLABLE, DEFAULT, NO_DEFAULT,
-         AUTO_INCREMENT, GENERATED, LOOKS, ATTRIBUTE)
+RULES = (TYPE, SHRINK, CHARSET, CHAR_GROWS, COLLATION, MEMBERS, NOT_NULL, NULLABLE, DEFAULT,
+         NO_DEFAULT, AUTO_INCREMENT, GENERATED, LOOKS, ATTRIBUTE)
 
 
 def changed(change: Change, links: PairSettings) -> list[Finding]:
@@ -143,6 +151,9 @@ def _type(change: Change, links: PairSettings) -> Finding:
     old, new = change.old, change.new
     judge = functools.partial(_rows, old, new)
     kind = TYPE
+    if links.forward.mariadb and _breaks_innodb(old, new):
+        return finding(CHAR_GROWS, change, _what(change), lambda _: refused(
+            "the server ends by signal 6 or 11 as soon as one of the old rows is read"), links)
     if old.type.family in ("enum", "set") and new.type.family == old.type.family:
         kind = MEMBERS
     elif old.charset and new.charset and old.charset != new.charset:
@@ -154,6 +165,8 @@ def _type(change: Change, links: PairSettings) -> Finding:
     def sides(link: Link) -> Side:
         judged = judge(link)
         fits = loses and (link.forward or kind is MEMBERS)
+        if not link.forward and _rounds(new, old):
+            judged = judged.worse(comply(_ROUNDED))
         return judged.worse(comply("values must fit the new type")) if fits else judged
 
     gates = []
@@ -162,6 +175,12 @@ def _type(change: Change, links: PairSettings) -> Finding:
                  f"{_text(old)}{_range(old)}"]
     checks = _fit_checks(change) if _loses(old, new) else []
     return finding(kind, change, _what(change), sides, links, gates=gates, checks=checks)
+
+
+def _breaks_innodb(old: Column, new: Column) -> bool:
+    """What MariaDB's InnoDB does at once, and does wrong (10.11.19 and 11.8.6)."""
+    return (old.type.name == new.type.name == "char" and old.charset != new.charset
+            and old.type.octets <= 255 < new.type.octets)
 
 
 def _rows(old: Column, new: Column, link: Link) -> Side:
@@ -177,8 +196,13 @@ def _rows(old: Column, new: Column, link: Link) -> Side:
 def _statements(old: Column, new: Column) -> Side:
     """A statement is executed anew on the other type."""
     names, families = {old.type.name, new.type.name}, {old.type.family, new.type.family}
-    if names == {"float", "double"}:
-        return refused("a statement stores another number in a FLOAT than in a DOUBLE")
+    if names <= {"float", "double"} and _digits(old) != _digits(new):
+        return refused("a statement stores another number in a FLOAT than in a DOUBLE, or where "
+                       "other digits are kept")
+    if _rounds(old, new) or _rounds(new, old):
+        return comply(_ROUNDED)
+    if families <= {"enum", "set"} and not _begins_alike(old, new):
+        return comply("a statement that gives or compares a member's number means another one")
     if len(families) > 1 and families != {"date", "datetime"}:
         return comply("a statement's values are converted and compared by other rules on each side")
     if len(names) > 1 and names & {"char", "binary"}:
@@ -186,6 +210,28 @@ def _statements(old: Column, new: Column) -> Side:
     if old.charset != new.charset and not {old.charset, new.charset} <= _UNICODE:
         return comply("text must fit both character sets, and comparisons follow the collation")
     return SAFE
+
+
+_ROUNDED = "digits that one of the two does not keep are dropped there, without an error"
+
+
+def _digits(column: Column) -> tuple[object, ...]:
+    return (column.type.name, column.type.size, column.type.scale)
+
+
+def _rounds(a: Column, b: Column) -> bool:
+    """Whether `b` drops without an error what `a` keeps: digits behind the point, a time of day."""
+    one, other = a.type, b.type
+    if one.family == other.family == "decimal":
+        return one.scale > other.scale
+    if one.family == other.family and one.family in TEMPORAL:
+        return one.size > other.size
+    return (one.family, other.family) == ("datetime", "date")
+
+
+def _begins_alike(a: Column, b: Column) -> bool:
+    shorter = min(len(a.type.members), len(b.type.members))
+    return a.type.members[:shorter] == b.type.members[:shorter]
 
 
 _UNICODE = {"ascii", "utf8", "utf8mb3", "utf8mb4"}
@@ -250,7 +296,9 @@ def _collates(old: Column, new: Column) -> bool:
 def _collation(change: Change, links: PairSettings) -> Finding:
     name = change.new.name
     unique = [k for k in (*change.before.keys, *change.after.keys)  # type: ignore[union-attr]
-              if k.unique and name in k.columns]
+              if k.unique and any(c == name or names_column(c, name) for c in k.columns)]
+    made = [c.name for c in change.after.columns  # type: ignore[union-attr]
+            if c.generated and names_column(c.expression, name)]
     gates, checks = [], []
     if unique:
         gates = [f"must not write values of {name} that only one of the two collations takes "
@@ -261,6 +309,8 @@ def _collation(change: Change, links: PairSettings) -> Finding:
     def judge(link: Link) -> Side:
         if link.statements:
             return refused("a statement that compares finds other rows on the other schema")
+        if made:
+            return refused(f"{', '.join(made)} is generated from it, perhaps by comparing")
         return comply("a unique key takes other values for equal") if unique else SAFE
 
     return finding(COLLATION, change, _what(change), judge, links, gates=gates, checks=checks)
@@ -270,6 +320,8 @@ def _null(change: Change, links: PairSettings) -> Finding:
     name, table = change.new.name, change.table
     if change.new.nullable:
         gates = [f"must not write NULL to {table}.{name}"]
+        if not change.old.has_default:  # possible where sql_mode is not strict
+            gates = [f"must not write NULL to {table}.{name}, nor leave it out of an INSERT"]
         return finding(NULLABLE, change, f"MODIFY {name} NULL", lambda _: SAFE, links, gates=gates)
     checks = [f"SELECT COUNT(*) FROM `{table}` WHERE `{name}` IS NULL must be 0, and no statement "
               "writes NULL or leaves the column out"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from slackwater.facts.alter_column import Column
+from slackwater.facts.alter_column import GEOMETRIES, Column
 from slackwater.facts.alter_diff import Change
 from slackwater.facts.alter_link import Link, PairSettings
-from slackwater.rules.alter.values import per_server
+from slackwater.facts.alter_table import TableDef
+from slackwater.rules.alter.values import names_column, per_server
 from slackwater.rules.alter.verdict import (
     SAFE,
     Finding,
@@ -33,14 +34,16 @@ NOT_LAST = Rule(
     "column-not-last", "A column is added, dropped or moved in the middle",
     "Row events know columns by their place: behind the change every value goes to the wrong "
     "column. Where the types are alike there is no error at all. A system-versioned table has two "
-    "hidden columns behind all others: none that is added is the last.",
+    "hidden columns behind all others, and MariaDB's long unique key (of a TEXT) has one: none "
+    "that is added is the last.",
     "add the column as the last one; to drop one in the middle, stop using it, then drop it with "
     "a plain ALTER on the active (ALGORITHM=INSTANT where the server can), through the binary log",
 )
 PER_SERVER = Rule(
     "per-server-value", "The new column's values are made by each server for itself",
     "The statement runs once on each server: a time of day, UUID, random number or counter that "
-    "fills existing rows, or rows that came without the column, differs.",
+    "fills existing rows, or rows that came without the column, differs. So does what is generated "
+    "from a TIMESTAMP and stored: it is of the session's time zone.",
     "add the column as NULL with a constant default or none; after `alter finish` set the default "
     "in a second change, and fill old rows with an UPDATE on the active, in chunks",
 )
@@ -61,7 +64,29 @@ RENAME = Rule(
     "new one, then drop the old one: five steps, each compatible",
 )
 
-RULES = (ADD_LAST, ADD_REQUIRED, NOT_LAST, PER_SERVER, DROP_LAST, RENAME)
+NOT_FILLED = Rule(
+    "default-not-filled", "A TEXT, BLOB or JSON column is added with a default",
+    "MariaDB keeps such a default as an expression, which its replica (10.11) does not compute for "
+    "rows that come without the column: they get '' there, and no error.",
+    "add it as NULL without a default (or NOT NULL DEFAULT ''); after `alter finish` set the "
+    "default in a second change, and fill old rows with an UPDATE on the active, in chunks",
+)
+OVERLONG = Rule(
+    "char-over-255-bytes", "A CHAR of more than 255 bytes is only on the source",
+    "MariaDB's replica takes the length of such a column, which it does not have, for one byte "
+    "where it is two: what follows in the event (the next row, or the row as it was changed) is "
+    "read at the wrong place.",
+    "use a VARCHAR",
+)
+VIRTUAL_KEYLESS = Rule(
+    "virtual-without-key", "A virtual column is added to a table without a key",
+    "MariaDB's replica (10.11) looks for a row by all of its columns where it has no key that is "
+    "never NULL, the virtual one too, which the row event does not have: it stops (1032).",
+    "first add a primary key; or make the column STORED",
+)
+
+RULES = (ADD_LAST, ADD_REQUIRED, NOT_LAST, PER_SERVER, DROP_LAST, RENAME, NOT_FILLED, OVERLONG,
+         VIRTUAL_KEYLESS)
 
 
 def added(change: Change, links: PairSettings) -> list[Finding]:
@@ -73,19 +98,65 @@ def added(change: Change, links: PairSettings) -> list[Finding]:
     found = [finding(ADD_LAST, change, what, lambda _: SAFE, links, gates=gate)]
     if not change.aligned:
         found = [finding(NOT_LAST, change, what, _shifted, links, gates=gate)]
-    if _differs(new):
+    if _differs(new, change.after):
         why = "existing rows, and rows that come without it, get another value on each server"
         found.append(finding(PER_SERVER, change, what, lambda _: refused(why), links))
     elif new.default_is_expression and not new.generated:
         found.append(finding(PER_SERVER, change, what, lambda link: _computed(new, link), links))
     elif not new.has_default and new.type.family != "enum":  # which has its first member
         found.append(finding(ADD_REQUIRED, change, what, _required, links))
+    elif _as_blob(new) and new.default not in (None, "''"):
+        found.append(finding(NOT_FILLED, change, what, _not_filled, links))
+    if new.default is not None or not new.nullable:
+        found += _overlong(change, what, new, links, forward=False)
+    if new.generated == "virtual" and change.before is not None and not change.before.keyed:
+        found.append(finding(VIRTUAL_KEYLESS, change, what, _not_found, links))
     return found
 
 
-def _differs(new: Column) -> bool:
+def _not_filled(link: Link) -> Side:
+    if link.forward and _leaves_out(link):
+        return refused("the replica puts '' in rows that come without the column, the other server "
+                       "its default")
+    return SAFE
+
+
+def _leaves_out(link: Link) -> bool:
+    return link.rows and link.mariadb and not link.replica.traits.fills_added
+
+
+def _not_found(link: Link) -> Side:
+    if link.forward and _leaves_out(link):
+        return refused("the replica does not find the rows that are changed or deleted (1032)")
+    return SAFE
+
+
+def _overlong(
+    change: Change, what: str, column: Column, links: PairSettings, *, forward: bool
+) -> list[Finding]:
+    """A column that only the source has, in the direction `forward`, and that MariaDB's replica
+    cannot step over."""
+    if column.type.name != "char" or column.type.octets <= _LENGTH_IN_ONE_BYTE:
+        return []
+
+    def judge(link: Link) -> Side:
+        if link.forward is forward and link.rows and link.mariadb:
+            return refused("the replica, which does not have it, reads what follows at the wrong "
+                           "place")
+        return SAFE
+
+    return [finding(OVERLONG, change, what, judge, links)]
+
+
+_LENGTH_IN_ONE_BYTE = 255
+
+
+def _differs(new: Column, table: TableDef | None) -> bool:
     if new.generated:
-        return bool(per_server(new.expression))
+        return bool(per_server(new.expression)) or (
+            new.generated == "stored" and table is not None and any(
+                c.type.name == "timestamp" and names_column(new.expression, c.name)
+                for c in table.columns))
     made = new.default_is_expression and per_server(new.default or "")
     return bool(new.auto_increment or new.on_update or made)
 
@@ -93,12 +164,17 @@ def _differs(new: Column) -> bool:
 def _computed(new: Column, link: Link) -> Side:
     """A default that is an expression. Of other columns: rows get it from what these are when the
     row, or the column, is made. And for rows that come without the column MariaDB's replica leaves
-    some out (seen with JSON_OBJECT)."""
+    it out where it is of a TEXT or the like; with partial images it was not seen."""
     if "`" in (new.default or ""):
         return refused("it depends on when it is computed: at the INSERT, or at the ALTER")
-    if link.rows and link.mariadb:
-        return refused("the replica does not compute it for rows that come without the column")
-    return SAFE
+    if link.partial and link.mariadb:
+        return refused("it is not known whether the replica computes it for rows that come without "
+                       "the column")
+    return _not_filled(link) if _as_blob(new) else SAFE
+
+
+def _as_blob(column: Column) -> bool:
+    return bool(column.type.length_bytes) or column.type.name in GEOMETRIES
 
 
 def _required(link: Link) -> Side:
@@ -125,7 +201,7 @@ def dropped(change: Change, links: PairSettings) -> list[Finding]:
                 f"_digest, the general log, and `slackwater alter rehearse`"])]
     if not change.aligned:
         found.append(finding(NOT_LAST, change, what, _shifted, links))
-    return found
+    return [*found, *_overlong(change, what, old, links, forward=True)]
 
 
 def _dropped(old: Column, link: Link) -> Side:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from slackwater.facts.alter_diff import Change, Kind
+from slackwater.facts.alter_diff import Change, Kind, table_changes
 from slackwater.facts.alter_link import PairSettings
 from slackwater.rules.alter import (
     attributes,
@@ -59,6 +59,25 @@ _LOOKS: dict[Kind, Callable[[Change, PairSettings], list[Finding]]] = {
 def judge(changes: Iterable[Change], links: PairSettings) -> list[Finding]:
     """The findings of all changes, in their order."""
     return [f for change in changes for f in _LOOKS[change.kind](change, links)]
+
+
+def whole(changes: Sequence[Sequence[Change]], links: PairSettings) -> list[tuple[int, Finding]]:
+    """What several statements make of one table, where that is refused and none of them is: rows
+    go from the table as it was before the file to what it is behind it. A column in the place of
+    one that an earlier statement dropped gets its values. (Number of the last statement, finding.)
+    """
+    found = []
+    for table in dict.fromkeys(c.table for several in changes for c in several):
+        steps = [(at, own) for at, several in enumerate(changes)
+                 if (own := [c for c in several if c.table == table and c.before and c.after])]
+        if len(steps) < 2 or any(f.level is Level.REFUSED for _, own in steps
+                                 for f in judge(own, links)):
+            continue
+        (_, first), (at, last) = steps[0], steps[-1]
+        if first[0].before and last[0].after:
+            total = judge(table_changes(first[0].before, last[0].after), links)
+            found += [(at, f) for f in total if f.level is Level.REFUSED]
+    return found
 
 
 def modes(findings: Iterable[Finding], *, forward: bool) -> frozenset[str]:

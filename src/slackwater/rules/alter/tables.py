@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from slackwater.facts.alter_diff import Change
 from slackwater.facts.alter_link import Link, PairSettings
 from slackwater.facts.alter_table import Partition
@@ -27,8 +29,11 @@ DROP = Rule(
 )
 ENGINE = Rule(
     "engine", "The storage engine changes",
-    "Rows replicate between InnoDB, MyISAM and Aria tables. Other engines keep only part of what "
-    "is written, or put it elsewhere.",
+    "Rows replicate between InnoDB, MyISAM and Aria tables. What fails half way InnoDB takes back "
+    "as a whole, the others not: a statement that is executed anew on each differs in silence. "
+    "Other engines keep only part of what is written, or put it elsewhere.",
+    "let no statement fail half way (several rows, one of them a duplicate), and no transaction "
+    "write to this table and to another one",
 )
 OPTION = Rule(
     "table-option", "Comment, default character set, row format and the like change",
@@ -90,8 +95,20 @@ def engine(change: Change, links: PairSettings) -> list[Finding]:
     """Another storage engine."""
     new = str(change.new)
     kept = new.lower() in _STORES and str(change.old).lower() in _STORES
-    side = SAFE if kept else refused(f"{change.old} and {new} do not keep the same rows")
-    return [finding(ENGINE, change, f"ENGINE={new}", lambda _: side, links)]
+    rolls_back = len({n.lower() == "innodb" for n in (new, str(change.old))}) > 1
+
+    def judge(link: Link) -> Side:
+        if not kept:
+            return refused(f"{change.old} and {new} do not keep the same rows")
+        side = SAFE
+        if rolls_back and link.statements:
+            side = comply("of a statement that fails half way one of the two keeps the first rows")
+        if rolls_back and not link.mariadb:
+            side = side.worse(comply("with GTIDs a transaction that writes to this table and to "
+                                     "another one is refused, and stops replication (1785)"))
+        return side
+
+    return [finding(ENGINE, change, f"ENGINE={new}", judge, links)]
 
 
 def option(change: Change, links: PairSettings) -> list[Finding]:
@@ -152,16 +169,16 @@ def _narrows(wide: tuple[Partition, ...], other: tuple[Partition, ...]) -> bool:
         return True
     kept = {p.description for p in other}
     if other[0].method.startswith("RANGE"):
-        return bool(wide[-1].description not in kept and _top(wide) > _top(other))
+        return bool(wide[-1].description not in kept and not _top(wide) <= _top(other))
     return not {p.description for p in wide} <= kept
 
 
-def _top(partitions: tuple[Partition, ...]) -> tuple[int, int]:
+def _top(partitions: tuple[Partition, ...]) -> float:
     last = partitions[-1].description
     try:
-        return (1, int(last))
-    except ValueError:
-        return (2, 0)  # MAXVALUE, or an expression: taken as higher
+        return int(last)
+    except ValueError:  # no number is below, or above, what is none: it is not known
+        return math.inf if last.upper() == "MAXVALUE" else math.nan
 
 
 def _bounded(partitions: tuple[Partition, ...]) -> bool:

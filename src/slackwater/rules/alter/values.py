@@ -29,6 +29,11 @@ def per_server(expression: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def names_column(expression: str, column: str) -> bool:
+    """Whether an expression, as a server shows it, has a column of this name."""
+    return f"`{column}`".lower() in expression.lower()
+
+
 # One moment for all chunks of a data statement: the session's clock is set to it.
 _OF_THE_MOMENT = frozenset({
     "NOW", "CURDATE", "CURTIME", "CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "LOCALTIME",
