@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.alter_run.scene import DATABASE, alter, columns, conversions, on, state
+from tests.alter_run.scene import DATABASE, ROWS, alter, columns, conversions, on, state
 from tests.servers.command import slackwater
 
 from slackwater.lab.facts import LabFacts
@@ -20,6 +20,11 @@ REFUSED = {
     "temporary": "CREATE TEMPORARY TABLE x (id INT)",
     "place": "ALTER TABLE items ADD COLUMN x INT FIRST",
     "second statement": "ALTER TABLE items ADD COLUMN x INT; ALTER TABLE nowhere ADD COLUMN y INT",
+    # One for who reads the file, several for a server that takes them in one packet.
+    "several as one": "DELIMITER $$\nALTER TABLE items ADD COLUMN x INT; DELETE FROM audit$$\n",
+    "behind a trigger": "DELIMITER $$\nCREATE TRIGGER x AFTER DELETE ON items FOR EACH ROW BEGIN"
+    " SET @x = 1; END; DELETE FROM audit$$\n",
+    "rows and more": "DELIMITER $$\nUPDATE items SET n = 1; DELETE FROM audit$$\n",
     # Its last statement is behind a mebibyte, and within as many characters.
     "long in bytes": "ALTER TABLE items ADD COLUMN x INT;\n-- " + "é" * 600_000 +
     "\nALTER TABLE nowhere ADD COLUMN y INT",
@@ -35,6 +40,7 @@ def test_what_is_refused_touches_nothing(shop: LabFacts) -> None:
         assert said.report["reasons"], name
         assert "slackwater_lint_" not in " ".join(said.report["reasons"]), name
     for name in ("a", "b"):
+        assert on(shop, name, f"SELECT COUNT(*) AS n FROM {DATABASE}.audit") == [{"n": ROWS}]
         assert "x" not in columns(shop, name) and conversions(shop, name) == ""
         assert on(shop, name, "SELECT @@GLOBAL.read_only AS r") == before[name]
         assert on(shop, name, "SELECT TABLE_NAME FROM information_schema.TABLES"

@@ -54,7 +54,7 @@ async def _tried(
         why += [f"{_UNTRIED}{c.name} {c.full_type}" for c in old.columns
                 if c.name.lower() in named and not c.generated and c.name not in marks
                 and new.column(c.name) is not None]
-    await session.run(text, limit_s=mysql_schema.STATEMENT_LIMIT_S)
+    await session.alone(text, limit_s=mysql_schema.STATEMENT_LIMIT_S)
     gone = [f"{what} of {name} are erased" for name, (_, new) in tables.items()
             for what in erasure.erased(rows[name], await mysql_schema.rows_of(session, new))]
     return gone or why

@@ -22,7 +22,7 @@ async def watch(
 ) -> None:
     """Run a statement in `worker`, and tell how far it is. Raises what it raised."""
     begun = told = clock.mono()
-    running = asyncio.ensure_future(worker.run(statement, limit_s=limit_s))
+    running = asyncio.ensure_future(worker.alone(statement, limit_s=limit_s))
     try:
         while not running.done():
             await asyncio.wait({running}, timeout=LOOK_EVERY_S)

@@ -355,7 +355,7 @@ async def try_statement(
     await session.run("SET SESSION foreign_key_checks = 1, SESSION sql_mode = %s", sql_mode,
                       limit_s=limit_s)
     try:
-        await session.run(text, limit_s=limit_s)
+        await session.alone(text, limit_s=limit_s)
     except MysqlError as error:
         return error
     return None

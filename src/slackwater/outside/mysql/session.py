@@ -37,6 +37,7 @@ _INACTIVE = 4031  # closed for inactivity before this statement
 _BAD_HANDSHAKE = 1043
 _EXPIRED = 1820  # MariaDB lets in who has an expired password, and then answers nothing else
 _CLOSE_LIMIT_S = 0.5
+_SET_OPTION = 0x1B  # a command of the protocol: 0 for several statements in a packet, 1 for one
 _STREAM_ROWS, _STREAM_BYTES = 500, 1 << 20  # taken at once: whichever comes first
 
 
@@ -68,6 +69,7 @@ class Session:
         # What a probe found out about this server (mysql_abilities), kept for the session's life.
         self.abilities: Any = None
         self._connection = connection
+        self._several = True  # whether the server takes several statements in a packet
 
     @classmethod
     async def open(
@@ -112,6 +114,12 @@ class Session:
         Bytes are sent as they are, for data in many character sets; then there are no `args`.
         """
         return sum(affected for _, affected in await self._ask(sql, args, limit_s))
+
+    async def alone(self, sql: str, *, limit_s: float = 5.0) -> int:
+        """`run`, for a text that is not ours: one that holds several statements is a syntax error
+        for the server, and none of them is run."""
+        answers = await self._raw(sql, (), limit_s, several=False)
+        return sum(affected for _, affected in map(_answer, answers))
 
     async def results(
         self, sql: str, *, limit_s: float = 5.0
@@ -199,7 +207,7 @@ class Session:
         return [_answer(each) for each in await self._raw(sql, args, limit_s)]
 
     async def _raw(
-        self, sql: str | bytes, args: tuple[object, ...], limit_s: float
+        self, sql: str | bytes, args: tuple[object, ...], limit_s: float, *, several: bool = True
     ) -> list[Any]:
         """The driver's own results of a packet."""
         if self.broken is not None:
@@ -213,6 +221,11 @@ class Session:
             sent = sql % tuple(map(connection.escape, args))
         try:
             async with asyncio.timeout(limit_s):
+                if several != self._several:
+                    await connection._execute_command(
+                        _SET_OPTION, struct.pack("<H", int(not several)))
+                    await connection.read_packet()
+                    self._several = several
                 # Below the driver's cursor, which fetches warnings in a round trip of its own.
                 await connection.query(sent)
                 raw = [connection._result]
