@@ -63,10 +63,11 @@ def _table_back(table: str, was: str, now: str) -> Back:
     first = [f"DROP FOREIGN KEY {identifier(n)}"
              for n in _changed(new.foreign_keys, old.foreign_keys)]
     clauses = [*_columns(old, new), *_keys(old, new)]
-    clauses += [f"DROP CONSTRAINT {identifier(n)}" for n in _changed(new.checks, old.checks)]
-    clauses += [f"ADD {old.checks[n]}" for n in _changed(old.checks, new.checks)]
+    stay = _in_place(old.checks, new.checks)
+    clauses += [f"DROP CONSTRAINT {identifier(n)}" for n in new.checks if n not in stay]
+    clauses += [f"ADD {line}" for n, line in old.checks.items() if n not in stay]
     if old.options != new.options:
-        clauses.append(old.options)
+        clauses += [old.options, *_unset(old.options, new.options)]
     last = [f"ADD {old.foreign_keys[n]}" for n in _changed(old.foreign_keys, new.foreign_keys)]
     head = f"ALTER TABLE {identifier(table)} "
     return Back((*triggers, *(head + ", ".join(part) for part in (first, clauses, last) if part)),
@@ -98,9 +99,52 @@ def _columns(old: Definition, new: Definition) -> list[str]:
 
 def _keys(old: Definition, new: Definition) -> list[str]:
     # A key that only columns to be dropped are in goes with them; dropping it by name is as good.
+    stay = _in_place(old.keys, new.keys)
     clauses = ["DROP PRIMARY KEY" if n == "PRIMARY" else f"DROP KEY {identifier(n)}"
-               for n in _changed(new.keys, old.keys)]
-    return clauses + [f"ADD {old.keys[n]}" for n in _changed(old.keys, new.keys)]
+               for n in new.keys if n not in stay]
+    clauses += [f"ADD {line}" for n, line in old.keys.items() if n not in stay]
+    return clauses + [f"ALTER INDEX {identifier(n)} {_seen(old.keys[n], new.keys[n])}"
+                      for n in old.keys if n in stay and old.keys[n] != new.keys[n]]
+
+
+def _in_place(old: Mapping[str, str], new: Mapping[str, str]) -> set[str]:
+    """The keys, or checks, that may stay. One that is added goes behind all others of its kind, so
+    those that stood behind it are added anew too, for the definition to read as before: of keys
+    that are dropped and added by one statement the server sees that they are the same, and builds
+    nothing."""
+    found = set[str]()
+    for kind in set(map(_kind, old.values())):
+        wanted = [n for n, line in old.items() if _kind(line) == kind]
+        has = [n for n, line in new.items()
+               if n in old and _bare(old[n]) == _bare(line) and _kind(line) == kind]
+        for name, one in zip(wanted, has, strict=False):
+            if name != one:
+                break
+            found.add(name)
+    return found
+
+
+def _kind(line: str) -> str:
+    return line.partition(" ")[0]
+
+
+def _bare(line: str) -> str:
+    return _HIDDEN.sub("", line)
+
+
+def _seen(was: str, now: str) -> str:
+    """How the optimizer is to see a key again; the servers have a word each."""
+    mariadb = (_HIDDEN.search(was) or _HIDDEN.search(now) or [""])[0] == " IGNORED"
+    if _HIDDEN.search(was):
+        return "IGNORED" if mariadb else "INVISIBLE"
+    return "NOT IGNORED" if mariadb else "VISIBLE"
+
+
+def _unset(old: str, new: str) -> list[str]:
+    """The table options that only the new definition has, as they are where nobody names them."""
+    had = {"COLLATE", *(m[1] for m in _OPTION.finditer(old))}  # which follows the character set
+    return [f"{m[1]}={_PLAIN.get(m[1], 'DEFAULT')}" for m in _OPTION.finditer(new)
+            if m[1] not in had]
 
 
 # --- what only the new schema can hold ---------------------------------------------------------
@@ -123,6 +167,17 @@ _TEXT = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext")
 _CHARSET = re.compile(r"^ (?:CHARACTER SET|CHARSET) (\w+)")
 _DEFAULT_CHARSET = re.compile(r"DEFAULT CHARSET=(\w+)")
 _DEFAULT_TEXT = re.compile(r"DEFAULT CHARSET=\w+(?: COLLATE=\w+)?")
+_HIDDEN = re.compile(r" (?:IGNORED|/\*!80000 INVISIBLE \*/)$")
+_OPTION = re.compile(
+    r"(`(?:[^`]|``)+`|(?:DEFAULT |DATA |INDEX )?\w+)=(?:'(?:[^'\\]|''|\\.)*'|\S+)")
+# What an option is where SHOW CREATE TABLE does not name it; of all others, DEFAULT.
+_PLAIN = {
+    "COMMENT": "''", "COMPRESSION": "''", "ENCRYPTION": "'N'", "KEY_BLOCK_SIZE": "0",
+    "MAX_ROWS": "0", "MIN_ROWS": "0", "AVG_ROW_LENGTH": "0", "CHECKSUM": "0",
+    "DELAY_KEY_WRITE": "0",
+}
+_BEFORE_EXPRESSION = re.compile(r"(?:[^']|'(?:[^'\\]|''|\\.)*')*? DEFAULT (?=\()")
+_PARENTHESES = re.compile(r"'(?:[^'\\]|''|\\.)*'|`(?:[^`]|``)*`|[()]")
 _MEMBER = re.compile(r"'(?:[^']|'')*'")
 _TYPE = re.compile(r"^(\w+)(?:\(((?:'(?:[^']|'')*'|[^)])*)\))?((?: unsigned| zerofill)*)")
 
@@ -162,10 +217,23 @@ def _not_default(name: str, line: str) -> str:
     word = kind[1].lower() if kind else ""
     if word == "enum" and " NOT NULL" in line and " DEFAULT " not in line:
         return f"{name} + 0 <> 1"  # its first member
-    default = f"DEFAULT({name})"
+    default = _expression(line) or f"DEFAULT({name})"
     if word in (*_TEXT, "enum", "set"):
         return f"NOT (CAST({name} AS BINARY) <=> CAST({default} AS BINARY))"
     return f"NOT ({name} <=> {default})"
+
+
+def _expression(line: str) -> str:
+    """A default that is one, in its parentheses: MySQL's DEFAULT() does not take these; else ""."""
+    begins = _BEFORE_EXPRESSION.match(line)
+    if begins is None:
+        return ""
+    depth = 0
+    for found in _PARENTHESES.finditer(line, begins.end()):
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        if not depth:
+            return line[begins.end():found.end()]
+    return ""
 
 
 def _generated(line: str) -> bool:
