@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -88,6 +89,31 @@ def test_a_server_that_dies_in_a_backfill(shop: LabFacts, dies: str) -> None:
         each_once(shop)
     assert (report["lost"], report["duplicated"]) == (0, 0)
     assert state(shop) == {}
+
+
+def test_a_backfill_that_has_begun_goes_on_on_another_host(shop: LabFacts) -> None:
+    """What it has written to the new column is no reason against finishing."""
+    text = ("ALTER TABLE items ADD COLUMN extra VARCHAR(60) DEFAULT NULL;"
+            "UPDATE items SET extra = CONCAT(note, '-', id) WHERE extra IS NULL")
+    assert alter(shop, text).report["outcome"] == "done"
+    with row_held(shop, "b"):
+        running = subprocess.Popen(
+            python("slackwater", "alter", "finish", "--config", str(shop.config)),
+            env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            eventually(lambda: int((mark(shop, 0).get("last") or [0])[0]) > 1000, "some chunks",
+                       limit_s=60)
+        finally:
+            running.kill()
+            running.wait()
+    shutil.rmtree(shop.directory / "state")
+    finished = slackwater(shop, "alter", "finish").report
+    assert finished["outcome"] == "done", finished["reasons"]
+    assert whole(shop) == "b" and state(shop) == {}
+    for name in ("a", "b"):
+        assert on(shop, name, f"SELECT COUNT(extra) AS n FROM {DATABASE}.items") == [{"n": 4000}]
 
 
 def test_a_backfill_goes_on_after_a_failover(shop: LabFacts) -> None:
