@@ -31,6 +31,7 @@ from slackwater.lab.facts import LabFacts
 pytestmark = pytest.mark.servers
 NEW_ROWS = f"SELECT COUNT(*) AS n FROM {DATABASE}.items WHERE note LIKE 'written%'"
 DROP = "ALTER TABLE items DROP COLUMN extra"
+ALONE = "SET STATEMENT sql_log_bin = 0 FOR"
 
 
 def test_there_back_again_and_finished(shop: LabFacts) -> None:
@@ -121,9 +122,25 @@ def test_cut_off_and_mended(shop: LabFacts) -> None:
 
 
 def test_the_operator_and_its_host_are_lost_while_a_statement_runs(shop: LabFacts) -> None:
+    lost_at_work(shop)
+    assert slackwater(shop, "alter", "revert").report["outcome"] == "done"
+    whole(shop)  # MySQL's super_read_only is on again
+    lost_at_work(shop)
+    said = alter(shop, WIDEN).report
+    assert said["outcome"] == "done", said["reasons"]
+    assert state(shop)["state"] == "half done"
+    caught_up(shop, "b")
+    assert conversions(shop, "a")
+    assert slackwater(shop, "alter", "revert").report["outcome"] == "done"
+    whole(shop)
+
+
+def lost_at_work(shop: LabFacts) -> None:
+    """A change that b has begun; nothing is left of who began it, nor of its journal."""
     # The reader's transaction is to be waited for, however long a busy machine takes to begin.
     with shop.config.open("a") as settings:
-        settings.write("\n[limits]\noldest_transaction = 600\n")
+        if "[limits]" not in shop.config.read_text():
+            settings.write("\n[limits]\noldest_transaction = 600\n")
     host, _, port = str(shop.servers["b"]["address"]).rpartition(":")
     password = Path(shop.app["password_file"]).read_text().strip()
     reader = pymysql.connect(host=host, port=int(port), user="app", password=password)
@@ -151,13 +168,6 @@ def test_the_operator_and_its_host_are_lost_while_a_statement_runs(shop: LabFact
     eventually(lambda: not on(shop, "b", waiting)[0]["n"], "the lost ALTER ending", limit_s=60)
     found = slackwater(shop, "status").report["alter"]
     assert (found["state"], found["first"]) == ("altering", "b")
-    said = alter(shop, WIDEN).report
-    assert said["outcome"] == "done", said["reasons"]
-    assert state(shop)["state"] == "half done"
-    caught_up(shop, "b")
-    assert conversions(shop, "a")
-    assert slackwater(shop, "alter", "revert").report["outcome"] == "done"
-    whole(shop)
 
 
 @pytest.mark.one_flavour
@@ -173,3 +183,37 @@ def test_a_finish_that_fails_is_not_finished_and_goes_on_later(shop: LabFacts) -
     on(shop, "a", f"SET STATEMENT sql_log_bin = 0 FOR ALTER TABLE {DATABASE}.items DROP extra")
     assert slackwater(shop, "alter", "finish").report["outcome"] == "done"
     assert whole(shop) == "b" and state(shop) == {}
+
+
+@pytest.mark.one_flavour
+@pytest.mark.parametrize("at_work", [False, True])
+def test_a_finish_whose_active_is_lost_goes_on_or_back_after_a_failover(
+    shop: LabFacts, at_work: bool
+) -> None:
+    """Before the other server has anything of the change there is a way back, later only on."""
+    assert alter(shop, WIDEN).report["outcome"] == "done"
+    pid = shop.instance("b").pid
+    if at_work:
+        # Its first statement is done; of the second nobody is there to note it.
+        on(shop, "a", f"{ALONE} ALTER TABLE {DATABASE}.items ADD INDEX by_n (n)")
+        assert "by_n" in slackwater(shop, "alter", "finish").report["reasons"][0]
+        on(shop, "a", f"{ALONE} ALTER TABLE {DATABASE}.items DROP INDEX by_n")
+    said = slackwater(shop, "alter", "finish", inject=f"run:AlterOther:kill -9 {pid}")
+    assert said.report["outcome"] == "stuck", said
+    failed_over = slackwater(shop, "failover").report
+    assert failed_over["outcome"] == "done", failed_over["reasons"]
+    eventually(lambda: not shop.instance("b").alive, "b dead", limit_s=20)
+    shop.instance("b").start()
+    assert slackwater(shop, "pair", "rejoin").report["outcome"] == "done"
+    assert slackwater(shop, "recover").code == 0
+    found = state(shop)
+    assert (found["state"], found["reversible"]) == ("reverted", not at_work)
+    if at_work:
+        assert "switches back to b" in slackwater(shop, "alter", "revert").report["reasons"][0]
+        for words in (("--sql", WIDEN), ("finish",)):
+            said = slackwater(shop, "alter", *words, limit_s=120)
+            assert said.report["outcome"] == "done", said
+    else:
+        assert slackwater(shop, "alter", "revert").report["outcome"] == "done"
+    assert whole(shop) == ("b" if at_work else "a") and state(shop) == {}
+    assert ("extra" in columns(shop, "a")) == at_work

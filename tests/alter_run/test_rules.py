@@ -167,7 +167,8 @@ def test_a_change_is_the_same_after_it_was_written_down() -> None:
     ("altering", {"b": 1}, "b", "altering", "has become the active one; next: `slackwater alter r"),
     ("half done", {"b": 1, "c": 1}, "b", "half done", "half done"),
     ("half done", {"b": 1, "c": 1}, "a", "reverted", "reverted: a is active"),
-    ("finishing", {"b": 1, "c": 1}, "a", "finishing", "being finished"),
+    ("finishing", {"b": 1, "c": 1}, "a", "reverted", "reverted: a is active"),
+    ("finishing", {"b": 1, "c": 1, "a": 1}, "a", "finishing", "being finished"),
 ])
 def test_a_switchover_that_nobody_wrote_down(
     state: str, done: dict[str, int], active: str | None, is_: str, words: str

@@ -44,6 +44,7 @@ class Change:
     data: tuple[str, ...] = ()  # statements on rows, run once when both have the new schema
     filled: int = 0  # how many of them are done
     drained: tuple[str, ...] = ()  # replicas that are out of their balancer's rotation for this
+    lifted: tuple[str, ...] = ()  # servers whose super_read_only was on, and is lifted for this
 
     @property
     def file(self) -> tuple[str, ...]:
@@ -66,6 +67,8 @@ class Change:
             return dataclasses.replace(self, state=HALF_DONE)
         if self.state == HALF_DONE and active == self.other:
             return dataclasses.replace(self, state=REVERTED)
+        if self.state == FINISHING and active == self.other and not self.complete(self.other):
+            return dataclasses.replace(self, state=REVERTED)  # a failover, in its middle
         return self
 
     def modes(self, server: str) -> tuple[str, ...]:

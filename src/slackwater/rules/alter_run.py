@@ -377,6 +377,11 @@ def says(change: Change, active: str | None = None) -> str:
         return (f"being finished: {first} has the new schema, {other} has "
                 f"{change.done.get(other, 0)} of {len(change.statements)} statement(s); "
                 "next: `slackwater alter finish` again; not reversible any more")
+    if change.state == REVERTED and change.touched(other):
+        return (f"cut off while it was being finished: {other}, active now, has "
+                f"{change.done.get(other, 0)} of {len(change.statements)} statement(s), {first} "
+                f"has {count}; next: the same `slackwater alter` again switches back to {first}, "
+                "then `slackwater alter finish`; not reversible any more")
     if change.state == REVERTED:
         return (f"reverted: {other} is active with the old schema, {first} still has {of}; "
                 "next: `slackwater alter revert` gives it the old schema, the same `slackwater "

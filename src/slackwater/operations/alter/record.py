@@ -35,7 +35,7 @@ async def untouched(world: PairWorld, active: str, change_id: str) -> Change | N
     change = await store.read(await world.session(active), change_id)
     if change is None:
         return None
-    left = [s for s in (change.first, *change.replicas) if change.touched(s)]
+    left = [s for s in (change.first, change.other, *change.replicas) if change.touched(s)]
     if left:
         raise StepFailed(f"{', '.join(left)} keep(s) what was changed there")
     return change

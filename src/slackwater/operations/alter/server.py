@@ -41,14 +41,21 @@ def worker_lock(change_id: str) -> str:
 
 async def run_all(world: PairWorld, active: str, server: str, change_id: str) -> None:
     """Run every statement there that did not take effect yet. Raises what stopped it."""
-    await end_or_wait(world, active, server, change_id, end=False)
-    change = await store.current(world, active, change_id)
+    try:
+        await end_or_wait(world, active, server, change_id, end=False)
+        change = await store.current(world, active, change_id)
+    except OutsideError:
+        # Without the active nothing is begun there; and a failover needs its applier, which a
+        # step before may have stopped.
+        with contextlib.suppress(SlackwaterError):
+            await mysql_alter.start_applier(await world.session(server))
+        raise
     if change.complete(server):
         await make_whole(world, change, server)
         return
     await _must_be_passive(world, server)
     session = await world.session(server)
-    await _lift(world, session, server)
+    change = await _lift(world, active, server, change)
     try:
         await mysql_alter.stop_applier(session)
         await _wait_quiet(world, session, server)
@@ -174,7 +181,7 @@ async def take_back(
                 + "; ".join(back.lost) + " (the same `slackwater alter` again goes on)"
             )
         statements = back.statements
-    await _lift(world, session, server)
+    change = await _lift(world, active, server, change)
     try:
         await mysql_alter.stop_applier(session)
         for statement in statements:
@@ -193,7 +200,7 @@ async def make_whole(world: PairWorld, change: Change, server: str) -> None:
     """The conversions that it needs, super_read_only as it was, and its applier running."""
     session = await world.session(server)
     await convert(session, change.modes(server))
-    if world.notes.get(_lifted(server)) and await mysql_alter.super_read_only(session) is False:
+    if server in change.lifted and await mysql_alter.super_read_only(session) is False:
         await mysql_alter.put_super_read_only(session)
     await mysql_alter.start_applier(session)
 
@@ -229,15 +236,15 @@ async def _must_be_passive(world: PairWorld, server: str) -> None:
         raise StepFailed(f"{server} is not surely read-only: it is not altered")
 
 
-def _lifted(server: str) -> str:
-    return f"super_read_only lifted on {server}"
-
-
-async def _lift(world: PairWorld, session: Session, server: str) -> None:
+async def _lift(world: PairWorld, active: str, server: str, change: Change) -> Change:
+    """Written down before, on the servers: another host may be the one that puts it back."""
+    session = await world.session(server)
     if await mysql_alter.super_read_only(session):
-        if not world.notes.get(_lifted(server)):
-            world.note(_lifted(server), True)
+        if server not in change.lifted:
+            change = await store.update(
+                world, active, change.id, lifted=(*change.lifted, server))
         await mysql_alter.lift_super_read_only(session)
+    return change
 
 
 async def _wait_quiet(world: PairWorld, session: Session, server: str) -> None:

@@ -24,7 +24,8 @@ _CREATE = (
     "CREATE TABLE IF NOT EXISTS slackwater.alteration_data (id VARCHAR(64) NOT NULL, number INT"
     " NOT NULL, document LONGTEXT NOT NULL, PRIMARY KEY (id, number)) ENGINE=InnoDB",
 )
-_TUPLES = ("statements", "replicas", "modes_first", "modes_other", "data", "drained")
+_TUPLES = ("statements", "replicas", "modes_first", "modes_other", "data", "drained",
+           "lifted")
 _NOT_THERE = frozenset({1146, 1049, 1142, 1044})
 
 
