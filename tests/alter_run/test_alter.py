@@ -103,7 +103,9 @@ def test_a_column_that_was_dropped_cannot_be_brought_back_by_statements(shop: La
     assert "items.n was dropped or renamed" in said.report["keeps"]
     assert state(shop)["state"] == "reverted"
     assert slackwater(shop, "alter", "revert").report["outcome"] == "refused"
+    on(shop, "b", f"{ALONE} ALTER TABLE {DATABASE}.items ADD COLUMN n INT NOT NULL DEFAULT 0")
     assert alter(shop, "ALTER TABLE items DROP COLUMN n").report["outcome"] == "done"
+    assert "n" not in columns(shop, "b")  # it was as if copied again, and did not stay so
     assert slackwater(shop, "alter", "finish").report["outcome"] == "done"
     assert "n" not in columns(shop, "a") and state(shop) == {}
 

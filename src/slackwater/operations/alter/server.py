@@ -43,7 +43,7 @@ async def run_all(world: PairWorld, active: str, server: str, change_id: str) ->
     """Run every statement there that did not take effect yet. Raises what stopped it."""
     try:
         await end_or_wait(world, active, server, change_id, end=False)
-        change = await store.current(world, active, change_id)
+        change = await _as_it_is(world, active, server, change_id)
     except OutsideError:
         # Without the active nothing is begun there; and a failover needs its applier, which a
         # step before may have stopped.
@@ -63,6 +63,16 @@ async def run_all(world: PairWorld, active: str, server: str, change_id: str) ->
             change = await _next(world, active, server, change)
     finally:
         await _afterwards(world, change, server)
+
+
+async def _as_it_is(world: PairWorld, active: str, server: str, change_id: str) -> Change:
+    """The change, with nothing done on a server that was copied again since it was reverted."""
+    change = await store.current(world, active, change_id)
+    if not change.done.get(server) or change.after in ({}, change.before):
+        return change
+    if await _definitions(world, server, change) != change.before:
+        return change
+    return await store.update(world, active, change_id, done={**change.done, server: 0})
 
 
 async def _next(world: PairWorld, active: str, server: str, change: Change) -> Change:
