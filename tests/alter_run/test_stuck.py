@@ -69,7 +69,15 @@ def _statements_of_a_person(shop: LabFacts) -> None:
         assert (said.code, said.report["outcome"]) == (1, "refused"), (text, said)
         assert why in " ".join(said.report["reasons"]), said.report["reasons"]
         assert written(shop, "a") == "half done"
-    file.write_text("ALTER TABLE items ADD COLUMN extra INT DEFAULT NULL AFTER n")
+    # Cut off behind its first statement, it goes on with the second.
+    file.write_text("ALTER TABLE items ADD COLUMN extra INT DEFAULT NULL AFTER n;"
+                    "CREATE TRIGGER q AFTER DELETE ON items FOR EACH ROW SET @q = 1;"
+                    "DROP TRIGGER q")
+    on(shop, "a", f"{ALONE} CREATE TRIGGER {DATABASE}.q AFTER DELETE ON {DATABASE}.audit"
+                  " FOR EACH ROW SET @q = 1")
+    said = slackwater(shop, "alter", "revert", "--with", str(file))
+    assert said.report["outcome"] == "stuck", said
+    on(shop, "a", f"{ALONE} DROP TRIGGER {DATABASE}.q")
     said = slackwater(shop, "alter", "revert", "--with", str(file))
     assert said.report["outcome"] == "done", said
     assert written(shop, "b") == "undone"

@@ -44,6 +44,9 @@ class Change:
     data: tuple[str, ...] = ()  # statements on rows, run once when both have the new schema
     filled: int = 0  # how many of them are done
     drained: tuple[str, ...] = ()  # replicas that are out of their balancer's rotation for this
+    # Server: which of a person's statements for the way back was begun last, a fingerprint of the
+    # tables before it, and one of those statements.
+    back: Mapping[str, tuple[int, str, str]] = field(default_factory=dict)
     lifted: tuple[str, ...] = ()  # servers whose super_read_only was on, and is lifted for this
 
     @property

@@ -194,8 +194,10 @@ async def take_back(
     change = await _lift(world, active, server, change)
     try:
         await mysql_alter.stop_applier(session)
-        for statement in statements:
-            await execute(world, server, change, statement, strict=strict)
+        for number in range(await _given_done(world, server, change, given), len(statements)):
+            if given:
+                change = await _begin_given(world, active, server, change, given, number)
+            await execute(world, server, change, statements[number], strict=strict)
         now = await _definitions(world, server, change)
         wrong = [t for t, text in change.before.items() if now[t] != text]
         if wrong:
@@ -204,6 +206,31 @@ async def take_back(
         change = await store.update(world, active, change_id, done=done)
     finally:
         await _afterwards(world, change, server)
+
+
+async def _given_done(
+    world: PairWorld, server: str, change: Change, given: tuple[str, ...]
+) -> int:
+    """How many of a person's statements took effect there before this was cut off."""
+    if server not in change.back:
+        return 0
+    number, before, which = change.back[server]
+    if which != _fingerprint_of(given):
+        return 0
+    now = mysql_alter.fingerprint(await _definitions(world, server, change))
+    return number + int(now != before)
+
+
+async def _begin_given(
+    world: PairWorld, active: str, server: str, change: Change, given: tuple[str, ...], number: int
+) -> Change:
+    before = mysql_alter.fingerprint(await _definitions(world, server, change))
+    back = {**change.back, server: (number, before, _fingerprint_of(given))}
+    return await store.update(world, active, change.id, back=back)
+
+
+def _fingerprint_of(statements: tuple[str, ...]) -> str:
+    return mysql_alter.fingerprint({f"{n:09}": text for n, text in enumerate(statements)})
 
 
 async def make_whole(world: PairWorld, change: Change, server: str) -> None:
