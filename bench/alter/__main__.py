@@ -135,16 +135,19 @@ def _measure(method: str, asked: argparse.Namespace, lab: LabFacts, place: Path)
          "--windows", str(watch.windows), "--config", str(lab.config)],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )
-    time.sleep(QUIET_S)
-    idle = _written(lab, lambda: time.sleep(2.0)) / 2.0
-    watch.begun = time.time()
-    said: dict[str, Any] = {}
-    grown = _written(lab, lambda: said.update(_method(method, lab)))
-    watch.ended = time.time()
-    time.sleep(QUIET_S)
-    finish = _finish(lab) if method == "slackwater" else 0.0
-    watch.ask(said)
-    report = json.loads(load.communicate(timeout=180)[0])
+    try:
+        time.sleep(QUIET_S)
+        idle = _written(lab, lambda: time.sleep(2.0)) / 2.0
+        watch.begun = time.time()
+        said: dict[str, Any] = {}
+        grown = _written(lab, lambda: said.update(_method(method, lab)))
+        watch.ended = time.time()
+        time.sleep(QUIET_S)
+        finish = _finish(lab) if method == "slackwater" else 0.0
+        watch.ask(said)
+        report = json.loads(load.communicate(timeout=180)[0])
+    finally:
+        load.kill()  # has ended by itself, unless something failed
     wall = watch.ended - watch.begun
     return _round(method, report, watch, grown - int(idle * wall), said, finish)
 
