@@ -129,6 +129,21 @@ def test_verdicts(shop: LabFacts) -> None:
     still_read_only(passive)
 
 
+def test_a_default_that_is_no_text(shop: LabFacts) -> None:
+    """MariaDB shows it as bytes, which may be no text at all; MySQL as hexadecimal digits."""
+    sql(server(shop, "a"), "CREATE TABLE shop.raw (id INT PRIMARY KEY,"
+        " b VARBINARY(4) DEFAULT X'00FF')")
+    arrives(server(shop, "b"), "SELECT 1 FROM information_schema.TABLES WHERE TABLE_NAME = 'raw'")
+    said = lint(shop, "ALTER TABLE raw ADD COLUMN x INT")
+    if sql(server(shop, "a"), "SHOW VARIABLES LIKE 'gtid_binlog_pos'"):
+        assert said.code and "is no text in UTF-8" in said.errors, said
+        assert "Traceback" not in said.errors
+    else:
+        assert said.code == 0, said.errors
+    assert left(server(shop, "b")) == []
+    sql(server(shop, "a"), "DROP TABLE shop.raw")
+
+
 @pytest.mark.one_flavour
 def test_safe_and_refused_files(shop: LabFacts, tmp_path: Path) -> None:
     assert lint(shop, "ALTER TABLE orders ADD COLUMN x INT").code == 0

@@ -239,6 +239,10 @@ class Session:
             raise OutsideError(self.at.where, late, sent=True) from None
         except driver_errors.MySQLError as error:
             self._fail(error, sql, filled=bool(args))
+        except UnicodeDecodeError as error:  # MariaDB shows a default of bytes as they are
+            self.drop("an answer was not understood")
+            strange = f"the answer is no text in UTF-8 ({error.reason}): {statement_text.head(sql)}"
+            raise OutsideError(self.at.where, strange, sent=True) from error
         except (OSError, RuntimeError, AssertionError) as error:
             self.drop(str(error))
             lost = f"lost at: {statement_text.head(sql)}: {error}"
