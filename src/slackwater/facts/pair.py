@@ -10,6 +10,7 @@ from slackwater.facts.balancer import BalancerState
 from slackwater.facts.server import ClientSession, ServerFacts
 
 LOCKED, EXPIRED = "locked", "expired"  # of accounts
+CANARY = "slackwater.canary"  # the table whose rows prove the way from a server to another
 
 
 @dataclass(frozen=True)

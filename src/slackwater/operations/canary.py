@@ -11,7 +11,6 @@ import secrets
 from slackwater.outside.mysql.session import Session
 from slackwater.plan.wait import wait_until
 
-TABLE = "slackwater.canary"
 EXISTS = (
     "SELECT COUNT(*) AS n FROM information_schema.TABLES "
     "WHERE TABLE_SCHEMA = 'slackwater' AND TABLE_NAME = 'canary'"

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from slackwater.facts.setup import SYSTEM_SCHEMAS
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -56,7 +58,6 @@ def free_bytes(path: Path) -> int | None:
 
 # Data files of engines without crash recovery (Aria has it for its pages, not for a table's rows).
 _FILES = {".MYD": "MyISAM", ".MAD": "Aria", ".CSV": "CSV", ".ARZ": "ARCHIVE"}
-_OWN = frozenset({"mysql", "sys", "performance_schema", "information_schema"})
 
 
 def engine_files(datadir: Path) -> dict[str, int] | None:
@@ -64,7 +65,7 @@ def engine_files(datadir: Path) -> dict[str, int] | None:
     found: dict[str, int] = {}
     try:
         for schema in datadir.iterdir():
-            if schema.name in _OWN or schema.name.startswith("#") or not schema.is_dir():
+            if schema.name in SYSTEM_SCHEMAS or schema.name.startswith("#") or not schema.is_dir():
                 continue
             for file in schema.iterdir():
                 if engine := _FILES.get(file.suffix.upper()):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-_SYSTEM = {"mysql", "information_schema", "performance_schema", "sys"}
+from slackwater.facts.setup import SYSTEM_SCHEMAS
+
 Filter = tuple[str, str]  # as SHOW REPLICA STATUS has them: ("Replicate_Do_DB", "shop,log")
 
 
@@ -43,7 +44,7 @@ def left_out(table: str, filters: Iterable[Filter]) -> str | None:
 def leaves_out_clients(binlog_filter: Filter) -> bool:
     """Whether a filter of the binary log leaves out more than the server's own databases."""
     name, value = binlog_filter
-    return name == "Binlog_Do_DB" or not _SYSTEM.issuperset(_parts(value))
+    return name == "Binlog_Do_DB" or not set(SYSTEM_SCHEMAS).issuperset(_parts(value))
 
 
 def _parts(value: str) -> Sequence[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from slackwater.facts.pair import EXPIRED, LOCKED, PairSeen, ServerSeen
+from slackwater.facts.pair import CANARY, EXPIRED, LOCKED, PairSeen, ServerSeen
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.rules.alter_run import says
 from slackwater.rules.bars import bars
@@ -29,7 +29,6 @@ SHUT = {
 PIN_SPARE_S = 2.0
 # A row has to arrive on every replica before the switchover is done.
 REPLICA_LAG_S = 10.0
-CANARY = "slackwater.canary"
 
 
 @dataclass(frozen=True)

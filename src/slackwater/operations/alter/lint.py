@@ -28,6 +28,7 @@ from slackwater.facts.alter_script import (
     with_algorithm,
 )
 from slackwater.facts.alter_table import TableSize
+from slackwater.facts.setup import SYSTEM_SCHEMAS
 from slackwater.operations.alter.lint_rows import erases
 from slackwater.operations.alter.lint_scratch import Scratch, scratch
 from slackwater.outside.mysql import schema as mysql_schema
@@ -126,8 +127,8 @@ async def lint(
     server. Raises Refused when the tables cannot be copied.
     """
     known = {n.lower(): n for n in await mysql_schema.table_names(session, database)}
-    others = set(await mysql_schema.all_schemas(session)) | {
-        "mysql", "sys", "information_schema", "performance_schema", "slackwater"}
+    others = {
+        *await mysql_schema.all_schemas(session), *SYSTEM_SCHEMAS, "slackwater"}
     named = {known[n.lower()] for s in script for n in names(s) if n.lower() in known}
     words = {n for s in script for n in names(s)}
     if any("TRIGGER" in s.words for s in script):  # DROP TRIGGER does not name its table

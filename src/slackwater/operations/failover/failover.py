@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from slackwater import clock
 from slackwater.errors import OutsideError, Refused, StepFailed
+from slackwater.facts.pair import CANARY
 from slackwater.operations import canary, pair_lock
 from slackwater.operations.balancer_file import file_active, install_checked, write_file
 from slackwater.operations.failover import missing
@@ -230,7 +231,7 @@ class Promote(Step[PairWorld]):
 async def _commits_held_up(session: Session) -> bool:
     """Asked by our own table; without one (no switchover was ever made) it cannot be asked."""
     return await canary.exists(session) and await mysql_server.commits_held_up(
-        session, canary.TABLE)
+        session, CANARY)
 
 
 async def resume(world: PairWorld, past: Past) -> None:

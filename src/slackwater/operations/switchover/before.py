@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from slackwater import clock
 from slackwater.errors import OutsideError, Refused, StepFailed
+from slackwater.facts.pair import CANARY
 from slackwater.operations import canary, pair_lock
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
@@ -123,7 +124,7 @@ class RehearseCatchUp(Step[PairWorld]):
             )
         # MariaDB counts a transaction as executed a moment before its rows can be seen.
         await canary.expect(new, "rehearsal", number, at=self.new, limit_s=self.lag_s)
-        if await mysql_server.commits_held_up(new, canary.TABLE):
+        if await mysql_server.commits_held_up(new, CANARY):
             raise StepFailed(f"somebody locks all tables on {self.new}; nothing was held")
         world.figures["rehearsal_ms"] = round((clock.mono() - begun) * 1000, 2)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
-from slackwater.operations import canary
+from slackwater.facts.pair import CANARY
 from slackwater.operations.pair_asked import PairAsked, still_configured
 from slackwater.operations.pair_lock import claim, claim_late, owned
 from slackwater.operations.pair_world import PairWorld
@@ -262,7 +262,7 @@ class PromoteNew(Step[PairWorld]):
         session = await world.session(self.new)
         async with asyncio.TaskGroup() as both:
             closed = both.create_task(world.writable(self.old))
-            held_up = both.create_task(mysql_server.commits_held_up(session, canary.TABLE))
+            held_up = both.create_task(mysql_server.commits_held_up(session, CANARY))
         if closed.result() is not False:
             raise StepFailed(f"{self.old} is not surely read-only, so {self.new} stays read-only")
         if held_up.result():
