@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
-from tests.outside.real_mysql import INSERT, app, running, until, with_sessions
+from tests.outside.real_mysql import INSERT, PASSWORD, app, running, until, with_sessions
 
 from slackwater.errors import OutsideError
 from slackwater.lab.instance import Instance
+from slackwater.lab.wire import Credentials
+from slackwater.lab.wire_session import Session as Wire
 from slackwater.outside.mysql import server
 from slackwater.outside.mysql.clients import CHUNK
 from slackwater.outside.mysql.session import Session
@@ -178,6 +181,31 @@ def test_closes_only_who_rests_long_enough(running: Instance) -> None:
         for one in clients:
             with pytest.raises(OutsideError):
                 await one.rows("SELECT 1")
+
+    with_sessions(running, test)
+
+
+def test_who_has_just_logged_in_has_not_rested_for_as_long_as_the_one_before(
+    running: Instance,
+) -> None:
+    # MySQL's Performance Schema keeps some hundred places for sessions, in turns.
+    def log_in() -> Wire:
+        return Wire(str(running.socket), Credentials("app", PASSWORD))
+
+    async def test(control: Session, client: Session) -> None:
+        for _ in range(600):
+            with log_in() as before:
+                before.run("SELECT 1")
+        await asyncio.sleep(0.5)
+        with contextlib.ExitStack() as open_ones:
+            for _ in range(40):
+                open_ones.enter_context(log_in())
+            seen = [s for s in await server.client_sessions(control)
+                    if s.user == "app" and s.id != client.connection_id]
+            assert len(seen) == 40
+            assert {s.last_command for s in seen} == {""}
+            assert max(s.idle_ms or 0 for s in seen) < 400
+            assert await server.close_idle(control, [s.id for s in seen], 400) == []
 
     with_sessions(running, test)
 

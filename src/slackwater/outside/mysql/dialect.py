@@ -120,7 +120,7 @@ class Dialect:
             )
         return (
             f"SELECT {_COLUMNS}, {close_resting.idle_for(own_thread)} AS IDLE_MS,"
-            " e.EVENT_NAME AS LAST_COMMAND"
+            f" IF({close_resting.OF_ITS_OWN}, e.EVENT_NAME, '') AS LAST_COMMAND"
             " FROM information_schema.PROCESSLIST p"
             " LEFT JOIN performance_schema.threads t ON t.PROCESSLIST_ID = p.ID"
             " LEFT JOIN performance_schema.events_statements_current e"
