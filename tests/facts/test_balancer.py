@@ -77,8 +77,9 @@ def test_maps_and_sessions():
     entries = facts.parse_map((RECORDED / "map.txt").read_text())
     assert entries == [("shop", "6ab14a3578ff/4997/a")]
     sessions = facts.parse_sessions((RECORDED / "sess.txt").read_text(), "shop")
-    assert ("0x55aa785e6830", "shop-pin", "hold") in sessions
-    assert [s for _, f, s in sessions if f == "shop-clients"].count("<none>") == 3
+    pin = facts.BalancerSession("0x55aa785e6830", "unix:1", "shop-pin", "hold")
+    assert pin in sessions
+    assert [s.server for s in sessions if s.frontend == "shop-clients"].count("<none>") == 3
 
 
 def test_the_switch_tells_holds_ends_and_errors():

@@ -1,6 +1,7 @@
 """Holding, aiming and releasing on a real HAProxy."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import signal
@@ -331,6 +332,28 @@ async def test_those_who_had_waited_are_ended_too(way):
                 assert (await balancer.look()).servers["a"].sessions == 0
                 assert {await c.greeted() for c in (*waited, direct)} == {""}
             assert await stranger.echo("another pair's") == "another pair's"
+
+
+@async_test
+async def test_a_session_that_ends_meanwhile_is_not_taken_for_the_next_in_its_place():
+    async with lab() as it:
+        at = it.pairs["pair"]
+        balancer = HAProxy(at)
+        await balancer.hold(active="a", back="a", deadline=in_seconds(10))
+        async with clients(at, 400) as waited, contextlib.AsyncExitStack() as new:
+            await queued(balancer, 400)
+            await balancer.release(to="a")
+            assert {await c.greeted() for c in waited} == {"a"}
+            await balancer.release(to="b")
+            closing = asyncio.create_task(balancer.close_sessions("a"))
+            came = []
+            for old in waited:
+                old.close()
+                (client,) = await new.enter_async_context(clients(at, 1))
+                came.append(client)
+                assert await client.greeted() == "b"
+            await closing
+            assert [await c.echo("here") for c in came] == ["here"] * len(came)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class Front:
         return {
             "role": "+".join(n for n, s in servers.items() if s.usable),
             "file": "+".join(n for n, rest in lines if "disabled" not in rest),
-            "pins": sum(1 for _, f, s in sessions if s == "hold" and f == "pair-pin"),
+            "pins": sum((s.server, s.frontend) == ("hold", "pair-pin") for s in sessions),
             "weight of hold": servers["hold"].weight,
             "hold entries": " ".join(entries.split()),
         }

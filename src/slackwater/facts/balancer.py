@@ -68,6 +68,17 @@ class ServerState:
 
 
 @dataclass(frozen=True)
+class BalancerSession:
+    """A client's session. The next one gets the `pointer` of one that has ended: by `source`, the
+    client's address and port, the two are told apart."""
+
+    pointer: str
+    source: str
+    frontend: str
+    server: str
+
+
+@dataclass(frozen=True)
 class FrontendState:
     """One frontend: `limit` is its maxconn, `sessions` what it carries now."""
 
@@ -216,10 +227,10 @@ def parse_map(text: str) -> list[tuple[str, str]]:
     return re.findall(r"^0x[0-9a-f]+ (\S+) (.*)$", text, re.MULTILINE)
 
 
-def parse_sessions(text: str, backend: str) -> list[tuple[str, str, str]]:
-    """`show sess` -> (pointer, frontend, server) of each session of that backend."""
-    pattern = rf"^(0x[0-9a-f]+): .*? fe=(\S+) be={re.escape(backend)} srv=(\S+)"
-    return re.findall(pattern, text, re.MULTILINE)
+def parse_sessions(text: str, backend: str) -> list[BalancerSession]:
+    """`show sess` -> each session of that backend."""
+    pattern = rf"^(0x[0-9a-f]+): .*? src=(\S+) fe=(\S+) be={re.escape(backend)} srv=(\S+)"
+    return [BalancerSession(*found) for found in re.findall(pattern, text, re.MULTILINE)]
 
 
 def parse_switch(text: str) -> Switch | None:

@@ -42,10 +42,23 @@ class CloseLeftovers(Step[PairWorld]):
         lock, server.lock = server.lock, None
         if lock is not None:
             await lock.close()
+        # Side by side: a balancer that is gone keeps nobody on the server, nor a server that hangs
+        # anybody on a balancer; and whom the server closes ends there by himself.
+        ends = await asyncio.gather(
+            self._on_balancers(world), self._on_server(world), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        await stop_watching(world, self.old)
+        world.remember(CLOSED, self.old)
+        world.notes[MADE] = await mysql_server.connections_made(await server.session())
+
+    async def _on_balancers(self, world: PairWorld) -> None:
         await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.old))
         await world.each_balancer(self.balancers, lambda b: b.tidy(active=self.new))
-        await stop_watching(world, self.old)
-        session = await server.session()
+
+    async def _on_server(self, world: PairWorld) -> None:
+        session = await world.servers[self.old].session()
         told = {
             s.id for s in await _leftovers(world, self.old, session) if await _ended(session, s)
         }
@@ -55,8 +68,6 @@ class CloseLeftovers(Step[PairWorld]):
             lambda found: told.isdisjoint(s.id for s in found),
             what=f"client sessions ending on {self.old}", limit_s=2, every_s=0.01,
         )
-        world.remember(CLOSED, self.old)
-        world.notes[MADE] = await mysql_server.connections_made(session)
 
     async def verify(self, world: PairWorld) -> Seen:
         # That nobody may write there says nothing of who is still there. Who came past the

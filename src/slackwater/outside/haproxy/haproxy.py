@@ -24,6 +24,7 @@ from slackwater.errors import OutsideError
 from slackwater.facts.balancer import (
     HOLD,
     BalancerAddress,
+    BalancerSession,
     BalancerState,
     ServerState,
     parse_map_files,
@@ -39,6 +40,7 @@ from slackwater.outside.haproxy.runtime import Runtime
 LONGEST_HOLD_S = 60.0  # the Lua task ends every hold by then
 AHEAD = 3  # a hold's, its aim's and its release's
 END_PAUSE_S = 0.01
+STAYS_S = 0.25  # a session that is still there by then does not end by itself just now
 END_AT_ONCE = 200  # HAProxy reads lines of 16 KiB
 # What HAProxy says of commands that did what was asked, or that had nothing to do.
 _QUIET = re.compile(
@@ -354,28 +356,33 @@ class HAProxy:
         """End, one by one, the sessions that `shutdown sessions server` does not know of: on
         HAProxy 2.6.12 those are all that had waited in the queue, so all who had been held.
 
-        These servers must be in maintenance. A session is ended when it was there at two looks: one
-        that is just ending could leave its address to a session on another server.
+        These servers must be in maintenance. A session is ended when it stays: one that ends by
+        itself (its server has closed it) leaves its pointer to the next, on another server, and
+        that one would be cut off. Where nobody waits, one that was there at two looks.
         """
-        until, before = time.monotonic() + self._limit_s, set[str]()
+        until, before = time.monotonic() + self._limit_s, dict[BalancerSession, float]()
         while left := await self._sessions_on(servers):
+            now = time.monotonic()
             if len(left) < len(before):
-                until = time.monotonic() + self._limit_s  # many: it goes on
-            elif time.monotonic() > until:
+                until = now + self._limit_s  # many: it goes on
+            elif now > until:
                 self._fail(f"{len(left)} sessions on {', '.join(servers)} do not end", sent=True)
-            if again := sorted(before & left)[:END_AT_ONCE]:
-                await self._change(*(f"shutdown session {pointer}" for pointer in again))
-                if not wait and len(again) == len(before & left):
+            stays_s = STAYS_S if wait else 0.0
+            stay = [s for s, since in before.items() if s in left and now - since >= stays_s]
+            if again := stay[:END_AT_ONCE]:
+                await self._change(*(f"shutdown session {s.pointer}" for s in again))
+                if not wait and len(again) == len(stay):
                     return
-            before = left
+            before = {s: before.get(s, now) for s in left}
             await asyncio.sleep(END_PAUSE_S)
 
-    async def _sessions_on(self, servers: Collection[str]) -> set[str]:
+    async def _sessions_on(self, servers: Collection[str]) -> set[BalancerSession]:
         found = parse_sessions(await self._runtime.send("show sess"), self.at.backend)
-        return {pointer for pointer, _, server in found if server in servers}
+        return {s for s in found if s.server in servers}
 
     async def _drop_stale_pins(self, state: BalancerState) -> int:
-        """End pins that a slackwater left which was killed on another host.
+        """End pins that a slackwater left which was killed on another host. The last one's may
+        just be ending by itself, and another session get its pointer: see `_end_left`.
 
         Returns how many clients' sessions are on the hold server: after a lost pin they come in
         through its alias, one at a time, and a pooled one stays. They are sessions on the active
@@ -383,21 +390,23 @@ class HAProxy:
         """
         if HOLD not in state.servers or not state.servers[HOLD].sessions:
             return 0
-        sessions = await self._on_hold()
-        pins = [p for p, frontend in sessions if frontend == self.at.pin_frontend]
+        first = await self._pins()
+        until = time.monotonic() + STAYS_S
+        while (pins := first & await self._pins()) and time.monotonic() < until:
+            await asyncio.sleep(END_PAUSE_S)
         if pins:
-            await self._change(*(f"shutdown session {pointer}" for pointer in pins))
-        return len(sessions) - len(pins)
+            await self._change(*(f"shutdown session {s.pointer}" for s in pins))
+        on_hold = await self._sessions_on([HOLD])
+        return sum(s.frontend != self.at.pin_frontend for s in on_hold)
 
     async def _pin_is_at_hold(self, strays: int) -> bool:
         if not strays:
             return (await self.look()).servers[HOLD].sessions == 1
-        return any(f == self.at.pin_frontend for _, f in await self._on_hold())
+        return bool(await self._pins())
 
-    async def _on_hold(self) -> list[tuple[str, str]]:
-        """(pointer, frontend) of the sessions on the hold server."""
-        sessions = parse_sessions(await self._runtime.send("show sess"), self.at.backend)
-        return [(pointer, f) for pointer, f, server in sessions if server == HOLD]
+    async def _pins(self) -> set[BalancerSession]:
+        on_hold = await self._sessions_on([HOLD])
+        return {s for s in on_hold if s.frontend == self.at.pin_frontend}
 
     def _remember(self, servers: Mapping[str, ServerState]) -> None:
         self._addresses = {s.name: s.address for s in servers.values() if s.name != HOLD}
