@@ -176,7 +176,7 @@ def test_a_replica_that_hears_late_and_a_channel_beside_the_pairs(lab: LabFacts)
     with configured(lab, 'replicas = ["c"]\n', ""):
         sql(lab.servers["a"]["socket"], "CHANGE MASTER 'other' TO MASTER_HOST = '127.0.0.1'")
         [reason] = reasons(lab)
-        assert reason.startswith("a: another channel of its, 'other' from 127.0.0.1:3306, does not")
+        assert reason.startswith("a: its other channel, 'other' from 127.0.0.1:3306, does not")
         sql(lab.servers["a"]["socket"], "RESET SLAVE 'other' ALL")
         sql(lab.servers["b"]["socket"], "SET GLOBAL require_secure_transport = ON")
         [reason] = reasons(lab)

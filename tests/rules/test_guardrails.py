@@ -104,7 +104,7 @@ CASES = [
      "a: replication's I/O thread does not run: stopped"),
     ("way_back_replicates",
      pair(a=a(channel("b"), channel("r", channel="other", sql_running=False))),
-     "a: another channel of its, 'other' from 10.0.0.3:3306, does not run: stopped"),
+     "a: its other channel, 'other' from 10.0.0.3:3306, does not run: stopped"),
     ("lag_is_small", pair(b=b(channel("a", seconds_behind=30))),
      "b is 30 s behind; the limit is 1 s"),
     ("lag_is_small", pair(b=b(channel("a", seconds_behind=None))),

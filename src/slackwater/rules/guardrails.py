@@ -199,7 +199,7 @@ def way_back_replicates(seen: PairSeen, wish: Wish) -> Reasons:
     for channel in seen.servers[wish.old].facts.replication:
         if meant is not None and channel is not meant and not channel.running:
             why = "; ".join(channel.errors) or "stopped"
-            yield (f"{wish.old}: another channel of its, {channel.channel!r} from "
+            yield (f"{wish.old}: its other channel, {channel.channel!r} from "
                    f"{channel.source_host}:{channel.source_port}, does not run: {why}: the "
                    "switchover would start it; start or remove it yourself first")
 
