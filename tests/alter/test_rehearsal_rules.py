@@ -128,7 +128,7 @@ LOG = """2026-11-21T10:00:00.1Z\t    8 Connect\troot@localhost on d using Socket
 2026-11-21T10:00:00.1Z\t    9 Query\tINSERT INTO t VALUES (1)
 2026-11-21T10:00:00.1Z\t    8 Query\tset @@session.time_zone = '+02:00', @x = (SELECT MAX(a), 1)
 2026-11-21T10:00:00.1Z\t    8 Query\tINSERT INTO t VALUES (2)
-2026-11-21T10:00:00.1Z\t    8 Query\tSET sql_mode='ANSI', GLOBAL time_zone='x', NAMES latin1
+2026-11-21T10:00:00.1Z\t    8 Query\tSET sql_mode='ANSI', GLOBAL time_zone='x', NAMES gbk
 2026-11-21T10:00:00.1Z\t    8 Query\tSELECT 2 FROM t WHERE a IN (SELECT 1 ORDER BY 1)
 2026-11-21T10:00:00.1Z\t    8 Connect\troot@localhost on d using Socket
 2026-11-21T10:00:00.1Z\t    8 Query\tWITH q AS (SELECT REPLACE(a, 1, 2)) SELECT a FROM q ORDER BY a
@@ -146,7 +146,7 @@ def test_what_sessions_set() -> None:
          "SET sql_mode='ANSI'"],
         []]
     assert set(heard.left_out) == {f"not replayed: SET {n}"
-                                   for n in ("autocommit", "GLOBAL time_zone", "NAMES latin1")}
+                                   for n in ("autocommit", "GLOBAL time_zone", "NAMES gbk")}
     assert [(s.reads, s.ordered) for s in heard.statements[2:]] == [(True, False), (True, True)]
 
 
@@ -168,3 +168,25 @@ def test_writes_that_leave_other_rows_on_the_new_schema() -> None:
                  way(Way.SOURCE, "7", "x"))
     assert said.notes == ["the same writes leave other rows in d.t (statements 2): row id=1: a is "
                           "7 on the new schema, 5 on the old one"]
+
+
+def test_bodies_are_no_statements_of_their_own() -> None:
+    """A log has what makes a program as one entry; what is in its body was not said then."""
+    body = "BEGIN DECLARE v INT DEFAULT 1; DELETE FROM t; IF v THEN DELETE FROM u; END IF; END"
+    made = [f"CREATE PROCEDURE p(x INT) {body}",
+            f"CREATE DEFINER=`a`@`%` TRIGGER x BEFORE INSERT ON t FOR EACH ROW {body}",
+            f"ALTER EVENT e ON SCHEDULE EVERY 1 DAY DO {body}",
+            "BEGIN NOT ATOMIC DELETE FROM t; END"]
+    heard = chosen("a log", [("1", "d", text) for text in made])
+    assert heard.statements == []
+    assert sum(heard.left_out.values()) == len(made)
+    several = "CREATE TABLE event (a INT); DELETE FROM t"
+    assert [s.text for s in chosen("a log", [("1", "d", several)]).statements] == ["DELETE FROM t"]
+
+
+def test_a_client_of_one_byte_letters() -> None:
+    """The log has its bytes, and they mean what they meant; what comes back is read as UTF-8."""
+    heard = read("SET NAMES latin1; SELECT 'caf\udce9'; SET NAMES 'latin1' COLLATE latin1_bin", "d")
+    assert [u.text for u in heard.statements[0].under] == [
+        "SET character_set_client = LATIN1, character_set_connection = LATIN1"]
+    assert dict(heard.left_out) == {"not replayed: SET NAMES 'latin1'": 1}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 from pathlib import Path
 
+import pymysql
 import pytest
+from pymysql.constants import CLIENT
 from tests.alter.test_rehearse import FLAVOURS, offline, program_named
 from tests.servers.fixtures import sql
-from tests.servers.patience import PATIENCE
+from tests.servers.patience import PATIENCE, eventually
 from tests.sweep.pair import environment, python
 
 from slackwater.cli import rehearse_scene
@@ -162,3 +165,62 @@ def test_a_file_of_which_only_the_beginning_is_read(
     (tmp_path / "a.sql").write_text("INSERT INTO t VALUES (1);\n" * 9)
     heard = rehearse_scene._heard(tmp_path / "a.sql", "d")
     assert heard.notes == [f"only the first 30 characters of {tmp_path / 'a.sql'} were read"]
+
+
+@pytest.mark.parametrize("name", (*FLAVOURS, "mysql-5.7"))
+def test_what_logs_have_between_the_statements(name: str, place: Path) -> None:
+    """Of real servers: programs with bodies, a USE behind a comment and in a packet of several,
+    values with lines of any kind, other bytes than UTF-8, and a log that is opened again."""
+    made = Instance.create(program_named(name), place / "s", server_id=1, mark=place, extra=(
+        "--general-log=ON", f"--general-log-file={place}/s/general", "--slow-query-log=ON",
+        f"--slow-query-log-file={place}/s/slow", "--long-query-time=0", "--log-output=FILE"))
+    value = "INSERT INTO t VALUES (1, '# a\n# b\r\nc\u2028d\x0be')"
+    raw = b"INSERT INTO t VALUES (2, _binary'\xff\xfe')"
+    try:
+        made.start(60 * PATIENCE)
+        with pymysql.connect(unix_socket=str(made.socket), user="root", autocommit=True,
+                             client_flag=CLIENT.MULTI_STATEMENTS) as link, link.cursor() as run:
+            for text in ("CREATE DATABASE one", "CREATE DATABASE other",
+                         "CREATE TABLE one.t (a INT, b VARBINARY(40))",
+                         "CREATE TABLE other.t LIKE one.t", "USE one",
+                         "CREATE PROCEDURE p() BEGIN DELETE FROM t; UPDATE t SET a = 5; END",
+                         "/* of the app */ USE other", "CALL one.p()", value):
+                run.execute(text)
+            link.query(raw)
+            run.execute("DELETE FROM t WHERE a = 3; USE one; DELETE FROM t WHERE a = 4")
+            while run.nextset():
+                pass
+            run.execute("DELETE FROM t WHERE a = 6")
+            link._execute_command(0x0D, b"")  # "Debug"
+            link._read_packet()
+            run.execute("FLUSH LOGS")
+            run.execute("UPDATE t SET a = 7")
+        wanted = [("other", "CALL one.p()"), ("other", value),
+                  ("other", raw.decode(errors="surrogateescape")),
+                  ("other", "DELETE FROM t WHERE a = 3"), ("one", "DELETE FROM t WHERE a = 4"),
+                  ("one", "DELETE FROM t WHERE a = 6"), ("one", "UPDATE t SET a = 7")]
+        for file in ("general", "slow"):
+            path = made.directory / file
+            eventually(lambda path=path: b"a = 7" in path.read_bytes(), f"the {file} log")
+            heard = rehearse_scene._heard(path, "none")
+            assert [(s.database, s.text) for s in heard.statements] == wanted, file
+    finally:
+        made.remove()
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_bytes_that_are_no_utf8(name: str, tmp_path: Path) -> None:
+    """In rows, and in statements: they are compared and sent as they are."""
+    program_named(name)
+    (tmp_path / "s.sql").write_text(
+        "CREATE TABLE t (id INT PRIMARY KEY, u BINARY(4), b VARCHAR(4) CHARACTER SET latin1)")
+    (tmp_path / "a.sql").write_bytes(
+        b"INSERT INTO t (id, u) VALUES (1, _binary'\xff\xfe\xfd\x01'); SET NAMES latin1;"
+        b"INSERT INTO t (id, b) VALUES (2, 'caf\xe9'); SELECT b FROM t WHERE b = 'caf\xe9'")
+    for form in ((), ("--json",)):
+        done = _run("--sql", "ALTER TABLE t ADD x INT", "--schema", "s.sql", "--statements",
+                    "a.sql", "--server", name, *form, cwd=tmp_path)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+    said = json.loads(done.stdout)
+    assert (said["problems"], said["unjudged"], said["notes"]) == ([], [], [])
+    assert said["statements"][1]["sql"] == r"INSERT INTO t (id, b) VALUES (2, 'caf\xe9')"

@@ -52,7 +52,12 @@ def _list(numbers: list[int]) -> str:
 
 def page(told: Told, *, as_json: bool) -> str:
     """The report in that form."""
-    return json.dumps(_json(told)) if as_json else _text(told)
+    return json.dumps(_json(told)) if as_json else _readable(_text(told))
+
+
+def _readable(text: str) -> str:
+    """With \\x.. for the bytes that a file of statements had as no UTF-8."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _json(told: Told) -> dict[str, Any]:
@@ -63,8 +68,8 @@ def _json(told: Told) -> dict[str, Any]:
         "server": told.server, "verdict": told.done.lint.level.word,
         "steps": [_step(seen) for seen in told.done.seen.values()],
         "statements": [
-            {"number": s.number, "database": s.database, "sql": s.text,
-             "under": [each.text for each in s.under]}
+            {"number": s.number, "database": s.database, "sql": _readable(s.text),
+             "under": [_readable(each.text) for each in s.under]}
             for s in told.heard.statements],
         "from": told.heard.form,
         "problems": [p.as_json() for p in judged.problems],

@@ -104,7 +104,8 @@ def of_dump(
 def _heard(path: Path, database: str, *, ansi: bool = False) -> Heard:
     most = statement_log.LONGEST
     try:
-        with path.open(encoding="utf-8", errors="backslashreplace") as opened_file:
+        # Whatever bytes an application sends, and it sends others than UTF-8, are sent again.
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as opened_file:
             text = opened_file.read(most + 1)
         heard = statement_log.read(text[:most], database, ansi=ansi)
         if len(text) > most:

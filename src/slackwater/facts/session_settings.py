@@ -23,6 +23,11 @@ _NO_MATTER = frozenset((
     "profiling", "session_track_schema", "session_track_gtids", "sql_quote_show_create",
 ))
 _UTF8 = ("UTF8", "UTF8MB3", "UTF8MB4")
+# Of one byte each: what is to be read of a statement is what it is in UTF-8.
+_BYTES = frozenset((
+    "LATIN1", "LATIN2", "LATIN5", "LATIN7", "ASCII", "BINARY", "CP1250", "CP1251", "CP1256",
+    "CP1257", "CP850", "CP852", "CP866", "GREEK", "HEBREW", "KOI8R", "KOI8U",
+))
 _SCOPES = ("SESSION", "LOCAL")
 
 
@@ -68,9 +73,13 @@ def _one(said: Statement, part: list[Token]) -> tuple[str, str]:
     whole = "SET " + said.text[part[0].at : part[-1].end]
     first = part[0].upper
     if first == "NAMES" and len(part) > 1:
-        # The log is UTF-8, whatever the client sent: other bytes would be taken for other letters.
-        known = part[1].text.strip("'\"").upper() in (*_UTF8, "DEFAULT")
-        return "NAMES" if known else f"NAMES {part[1].text}", whole if known else ""
+        name = part[1].text.strip("'\"").upper()
+        if name in (*_UTF8, "DEFAULT"):
+            return "NAMES", whole
+        if name in _BYTES and len(part) == 2:
+            # The log has the client's own bytes; what comes back is for us.
+            return "NAMES", f"SET character_set_client = {name}, character_set_connection = {name}"
+        return f"NAMES {part[1].text}", ""
     if part[0].kind == "variable" and not part[0].text.startswith("@@"):
         return part[0].text, whole
     name = part[0].text

@@ -28,13 +28,24 @@ _GENERAL = re.compile(
     r"^(?:\d{4}-\d\d-\d\dT\S+|\d{6}\s+\d{1,2}:\d\d:\d\d)?\s+(?P<id>\d+)\s"
     r"(?P<command>Query|Execute|Init DB|Connect|Prepare|Quit|Close stmt|Statistics|Ping|Field List|"
     r"Reset stmt|Change user|Binlog Dump|Binlog Dump GTID|Kill|Fetch|Refresh|Shutdown|Sleep|"
-    r"Delayed insert|Long Data|Set option|Daemon|Error)\t?(?P<text>.*)$")
+    r"Delayed insert|Long Data|Set option|Daemon|Error|Debug|Processlist|Create DB|Drop DB|Time|"
+    r"Connect Out|Table Dump|Register Slave|Register Replica|Reset Connection|Reset connection)"
+    r"\t?(?P<text>.*)$")
+# A server that starts, or opens its log again, says so: three lines, the first of which tells.
+_OPENED = re.compile(r"^\S.*, Version: .* started with:$", re.MULTILINE)
 _CONNECT = re.compile(r"\bon (\S*?)(?: using |$)")
 _SLOW = re.compile(r"^# (?:User@Host|Query_time): ", re.MULTILINE)
 _SCHEMA = re.compile(r"^# .*?\bSchema: (\S+)", re.MULTILINE)
 _SESSION = re.compile(r"^# .*?\b(?:Id|Thread_id): +(\d+)", re.MULTILINE)
 _CLOCK = re.compile(r"^\s*SET (?:(?:last_)?insert_id=\d+,)*timestamp=[\d.]+;\s*", re.IGNORECASE)
 _USE = re.compile(r"use\s+`?([^`;]+)`?\s*;", re.IGNORECASE)
+_USES = re.compile(r"\buse\b", re.IGNORECASE)
+_HEAD = re.compile(r"(?:#.*\n?)*")  # of an entry of a slow log
+_ANEW = re.compile(r"# administrator command: (?:Quit|Reset Connection|Change user);")
+# What makes a program: its body has statements too. MariaDB runs one without a name as well.
+_PROGRAMS = ("PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "PACKAGE")
+_MADE = (*_PROGRAMS, "TABLE", "VIEW", "INDEX", "DATABASE", "SCHEMA", "USER")
+_BODIES = (("BEGIN", "NOT"), ("IF",), ("CASE",), ("LOOP",), ("REPEAT",), ("WHILE",), ("FOR",))
 
 
 @dataclass
@@ -94,7 +105,10 @@ def chosen(form: str, entries: Iterable[Entry], *, ansi: bool = False) -> Heard:
         except ScriptError:
             heard.left_out["cut off, or not to be taken apart"] += 1
             continue
-        for said in parts:
+        for said in parts[:1] if parts and _is_program(parts[0]) else parts:
+            if said.begins("USE") and len(said.tokens) > 1:
+                database = said.tokens[1].name
+                continue
             if not heard.takes(said, settings if session else None):
                 continue
             under = (s.text for s in settings.now if not s.name.startswith("@"))
@@ -108,6 +122,14 @@ def chosen(form: str, entries: Iterable[Entry], *, ansi: bool = False) -> Heard:
                 heard.statements.append(
                     _spoken(len(heard.statements) + 1, database, said, settings))
     return heard
+
+
+def _is_program(said: Statement) -> bool:
+    """Whether what follows it in its entry is its body."""
+    if any(said.begins(*words) for words in _BODIES):
+        return True
+    made = next((w for w in said.words if w in _MADE), "")
+    return said.words[:1] in (("CREATE",), ("ALTER",)) and made in _PROGRAMS
 
 
 def fingerprint(said: Statement, *, ansi: bool = False) -> str:
@@ -167,21 +189,24 @@ def _general(text: str, database: str) -> Iterator[Entry]:
     at: dict[str, str] = {}
     logins = Counter[str]()  # a number of a session comes again after a restart
     now: tuple[str, list[str]] | None = None
-    for line in text.splitlines():
+    # Only at line feeds: a value may have any of the other characters that end a line.
+    for line in (*text.split("\n"), "\t0 Quit\t"):
         match = _GENERAL.match(line)
-        if match is None:
+        if match is None and not _OPENED.match(line):
             if now:
                 now[1].append(line)
             continue
         if now:
-            yield f"{now[0]}/{logins[now[0]]}", at.get(now[0], database), "\n".join(now[1])
+            session, said = now[0], "\n".join(now[1])
+            yield f"{session}/{logins[session]}", at.get(session, database), said
+            if name := _used(said):
+                at[session] = name
             now = None
+        if match is None:
+            continue
         session, command, words = match["id"], match["command"], match["text"]
         if command in ("Query", "Execute"):
-            if use := _USE.fullmatch(words.strip() + ";"):
-                at[session] = use[1].strip()
-            else:
-                now = session, [words]
+            now = session, [words]
         elif command == "Init DB":
             at[session] = words.strip()
         elif command in ("Connect", "Change user"):
@@ -190,22 +215,38 @@ def _general(text: str, database: str) -> Iterator[Entry]:
             at.pop(session, None)
             if found and found[1]:
                 at[session] = found[1]
-    if now:
-        yield f"{now[0]}/{logins[now[0]]}", at.get(now[0], database), "\n".join(now[1])
+
+
+def _used(text: str) -> str:
+    """The database that an entry ends in, where it goes to another."""
+    try:
+        parts = split(text, longest=LONGEST) if _USES.search(text) else []
+    except ScriptError:
+        return ""
+    if parts and _is_program(parts[0]):
+        return ""
+    return next((p.tokens[1].name for p in reversed(parts)
+                 if p.begins("USE") and len(p.tokens) > 1), "")
 
 
 def _slow(text: str, database: str) -> Iterator[Entry]:
     current = database
+    begun = Counter[str]()  # how often a session began anew
     for part in re.split(r"^(?=# (?:Time|User@Host): )", text, flags=re.MULTILINE):
         if not part.startswith("#"):
             continue
-        if schema := _SCHEMA.search(part):
+        # What begins with # further down may be a line of a value.
+        head = "".join(_HEAD.findall(part)[:1])
+        if schema := _SCHEMA.search(head):
             current = schema[1]
-        body = "\n".join(line for line in part.splitlines() if not line.startswith("# "))
+        body = _OPENED.split(part[len(head):])[0]
         if use := _USE.match(body.strip()):
             current = use[1].strip()
             body = body.strip()[use.end():]
         body = _CLOCK.sub("", body)
-        session = _SESSION.search(part)
-        if body.strip():
-            yield session[1] if session else "", current, body
+        found = _SESSION.search(head)
+        session = found[1] if found else ""
+        if _ANEW.match(body):
+            begun[session] += 1
+        elif body.strip():
+            yield f"{session}/{begun[session]}" if session else "", current, body
