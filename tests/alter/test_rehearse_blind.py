@@ -224,3 +224,60 @@ def test_bytes_that_are_no_utf8(name: str, tmp_path: Path) -> None:
     said = json.loads(done.stdout)
     assert (said["problems"], said["unjudged"], said["notes"]) == ([], [], [])
     assert said["statements"][1]["sql"] == r"INSERT INTO t (id, b) VALUES (2, 'caf\xe9')"
+
+
+OLD = """CREATE TABLE k (id INT, a INT, KEY (a))
+ ROW_FORMAT=DYNAMIC KEY_BLOCK_SIZE=8"""
+CHILD = "CREATE TABLE c (id INT PRIMARY KEY, a INT, FOREIGN KEY (a) REFERENCES k (a))"
+ELSEWHERE = """CREATE TABLE e (id INT PRIMARY KEY
+) ENGINE=FEDERATED CONNECTION='mysql://u@192.0.2.1/d/e'"""
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_tables_that_are_older_than_the_settings(name: str) -> None:
+    """What could not be made today is made as it is; what this server cannot be is told."""
+    program = program_named(name)
+    wanted = {"innodb_strict_mode": "ON", "lower_case_table_names": "1"}
+    if not program.is_mariadb:
+        wanted |= {"sql_require_primary_key": "ON", "sql_generate_invisible_primary_key": "ON",
+                   "restrict_fk_on_non_standard_key": "ON"}
+    schema = Schema({"d": "CREATE DATABASE d"},
+                    [Made("d", n, t) for n, t in (("k", OLD), ("c", CHILD), ("e", ELSEWHERE))])
+    heard = read("INSERT INTO k VALUES (1, 2); INSERT INTO c VALUES (1, 2)", "d")
+
+    async def run(source: ServerAddress, replica: ServerAddress, port: int) -> rehearse.Rehearsed:
+        async with await Session.open(source) as session:
+            own = Settings.read({}, alter_traits(session.flavour))
+        asked = rehearse.Asked(read_change("CREATE TABLE x (a INT PRIMARY KEY)", "c"), "d", schema,
+                               heard.statements, PairSettings(own, own), wanted)
+        return await rehearse.rehearse(asked, source, replica, port, "x" * 20)
+
+    with throwaway_pair(program) as pair:
+        one, two = (ServerAddress(s.directory.name, "root", socket=str(s.socket)) for s in pair)
+        done = asyncio.run(run(one, two, pair[0].port))
+        shown = sql(pair[0].socket, "SHOW CREATE TABLE d.k")[0]["Create Table"]
+    assert "my_row_id" not in shown
+    assert (done.judgement.problems, done.judgement.unjudged) == ([], [])
+    assert done.notes == ["the throwaway servers do not take lower_case_table_names = 1",
+                          "d.e is InnoDB here: the throwaway servers have no FEDERATED"]
+
+
+def test_a_role_that_defines() -> None:
+    for definer in ("`r1`", "`a`@`%`", "'a'@'localhost'", "a@localhost", "r1"):
+        assert mysql_rehearse.anonymous(f"CREATE DEFINER={definer} PROCEDURE p()").split() == [
+            "CREATE", "PROCEDURE", "p()"]
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_a_procedure_that_writes_a_file(name: str, place: Path, tmp_path: Path) -> None:
+    """It writes none here."""
+    program_named(name)
+    place.chmod(0o777)
+    schema = TABLE + f"""
+DELIMITER //
+CREATE PROCEDURE p() BEGIN SELECT 1 INTO OUTFILE '{place}/x'; END//
+"""
+    code, said = offline(tmp_path, "ALTER TABLE t ADD c INT", name, schema=schema,
+                         application="CALL p(); DELETE FROM t")
+    assert (code, said["problems"], [u["statement"] for u in said["unjudged"]]) == (0, [], [1])
+    assert not list(place.iterdir())

@@ -92,6 +92,7 @@ async def rehearse(
         notes = [*asked.schema.notes, *(f"the throwaway servers do not take {f}" for f in
                                         sorted(failed))]
         await _load(pair, asked)
+        notes += await mysql_rehearse.other_engines(pair.quiet[0], asked.schema)
         kept = await mysql_rehearse.kept_children(pair.quiet[0], list(asked.schema.databases))
         report = await lint(pair.quiet[0], asked.change, asked.database, asked.links, None)
         if data := [s for s in asked.change if what(s) is not What.DDL]:

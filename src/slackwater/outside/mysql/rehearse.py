@@ -36,12 +36,18 @@ SETTINGS = (
     "sql_auto_is_null", "lc_time_names", "default_week_format", "old_mode",
     "character_set_collations", "binlog_row_metadata", "binlog_row_value_options",
     "sql_require_primary_key", "sql_generate_invisible_primary_key", _FOREIGN_KEYS,
+    "restrict_fk_on_non_standard_key", "lower_case_table_names", "max_sp_recursion_depth",
 )
+# They hold for what is made from now on: the tables of the pair may be older.
+_NOT_FOR_OLD = ("innodb_strict_mode", "sql_require_primary_key",
+                "sql_generate_invisible_primary_key", "restrict_fk_on_non_standard_key")
 # What clients' sessions run first; not those of root, as whom we run.
 INIT_CONNECT = "init_connect"
-_DEFINER = re.compile(r"\bDEFINER\s*=\s*(?:`[^`]*`|'[^']*'|\w+)\s*@\s*(?:`[^`]*`|'[^']*'|[\w.%]+)",
-                      re.IGNORECASE)
+# An account, or a role of MariaDB.
+_DEFINER = re.compile(r"\bDEFINER\s*=\s*(?:`[^`]*`|'[^']*'|\w+)"
+                      r"(?:\s*@\s*(?:`[^`]*`|'[^']*'|[\w.%]+))?", re.IGNORECASE)
 _PLACED = re.compile(r"\s(?:DATA|INDEX) DIRECTORY\s*=\s*'[^']*'", re.IGNORECASE)
+_ENGINE = re.compile(r"^\)[^\n]*?\bENGINE\s*=\s*(\w+)", re.IGNORECASE | re.MULTILINE)
 _WORKER = re.compile(r"^Worker \d+ failed executing transaction '[^']*' at .*?end_log_pos \d+;? *")
 _NO_COLUMN = frozenset({1054, 1109, 1142, 1146})
 
@@ -112,18 +118,40 @@ async def load(session: Session, schema: Schema) -> None:
     """Make all of it on a throwaway server, past its binary log, in place of what was there."""
     await session.run("SET SESSION foreign_key_checks = 0, SESSION sql_mode ="
                       " 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'")
+    has = await settings(session)
+    strict = [name for name in _NOT_FOR_OLD if name in has]
+    for name in strict:
+        await session.run(f"SET SESSION {name} = 0")
     for name, sql in schema.databases.items():
         await session.run(f"DROP DATABASE IF EXISTS {identifier(name)}", limit_s=LIMIT_S)
         await session.run(sql, limit_s=LIMIT_S)
     for table in schema.tables:
         await session.run(f"USE {identifier(table.schema)}")
         await session.run(table.sql, limit_s=LIMIT_S)
+    for name in strict:
+        await session.run(f"SET SESSION {name} = @@GLOBAL.{name}")
     if schema.rows:
         await for_data(session)
         for insert in schema.rows:
             await session.run(insert, limit_s=LIMIT_S)
         await session.run("SET NAMES utf8mb4")
     await schema_copy.make_programs(session, schema.programs)
+
+
+async def other_engines(session: Session, schema: Schema) -> list[str]:
+    """Tables of an engine that this server has not: it took its default for them."""
+    rows = await session.rows(
+        "SELECT TABLE_SCHEMA AS S, TABLE_NAME AS T, ENGINE AS E FROM information_schema.TABLES"
+        " WHERE TABLE_TYPE <> 'VIEW'", limit_s=LIMIT_S)
+    has = {(str(r["S"]), str(r["T"])): str(r["E"]) for r in rows}
+    found = []
+    for table in schema.tables:
+        asked = _ENGINE.findall(table.sql)
+        engine = has.get((table.schema, table.name), "")
+        if asked and engine and asked[-1].lower() != engine.lower():
+            found.append(f"{table.schema}.{table.name} is {engine} here: the throwaway servers "
+                         f"have no {asked[-1]}")
+    return found
 
 
 async def settings(session: Session) -> dict[str, str]:
