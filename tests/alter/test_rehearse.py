@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from slackwater.facts import statement_log
 from slackwater.lab import throwaway
 from slackwater.lab.facts import LabFacts
 from slackwater.lab.instance import Instance, Program
+from slackwater.lab.process import with_variable
 from slackwater.lab.up import up
 from slackwater.outside.process import ProcessId
 from slackwater.outside.server_programs import installed
@@ -194,24 +196,52 @@ def test_logs_of_a_real_server(name: str, place: Path) -> None:
         made.remove()
 
 
-def test_killed(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """kill -9: the servers are left, and the next rehearsal ends them."""
+def _begun(place: Path, tmp_path: Path) -> subprocess.Popen[str]:
+    """A rehearsal that takes a while."""
     program_named(FLAVOURS[0])
     for file, text in (("s.sql", SCHEMA), ("a.sql", APPLICATION * 100)):
         (tmp_path / file).write_text(text)
-    running = subprocess.Popen(
+    return subprocess.Popen(
         python("slackwater", "alter", "rehearse", "--sql", FINE, "--schema",
                str(tmp_path / "s.sql"), "--statements", str(tmp_path / "a.sql"), "--server",
                FLAVOURS[0]),
-        env=environment(TMPDIR=str(place)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True)
+        env=environment(TMPDIR=str(place)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, start_new_session=True)
+
+
+@pytest.mark.parametrize("when", ("the servers start", "statements run"))
+def test_ended(when: str, place: Path, tmp_path: Path) -> None:
+    """SIGTERM, and again at once: nothing is left."""
+    running = _begun(place, tmp_path)
+    try:
+        if when == "statements run":
+            assert running.stderr is not None
+            running.stderr.readline()
+        else:
+            eventually(lambda: list(place.glob("*/replica/pid")), "its servers", limit_s=60)
+        running.terminate()
+        time.sleep(0.05)
+        running.terminate()
+        running.communicate(timeout=60 * PATIENCE)
+        assert running.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM, 1)
+        assert not list(place.iterdir())
+    finally:
+        running.kill()
+        running.communicate()
+        for left in with_variable("TMPDIR", str(place)):
+            left.signal(signal.SIGKILL)
+
+
+def test_killed(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kill -9: the servers are left, and the next rehearsal ends them."""
+    running = _begun(place, tmp_path)
     try:
         pid_file = eventually(lambda: list(place.glob("*/replica/pid")), "its servers",
                               limit_s=60)[0]
         left = ProcessId.of(int(eventually(pid_file.read_text, "the server's process id")))
     finally:
         os.kill(running.pid, signal.SIGKILL)
-        running.wait(30)
+        running.communicate(timeout=30)
     assert left is not None
     assert left.alive
     monkeypatch.setattr(tempfile, "tempdir", str(place))

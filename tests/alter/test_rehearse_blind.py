@@ -281,3 +281,10 @@ CREATE PROCEDURE p() BEGIN SELECT 1 INTO OUTFILE '{place}/x'; END//
                          application="CALL p(); DELETE FROM t")
     assert (code, said["problems"], [u["statement"] for u in said["unjudged"]]) == (0, [], [1])
     assert not list(place.iterdir())
+
+
+def test_each_statement_is_applied_at_once() -> None:
+    """Not told to be so 300 ms later, a thousand times three."""
+    with throwaway_pair(program_named(FLAVOURS[1])) as pair:
+        said = sql(pair[1].socket, "SELECT @@GLOBAL.replica_checkpoint_period AS ms")
+    assert said == [{"ms": 1}]

@@ -13,7 +13,7 @@ import typer
 from slackwater import clock
 from slackwater.cli import rehearse_page, rehearse_scene
 from slackwater.cli.alter_lint import statements_text
-from slackwater.cli.interrupts import interruptible
+from slackwater.cli.interrupts import cleaning_up, interruptible
 from slackwater.cli.operate import finish, refused, say
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter
@@ -107,8 +107,11 @@ def rehearse(
                           hint=NO_STATEMENTS)
         program, about = rehearse_scene.program(server, scene.real)
         scene.notes += about
-        with throwaway_pair(program) as servers:
-            done = asyncio.run(_rehearse(change, scene, servers, presenter))
+        with cleaning_up() as undoing, throwaway_pair(program) as servers:
+            try:
+                done = asyncio.run(_rehearse(change, scene, servers, presenter))
+            finally:
+                undoing()
     except Refused as error:
         if not as_json:
             raise

@@ -118,6 +118,30 @@ def to_the_last_word() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)  # Python's own end would undo a handler of ours
 
 
+@contextlib.contextmanager
+def cleaning_up() -> Iterator[Callable[[], None]]:
+    """Around what has to be undone in any case, outside of an event loop: SIGTERM and a closed
+    terminal end it as Ctrl-C does. Call what it gives when it is to be undone, whatever comes: no
+    signal gets in between then."""
+    before = {number: signal.getsignal(number) for number in heeded(SIGNALS)}
+
+    def ignore() -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)
+
+    def end(number: int, _: object) -> None:
+        ignore()
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    try:
+        for each in before:
+            signal.signal(each, end)
+        yield ignore
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler or signal.SIG_DFL)
+
+
 def _came_now(*_: object) -> None:
     """All that is done between the end of an event loop and of the process, or another one's
     begin."""
