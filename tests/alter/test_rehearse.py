@@ -260,6 +260,8 @@ def test_what_it_does_not_begin(place: Path, tmp_path: Path) -> None:
                          **own)
     assert (code, said["outcome"]) == (1, "refused")
     assert "no statement of the application" in said["reasons"][0]
+    assert said["reasons"][1:] == ["1 left out: not replayed: BEGIN",
+                                   "1 left out: not replayed: COMMIT"]
     assert not list(place.iterdir())
 
 

@@ -288,3 +288,14 @@ def test_each_statement_is_applied_at_once() -> None:
     with throwaway_pair(program_named(FLAVOURS[1])) as pair:
         said = sql(pair[1].socket, "SELECT @@GLOBAL.replica_checkpoint_period AS ms")
     assert said == [{"ms": 1}]
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_a_view_of_a_table_that_is_gone(name: str, tmp_path: Path) -> None:
+    """The pair has it too: it is told, and the rest is rehearsed."""
+    program_named(name)
+    schema = TABLE + "CREATE VIEW v AS SELECT * FROM gone; CREATE VIEW w AS SELECT * FROM t;"
+    code, said = offline(tmp_path, "ALTER TABLE t ADD c INT", name, schema=schema,
+                         application="DELETE FROM t; SELECT * FROM w")
+    assert (code, said["problems"], said["unjudged"]) == (0, [], [])
+    assert [n.partition(":")[0] for n in said["notes"]][:1] == ["dump.v is not here"], said

@@ -103,8 +103,9 @@ def rehearse(
         else:
             scene = rehearse_scene.of_pair(file, pair, database, statements, sample)
         if not scene.heard.statements:
-            raise Refused("cannot rehearse", ["there is no statement of the application to run"],
-                          hint=NO_STATEMENTS)
+            left = [f"{count} left out: {why}" for why, count in scene.heard.left_out.items()]
+            raise Refused("cannot rehearse", ["there is no statement of the application to run",
+                                              *left], hint=NO_STATEMENTS)
         program, about = rehearse_scene.program(server, scene.real)
         scene.notes += about
         with cleaning_up() as undoing, throwaway_pair(program) as servers:

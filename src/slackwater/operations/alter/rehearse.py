@@ -91,7 +91,8 @@ async def rehearse(
             await session.run("SET SESSION sql_log_bin = 0")
         notes = [*asked.schema.notes, *(f"the throwaway servers do not take {f}" for f in
                                         sorted(failed))]
-        await _load(pair, asked)
+        unmade = await _load(pair, asked)
+        notes += [f"{name} is not here: {why}" for name, why in sorted(unmade.items())]
         notes += await mysql_rehearse.other_engines(pair.quiet[0], asked.schema)
         kept = await mysql_rehearse.kept_children(pair.quiet[0], list(asked.schema.databases))
         report = await lint(pair.quiet[0], asked.change, asked.database, asked.links, None)
@@ -139,7 +140,7 @@ _WORDS = {
 }
 
 
-async def _load(pair: _Pair, asked: Asked) -> None:
+async def _load(pair: _Pair, asked: Asked) -> dict[str, str]:
     said = await asyncio.gather(*(mysql_rehearse.load(q, asked.schema) for q in pair.quiet),
                                 return_exceptions=True)
     for error in said:
@@ -148,6 +149,7 @@ async def _load(pair: _Pair, asked: Asked) -> None:
                                               f"servers: {error}"]) from error
         if isinstance(error, BaseException):
             raise error
+    return said[0] if isinstance(said[0], dict) else {}
 
 
 async def _one_way(pair: _Pair, asked: Asked, report: LintReport, way: Way) -> Seen:

@@ -114,8 +114,9 @@ async def _sample(session: Session, table: Table, most: int) -> list[bytes]:
     return [table.insert + text for text in texts]
 
 
-async def load(session: Session, schema: Schema) -> None:
-    """Make all of it on a throwaway server, past its binary log, in place of what was there."""
+async def load(session: Session, schema: Schema) -> dict[str, str]:
+    """Make all of it on a throwaway server, past its binary log, in place of what was there; the
+    programs that cannot be made, as a view of a table that is gone, and why."""
     await session.run("SET SESSION foreign_key_checks = 0, SESSION sql_mode ="
                       " 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'")
     has = await settings(session)
@@ -135,7 +136,9 @@ async def load(session: Session, schema: Schema) -> None:
         for insert in schema.rows:
             await session.run(insert, limit_s=LIMIT_S)
         await session.run("SET NAMES utf8mb4")
-    await schema_copy.make_programs(session, schema.programs)
+    unmade: dict[str, str] = {}
+    await schema_copy.make_programs(session, schema.programs, unmade)
+    return unmade
 
 
 async def other_engines(session: Session, schema: Schema) -> list[str]:

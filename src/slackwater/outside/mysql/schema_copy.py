@@ -138,14 +138,17 @@ async def _shown(source: Session, kind: str, schema: str, name: str, column: str
                 str(row.get("time_zone") or ""))
 
 
-async def make_programs(target: Session, wanted: Sequence[Made]) -> None:
+async def make_programs(
+    target: Session, wanted: Sequence[Made], unmade: dict[str, str] | None = None
+) -> None:
     """Make them; what needs another of them is tried again after it. Events do not run here: the
-    active server runs them."""
+    active server runs them. What needs something that is not there is an error, or with `unmade`
+    goes there by its name, with the reason."""
     off = setup_dialect(target.flavour).disabled_event
     left = list(wanted)
     while left:
         failed: list[Made] = []
-        why: MysqlError | None = None
+        whys: list[MysqlError] = []
         for each in left:
             sql = _STATE.sub(rf"\1 {off}", each.sql) if each.zone else each.sql
             try:
@@ -158,12 +161,15 @@ async def make_programs(target: Session, wanted: Sequence[Made]) -> None:
                 if error.code not in _NO_SUCH:
                     raise
                 failed.append(each)
-                why = error
+                whys.append(error)
             finally:
                 if target.broken is None:
                     await target.many(f"{_UNDER_OURS}; SET SESSION time_zone = '+00:00'")
-        if len(failed) == len(left) and why is not None:
-            raise why
+        if failed and len(failed) == len(left):
+            if unmade is None:
+                raise whys[-1]
+            unmade |= {f"{m.schema}.{m.name}": w.text for m, w in zip(failed, whys, strict=True)}
+            return
         left = failed
 
 
