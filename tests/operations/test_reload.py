@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from tests.servers.command import slackwater
+from tests.servers.fixtures import app_session
+from tests.servers.patience import eventually
+from tests.sweep.acts import Trigger
+from tests.sweep.front import Front
 
+from slackwater.facts.balancer import parse_stat
 from slackwater.lab.facts import LabFacts
 
 pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
@@ -30,13 +39,24 @@ while time.monotonic() < ends:
 """
 
 
-def reload_before(lab: LabFacts, step: str, place: Path) -> str:
-    """SLACKWATER_INJECT for a reload just before a step."""
+def reload(lab: LabFacts, place: Path) -> list[str]:
+    """The command that reloads HAProxy, and ends when its new process answers."""
     about = lab.balancers["lb1"]
     script = place / "reload.py"
     script.write_text(RELOAD.format(
         runtime=str(about["runtime"]).removeprefix("unix:"), pid=about["pid"]))
-    return f"run:{step}:{sys.executable} {script}"
+    return [sys.executable, str(script)]
+
+
+def reload_before(lab: LabFacts, step: str, place: Path) -> str:
+    """SLACKWATER_INJECT for a reload just before a step."""
+    return f"run:{step}:{' '.join(reload(lab, place))}"
+
+
+def waiting(lab: LabFacts) -> int:
+    """How many clients wait at the balancer."""
+    stat = Front(lab.directory, "lb1", lab.balancers["lb1"]).runtime("show stat")
+    return sum(int(r["qcur"]) for r in parse_stat(stat) if r["svname"] == "BACKEND")
 
 
 def test_before_the_file_is_written_clients_do_not_stay_at_the_old_server(
@@ -59,3 +79,37 @@ def test_a_hold_that_a_reload_ended_is_noticed_before_the_server_is_read_only(
     states = {s["name"]: s["state"] for s in report["steps"]}
     assert states["FenceForGood"] not in ("done", "undone")
     assert slackwater(lab, "status").report["active"] == "a"
+
+
+def test_who_waits_in_the_replaced_process_is_let_in_at_once_and_to_the_old_server(
+    lab: LabFacts, tmp_path: Path
+) -> None:
+    """Its hold is aimed at the new server, and would last for seconds yet. Sessions of pools stay:
+    one that came in by the lost pin is in the way of the others."""
+    served: list[tuple[int, float]] = []
+    kept = contextlib.ExitStack()
+
+    def come() -> None:
+        begun = time.monotonic()
+        session = app_session(lab, lab.balancers["lb1"]["frontend"])
+        kept.callback(session._force_close)
+        with session.cursor() as cursor:
+            cursor.execute("SELECT @@server_id")
+            served.append((cursor.fetchone()[0], time.monotonic() - begun))
+
+    clients = [threading.Thread(target=come) for _ in range(4)]
+
+    def wait_and_reload() -> None:
+        for client in clients:
+            client.start()
+        eventually(lambda: waiting(lab) == len(clients), "all of them wait")
+        subprocess.run(reload(lab, tmp_path), check=True)
+
+    with kept, Trigger(tmp_path, wait_and_reload) as trigger:
+        report = slackwater(lab, "switchover", inject=f"run:AimHold:{trigger.command}").report
+        for client in clients:
+            client.join()
+    assert (report["outcome"], trigger.error) == ("undone", ""), report
+    assert [server for server, _ in served] == [1] * len(clients)
+    assert max(waited for _, waited in served) < 4
+    assert any("HAProxy was reloaded" in reason for reason in report["reasons"]), report

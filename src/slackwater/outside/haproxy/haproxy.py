@@ -14,6 +14,7 @@ frontend` (haproxy#2726 kills HAProxy), `disable frontend` (refuses clients).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 import time
@@ -38,10 +39,12 @@ from slackwater.outside.haproxy.pin import Login, Pin
 from slackwater.outside.haproxy.runtime import Runtime
 
 LONGEST_HOLD_S = 60.0  # the Lua task ends every hold by then
-AHEAD = 3  # a hold's, its aim's and its release's
+AHEAD = 4  # a hold's, its aim's and its release's; and one for a process that a reload replaced
 END_PAUSE_S = 0.01
 STAYS_S = 0.25  # a session that is still there by then does not end by itself just now
 END_AT_ONCE = 200  # HAProxy reads lines of 16 KiB
+# A process that a reload replaced says so of its backends, for which it listens no more.
+_REPLACED = "Proxy is disabled"
 # What HAProxy says of commands that did what was asked, or that had nothing to do.
 _QUIET = re.compile(
     r"no need to change the addr|IP changed from|no need to change the port|port changed from"
@@ -238,6 +241,8 @@ class HAProxy:
             f"show servers state {backend}",
             ahead=ahead,
         )
+        if _REPLACED in reply:
+            self._fail("HAProxy was reloaded: its new process does not hold", sent=True)
         state = parse_state(reply, backend, now=time.time())
         if not state.hold or (state.hold.id, state.hold.back) != (self._hold_id, back):
             self._fail("the hold is no longer in force", sent=True)
@@ -250,7 +255,8 @@ class HAProxy:
         """Clients, waiting and new, go to `to`; nobody else serves; nothing of a hold is left.
 
         For the way back and the way forward alike. Idempotent, also half-way through a hold,
-        after one has expired, and in a new process.
+        after one has expired, and in a new process. After a reload of HAProxy, who waits in its
+        old process goes to `to` as well, if `connect_ahead` was called before.
         """
         if not self._addresses:
             await self.look()
@@ -263,7 +269,15 @@ class HAProxy:
             f"set server {backend}/{HOLD} weight 0",
             f"del map {self.at.holds_map} {backend}",
         ]
-        servers = await self._change(*line, ahead=ahead)
+        try:
+            servers = await self._change(*line, ahead=ahead)
+        except OutsideError as error:
+            if not ahead or _REPLACED not in str(error):
+                raise
+            servers = await self._change(*line)
+            ahead = False
+        if not ahead:
+            await self._let_go_of_replaced(to)
         if not _released(servers, to):
             # The deadline passed in this very moment, and the Lua task undid a part. Its entry
             # is gone now, so it cannot do so again.
@@ -272,6 +286,22 @@ class HAProxy:
             self._fail(f"{to} is not the only usable server after the release", sent=True)
         self._drop_pin()
         self._hold_id = ""
+
+    async def _let_go_of_replaced(self, to: str) -> None:
+        """Send to `to` whoever waits in a process that a reload has replaced since the hold was
+        put: it changes no server any more, but its map, and its Lua task ends the hold.
+
+        Else they wait for the deadline, and go where the hold was aimed. In the process that
+        serves, nothing is left of the hold by now, and nothing happens.
+        """
+        if not self._hold_id:
+            return
+        with contextlib.suppress(OutsideError):  # it has gone, and its clients with it
+            await self._runtime.send(
+                f"set map {self.at.holds_map} {self.at.backend} {self._hold_id}/0/{to}",
+                "show slackwater",  # which runs the task
+                ahead=True,
+            )
 
     async def tidy(self, *, active: str) -> None:
         """Make the hold server another name of the active one, for the next hold. Not urgent:
