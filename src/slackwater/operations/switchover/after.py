@@ -7,15 +7,17 @@ import contextlib
 from dataclasses import dataclass
 from typing import ClassVar
 
+from slackwater import clock
 from slackwater.errors import SlackwaterError, StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations import canary
-from slackwater.operations.balancer_file import file_active, write_file
+from slackwater.operations.balancer_file import file_active, install_checked
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.switchover.before import stop_watching
 from slackwater.operations.switchover.pause_applier import PAUSED
 from slackwater.operations.through import through
 from slackwater.outside.haproxy.haproxy import HAProxy
+from slackwater.outside.haproxy.reloading import reload_under_way
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.close_resting import NOT_OURS
 from slackwater.outside.mysql.session import MysqlError, Session
@@ -24,6 +26,8 @@ from slackwater.plan.wait import wait_until
 
 FORWARD = "after the commit point there is only forward"
 ARRIVAL_LIMIT_S = 10.0
+RELOAD_LIMIT_S = 10.0
+RELOAD_PAUSE_S = 0.02
 MADE = "connections made"  # to the old server, when that was so; of this process alone
 CLOSED = "leftovers closed"  # remembered once every session on the old server was closed
 
@@ -54,6 +58,7 @@ class CloseLeftovers(Step[PairWorld]):
         world.notes[MADE] = await mysql_server.connections_made(await server.session())
 
     async def _on_balancers(self, world: PairWorld) -> None:
+        await _send_again(world, self.balancers, self.new, self.old)
         await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.old))
         await world.each_balancer(self.balancers, lambda b: b.tidy(active=self.new))
 
@@ -123,7 +128,8 @@ class Persist(Step[PairWorld]):
     limit_s: ClassVar[float] = 15.0
 
     async def do(self, world: PairWorld) -> None:
-        await asyncio.gather(*(write_file(world, b, self.new) for b in self.balancers))
+        # Checked before clients were held: a reload from here on finds the right one.
+        await asyncio.gather(*(install_checked(world, b, self.new) for b in self.balancers))
         await _send_again(world, self.balancers, self.new, self.old)
 
     async def verify(self, world: PairWorld) -> Seen:
@@ -139,15 +145,28 @@ class ProveIt(Step[PairWorld]):
     new: str
     old: str
     no_undo: ClassVar[str] = "one row in our own table"
-    limit_s: ClassVar[float] = ARRIVAL_LIMIT_S + 5
+    limit_s: ClassVar[float] = ARRIVAL_LIMIT_S + RELOAD_LIMIT_S + 5
 
     async def do(self, world: PairWorld) -> None:
         with contextlib.suppress(SlackwaterError):  # a word for the report, and no proof
             await _who_arrived(world, self.old)
-        await _send_again(world, self.balancers, self.new, self.old)
+        await asyncio.gather(*(self._outlast_reload(world, b) for b in self.balancers))
         # Asked once: a session is for one task at a time.
         expected = await mysql_server.server_id(await world.session(self.new))
         await asyncio.gather(*(self._travel(world, b, expected) for b in self.balancers))
+
+    async def _outlast_reload(self, world: PairWorld, balancer: str) -> None:
+        """One that read the file before it was written makes the old server active as it ends."""
+        end = clock.mono() + RELOAD_LIMIT_S
+        while True:
+            pid = (await world.balancers[balancer].look()).pid
+            under_way = await reload_under_way(world.hosts[balancer], pid)
+            await _send_again(world, (balancer,), self.new, self.old)
+            if not under_way and (await world.balancers[balancer].look()).pid == pid:
+                return
+            if clock.mono() > end:
+                raise StepFailed(f"{balancer} is being reloaded, and may come up with {self.old}")
+            await asyncio.sleep(RELOAD_PAUSE_S)
 
     async def _travel(self, world: PairWorld, balancer: str, expected: int) -> None:
         road = canary.road(balancer)

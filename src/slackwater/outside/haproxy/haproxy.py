@@ -45,6 +45,7 @@ STAYS_S = 0.25  # a session that is still there by then does not end by itself j
 END_AT_ONCE = 200  # HAProxy reads lines of 16 KiB
 # A process that a reload replaced says so of its backends, for which it listens no more.
 _REPLACED = "Proxy is disabled"
+_RELOADED = "HAProxy was reloaded: its new process does not hold"
 # What HAProxy says of commands that did what was asked, or that had nothing to do.
 _QUIET = re.compile(
     r"no need to change the addr|IP changed from|no need to change the port|port changed from"
@@ -242,7 +243,7 @@ class HAProxy:
             ahead=ahead,
         )
         if _REPLACED in reply:
-            self._fail("HAProxy was reloaded: its new process does not hold", sent=True)
+            self._fail(_RELOADED, sent=True)
         state = parse_state(reply, backend, now=time.time())
         if not state.hold or (state.hold.id, state.hold.back) != (self._hold_id, back):
             self._fail("the hold is no longer in force", sent=True)
@@ -272,7 +273,7 @@ class HAProxy:
         try:
             servers = await self._change(*line, ahead=ahead)
         except OutsideError as error:
-            if not ahead or _REPLACED not in str(error):
+            if not ahead or _RELOADED not in str(error):
                 raise
             servers = await self._change(*line)
             ahead = False
@@ -374,6 +375,8 @@ class HAProxy:
         """Send one line; check each answer; return the servers as they are after it."""
         reply = await self._runtime.send(
             *commands, f"show servers state {self.at.backend}", ahead=ahead)
+        if _REPLACED in reply:
+            self._fail(_RELOADED, sent=True)
         said, found, _ = reply.partition("# be_id ")
         lines = [line.strip() for line in said.splitlines()]
         bad = [x for x in lines if x not in ("", "1") and not _QUIET.match(x)]
