@@ -36,6 +36,8 @@ class Acts:
         by_verb: dict[str, Callable[[str], None]] = {
             "kill": lambda w: self._signal(w, signal.SIGKILL),
             "hang": self._hang,
+            "reload": lambda w: self.lab.fronts[0].reload(wait=True),
+            "begin": lambda w: self.lab.fronts[0].reload(wait=False),
             "stop": lambda w: self._stop_replication(),
             "lag": self._lag,
             "cut": self._cut,

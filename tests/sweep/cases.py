@@ -8,7 +8,7 @@ from dataclasses import dataclass
 STEPS = (
     "TakeLocks", "MakeCanary", "RehearseCatchUp", "CloseIdle", "PauseApplier", "HoldClients",
     "SettleSessions", "FenceWrites", "WaitForReplay", "FenceForGood", "AimHold", "PromoteNew",
-    "SendClients", "CloseLeftovers", "FollowNew", "Persist", "ProveIt",
+    "SendClients", "CloseLeftovers", "Persist", "FollowNew", "ProveIt",
 )
 COMMIT = STEPS.index("PromoteNew")
 UNDOABLE = ("TakeLocks", "PauseApplier", "HoldClients", "FenceWrites", "FenceForGood", "AimHold")
@@ -17,6 +17,7 @@ KINDS = ("before", "lost", "after", "verify", "undo", "kill", "killed", "killgro
 # What the world does, just before a step.
 WORLD = (
     "kill old", "kill new", "kill balancer", "hang old", "hang new", "hang balancer",
+    "reload balancer", "begin to reload balancer",
     "hang slackwater", "stop replication", "lag by a lock", "lag by a global lock",
 )
 NETWORK = ("cut old", "cut new", "cut balancer")
@@ -24,7 +25,7 @@ DISK = ("disk full at the start", "disk fills up")
 WORLD_STEPS = (
     "TakeLocks", "RehearseCatchUp", "CloseIdle", "PauseApplier", "HoldClients", "SettleSessions",
     "FenceWrites", "WaitForReplay", "FenceForGood", "AimHold", "PromoteNew", "SendClients",
-    "CloseLeftovers", "FollowNew", "Persist", "ProveIt",
+    "CloseLeftovers", "Persist", "FollowNew", "ProveIt",
 )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
-from slackwater.facts.balancer import parse_servers_state, parse_sessions
+from slackwater.facts.balancer import parse_info, parse_servers_state, parse_sessions
 from slackwater.lab import directory as place
 from slackwater.lab.balancer import Balancer, find_haproxy
 from slackwater.lab.balancer import start as start_balancer
@@ -37,6 +39,21 @@ class Front:
         marks = place.processes(self._lab)
         return [p for p in marks if _read(p.pid, "comm") == b"haproxy\n"
                 and files in _read(p.pid, "cmdline")]
+
+    def reload(self, *, wait: bool) -> None:
+        """As an operator does; `wait` until the new process answers."""
+        processes = self._processes()
+        pids = {p.pid for p in processes}
+        before = parse_info(self.runtime("show info"))["Pid"]
+        for process in processes:
+            if _parent(process.pid) not in pids:
+                process.signal(signal.SIGUSR2)
+        end = time.monotonic() + 10
+        while wait and time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                if parse_info(self.runtime("show info")).get("Pid", before) != before:
+                    return
+            time.sleep(0.005)
 
     def restart(self) -> None:
         """Kill HAProxy and start it from its files."""
@@ -87,6 +104,10 @@ def faults_of(name: str, seen: dict[str, Any], role: str | None) -> list[str]:
              for key in ("role", "file") if seen[key] != role]
     left = ("pins", "weight of hold", "hold entries")
     return found + [f"{name}: {key}: {seen[key]}" for key in left if seen[key]]
+
+
+def _parent(pid: int) -> int:
+    return int(_read(pid, "stat").rpartition(b")")[2].split()[1])
 
 
 def _read(pid: int, name: str) -> bytes:

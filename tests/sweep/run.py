@@ -132,7 +132,7 @@ class Sweep:
         result.faults += judge.truth(lab, case, said, old)
         self._recover(case, config, state, acts, result, said, old)
         if said.outcome not in ("done", "refused"):
-            self._again(config, acts, result)
+            self._again(case, config, acts, result)
         (directory / "stop").touch()
         judge.load(client, result, case, outage_s)
         result.two_writable = len(watcher.two)
@@ -177,9 +177,11 @@ class Sweep:
         if self.lab.look() != before:
             result.faults.append("the second recover changed something")
 
-    def _again(self, config: Path, acts: Acts, result: Result) -> None:
+    def _again(self, case: Case, config: Path, acts: Acts, result: Result) -> None:
         """Nothing that was left may be in the way of the next switchover."""
-        said = self._slackwater(["switchover"], config, "", acts)
+        # Sessions that a reload left in the old process are none of the new one's.
+        left = ["--settle-bypassing"] if "reload" in case.action else []
+        said = self._slackwater(["switchover", *left], config, "", acts)
         if said.outcome != "done":
             why = said.report.get("reasons") or said.errors[-400:]
             result.faults.append(f"the next switchover: {said.outcome} {why}")
