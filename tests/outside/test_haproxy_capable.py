@@ -63,6 +63,11 @@ def short_client(it, at):
     edit(at.config_file, "timeout client 9h", "timeout client 3000ms")
 
 
+def cutting(it, at):
+    edit(at.config_file, "    balance leastconn",
+         "    default-server on-marked-down shutdown-sessions")
+
+
 def small(it, at):
     edit(it.main, "maxconn 8000", "maxconn 300")
 
@@ -83,6 +88,7 @@ def both_active(it, at):
         (other_map, "the map .* is not loaded"),
         (short_queue, "`timeout queue` is 4 s"),
         (short_client, "`timeout client` is 3 s"),
+        (cutting, "`on-marked-down shutdown-sessions`"),
         (small, "no room for 500 waiting clients .global maxconn."),
         (both_active, "has not exactly one usable server"),
     ],

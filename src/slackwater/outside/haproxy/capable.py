@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from slackwater.facts.balancer import HOLD, OLDEST, BalancerAddress, BalancerState
-from slackwater.outside.haproxy.config import lua_path, read_active, read_timeouts
+from slackwater.outside.haproxy.config import (
+    cuts_sessions,
+    lua_path,
+    read_active,
+    read_timeouts,
+)
 
 TASK_LATE_MS = 1000.0  # the Lua task runs every 20 ms
 
@@ -103,6 +108,11 @@ def reasons_in_file(
                 f"`timeout {name}` is {limit:g} s in {path}: it would end clients that wait"
                 f" in a hold of {hold_s:g} s"
             )
+    if cuts_sessions(text):
+        found.append(
+            f"`on-marked-down shutdown-sessions` in {path}: it would cut off every session in the"
+            " moment that a hold begins, for it counts as down who gets no new clients"
+        )
     written = read_active(text)
     if state.active and written != state.active:
         found.append(

@@ -175,6 +175,12 @@ def _server_lines(text: str) -> list[list[str]]:
     return [w for w in lines if len(w) > 2 and w[0] == "server" and w[1] != HOLD]
 
 
+def cuts_sessions(text: str) -> bool:
+    """Whether a server of the file, or all by default, loses its sessions with its state."""
+    pattern = r"^\s*(default-)?server\s[^#]*\bon-marked-down\s+shutdown-sessions\b"
+    return re.search(pattern, text, re.MULTILINE) is not None
+
+
 def read_timeouts(text: str) -> dict[str, float]:
     """`timeout NAME VALUE` of the file, in seconds; the shortest where one is there twice."""
     found: dict[str, float] = {}
