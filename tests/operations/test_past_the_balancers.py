@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator
 
 import pymysql
 import pytest
 from tests.servers.command import slackwater
-from tests.servers.fixtures import as_app
+from tests.servers.fixtures import app_session, as_app, sql
+from tests.sweep.front import Front
 
 from slackwater.lab.facts import LabFacts
 
@@ -54,3 +56,17 @@ def test_who_comes_to_the_old_server_afterwards_is_in_the_report(lab: LabFacts) 
     assert seen["server"] == "a" and seen["connections"] >= 1, said
     said = slackwater(lab, "switchover").report
     assert "past_the_balancers" not in said, "nobody has come to b"
+
+
+def test_whom_the_balancer_tells_the_server_of_came_by_it(lab: LabFacts) -> None:
+    """With `send-proxy` a server calls a session by the client's own end, not the balancer's."""
+    front = Front(lab.directory, "lb1", lab.balancers["lb1"])
+    for server in lab.servers.values():
+        sql(server["socket"], "SET GLOBAL proxy_protocol_networks = '*'")
+    text = front.files.config_file.read_text()
+    front.files.config_file.write_text(re.sub(r"(?m)^(    server [ab] .*)", r"\1 send-proxy", text))
+    front.restart()
+    with contextlib.closing(app_session(lab, lab.balancers["lb1"]["frontend"])):
+        assert slackwater(lab, "switchover").report["outcome"] == "done"
+    with contextlib.closing(app_session(lab, lab.servers["b"]["address"])):
+        assert slackwater(lab, "switchover").report["outcome"] == "refused"

@@ -79,6 +79,19 @@ class BalancerSession:
 
 
 @dataclass(frozen=True)
+class Ends:
+    """As `host:port`: the balancer's own ends of its connections to servers, and those of the
+    clients that it made them for. By the former a server names these sessions, and by the latter
+    where the balancer tells it of them (`send-proxy`)."""
+
+    own: frozenset[str] = frozenset()
+    clients: frozenset[str] = frozenset()
+
+    def __or__(self, other: Ends) -> Ends:
+        return Ends(self.own | other.own, self.clients | other.clients)
+
+
+@dataclass(frozen=True)
 class FrontendState:
     """One frontend: `limit` is its maxconn, `sessions` what it carries now."""
 
@@ -314,7 +327,9 @@ def _number(text: str | None) -> int:
     return int(text) if text and text.isdigit() else 0
 
 
-def parse_outgoing(text: str, backend: str) -> frozenset[str]:
-    """The balancer's own `host:port` of each connection of `backend`, from `show sess all`."""
-    pattern = rf"^\s+backend={re.escape(backend)} \(.*\) addr=(\S+:\d+)"
-    return frozenset(re.findall(pattern, text, re.MULTILINE))
+def parse_ends(text: str, backend: str) -> Ends:
+    """The ends of each connection of `backend`, from `show sess all`."""
+    pattern = (rf"^0x\S+ .* source=(\S+)\n(?:  .*\n){{1,3}}?"
+               rf"  backend={re.escape(backend)} \(.*\) addr=(\S+:\d+)")
+    found = re.findall(pattern, text, re.MULTILINE)
+    return Ends(frozenset(own for _, own in found), frozenset(client for client, _ in found))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from slackwater import clock
 from slackwater.errors import SlackwaterError
 from slackwater.facts.alter_state import Change
-from slackwater.facts.balancer import HOLD, BalancerState
+from slackwater.facts.balancer import HOLD, BalancerState, Ends
 from slackwater.facts.pair import BalancerSeen, PairSeen, Passing, ServerSeen
 from slackwater.facts.server import ClientSession
 from slackwater.operations.alter import store
@@ -208,10 +208,10 @@ async def _bypassing(
     for number in range(BYPASS_LOOKS):
         if number:
             await asyncio.sleep(BYPASS_PAUSE_S)
-        before, made_before = await _outgoing(world), await _made(world, active)
+        before, made_before = await _ends(world), await _made(world, active)
         made = await mysql_server.connections_made(session)
         sessions = await _clients(world, active)
-        made_after, after = await _made(world, active), await _outgoing(world)
+        made_after, after = await _made(world, active), await _ends(world)
         if before is None or after is None or made_before is None or made_after is None:
             return (), None
         now = {
@@ -237,25 +237,25 @@ async def _made(world: PairWorld, server: str) -> int | None:
     return sum(s.servers[n].total for s in states for n in (server, HOLD) if n in s.servers)
 
 
-async def _outgoing(world: PairWorld) -> frozenset[str] | None:
-    """host:port of the balancers' own ends of their connections to servers."""
-    found: set[str] = set()
+async def _ends(world: PairWorld) -> Ends | None:
+    """Of the balancers' connections to servers."""
+    found = Ends()
     for balancer in world.balancers.values():
         try:
-            found |= await balancer.outgoing()
+            found |= await balancer.ends()
         except SlackwaterError:
             return None
-    return frozenset(_plain(found))
+    return Ends(_plain(found.own), _plain(found.clients))
 
 
-def _among(host: str, ends: frozenset[str]) -> bool:
+def _among(host: str, ends: Ends) -> bool:
     """Whether a session's `host:port`, as its server calls it, is one of a balancer's ends."""
     name, _, port = host.rpartition(":")
-    if host in ends or not name or not any(c.isalpha() for c in name) or ":" in name:
-        return host in ends
+    if not name or not any(c.isalpha() for c in name) or ":" in name:
+        return host in ends.own or host in ends.clients
     # Without skip_name_resolve the server has put a name in place of the address.
-    return any(end.rpartition(":")[2] == port for end in ends)
+    return any(end.rpartition(":")[2] == port for end in ends.own)
 
 
-def _plain(ends: Iterable[str]) -> Iterable[str]:
-    return (e.replace("::ffff:", "") for e in ends)
+def _plain(ends: Iterable[str]) -> frozenset[str]:
+    return frozenset(e.replace("::ffff:", "") for e in ends)

@@ -27,9 +27,10 @@ from slackwater.facts.balancer import (
     BalancerAddress,
     BalancerSession,
     BalancerState,
+    Ends,
     ServerState,
+    parse_ends,
     parse_map_files,
-    parse_outgoing,
     parse_servers_state,
     parse_sessions,
     parse_state,
@@ -128,12 +129,11 @@ class HAProxy:
         left = self._held_until - time.monotonic()
         return left if self._hold_id and self.pinned and left > 0 else 0.0
 
-    async def outgoing(self) -> frozenset[str]:
-        """`host:port` of its own end of each connection to a server of the backend.
-
-        This is how a server names these sessions, so who is not among them came another way.
+    async def ends(self) -> Ends:
+        """Of each connection to a server of the backend: who is not among them, by what a server
+        names its sessions, came another way.
         """
-        return parse_outgoing(await self._runtime.send("show sess all"), self.at.backend)
+        return parse_ends(await self._runtime.send("show sess all"), self.at.backend)
 
     # Holding
 
