@@ -239,3 +239,17 @@ def test_a_main_file_of_the_balancer_that_haproxy_does_not_take(lab: LabFacts) -
     assert (said.code, said.report["outcome"]) == (1, "refused"), said
     assert "unknown keyword 'no-such-word'" in said.report["reasons"][0]
     assert set(owned.parent.iterdir()) == files, "nothing is left of the check"
+
+
+def test_who_may_write_past_read_only_by_a_role_is_a_refusal(lab: LabFacts) -> None:
+    """MariaDB: also by one that was granted to another."""
+    for statement in (
+        "CREATE ROLE dba", "CREATE ROLE boss", "GRANT ALL ON *.* TO dba", "GRANT dba TO boss",
+        "CREATE ROLE clerk", "GRANT SELECT ON *.* TO clerk", "GRANT clerk TO app@'127.0.0.1'",
+    ):
+        sql(lab.servers["a"]["socket"], statement)
+    with contextlib.closing(app_session(lab, lab.balancers["lb1"]["frontend"])):
+        assert reasons(lab) == []
+        sql(lab.servers["a"]["socket"], "GRANT boss TO app@'127.0.0.1'")
+        assert any("app is connected and may write in spite of read_only" in r
+                   for r in reasons(lab))

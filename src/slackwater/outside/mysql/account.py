@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 
 from slackwater.facts.flavour import Flavour
 from slackwater.facts.pair import EXPIRED, LOCKED
+from slackwater.facts.quoting import identifier
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import MysqlError, Session
 from slackwater.outside.mysql.setup_dialect import setup_dialect
@@ -33,7 +34,7 @@ async def privileged_users(session: Session, *, limit_s: float = 5.0) -> list[st
     """User names (without host) of accounts that can write while the server is fenced.
 
     Empty where super_read_only (MySQL) or NO_LOCK_NO_ADMIN (MariaDB 12) holds off everybody.
-    Privileges that come by way of a role are not seen.
+    Whoever may take on a role that can is among them: that needs SELECT on mysql.*.
     """
     speaks = dialect(session.flavour)
     if not speaks.admin_bypasses_read_only:
@@ -44,7 +45,31 @@ async def privileged_users(session: Session, *, limit_s: float = 5.0) -> list[st
         f" WHERE PRIVILEGE_TYPE IN ({wanted})",
         limit_s=limit_s,
     )
-    return sorted({_user(row["GRANTEE"]) for row in rows})
+    direct = {_user(row["GRANTEE"]) for row in rows}
+    return sorted(direct | await _by_a_role(session, speaks.bypass_privileges, limit_s))
+
+
+async def _by_a_role(session: Session, wanted: Collection[str], limit_s: float) -> set[str]:
+    """Users that were granted a role with one of these privileges, on MariaDB."""
+    if not dialect(session.flavour).mariadb:
+        return set()  # the versions of MySQL that are asked this have no roles
+    users: dict[str, set[str]] = {}
+    try:
+        rows = await session.rows(
+            "SELECT Role AS r, User AS u FROM mysql.roles_mapping WHERE Host <> ''",
+            limit_s=limit_s,
+        )
+        for row in rows:
+            users.setdefault(str(row["r"]), set()).add(str(row["u"]))
+        for role in list(users):
+            # What it has by other roles is told with it.
+            grants = await session.rows(f"SHOW GRANTS FOR {identifier(role)}", limit_s=limit_s)
+            has = parse_grants([str(next(iter(row.values()))) for row in grants])
+            if not has_all(has) and has.isdisjoint(wanted):
+                del users[role]
+    except MysqlError:
+        return set()
+    return set().union(*users.values())
 
 
 async def accounts(
