@@ -37,6 +37,7 @@ class Acts:
             "kill": lambda w: self._signal(w, signal.SIGKILL),
             "hang": self._hang,
             "reload": lambda w: self.lab.fronts[0].reload(wait=True),
+            "restart": lambda w: self.lab.fronts[0].restart(),
             "begin": lambda w: self.lab.fronts[0].reload(wait=False),
             "stop": lambda w: self._stop_replication(),
             "lag": self._lag,

@@ -17,7 +17,7 @@ KINDS = ("before", "lost", "after", "verify", "undo", "kill", "killed", "killgro
 # What the world does, just before a step.
 WORLD = (
     "kill old", "kill new", "kill balancer", "hang old", "hang new", "hang balancer",
-    "reload balancer", "begin to reload balancer",
+    "restart balancer", "reload balancer", "begin to reload balancer",
     "hang slackwater", "stop replication", "lag by a lock", "lag by a global lock",
 )
 NETWORK = ("cut old", "cut new", "cut balancer")
