@@ -31,6 +31,9 @@ def figures_text(report: Report) -> str:
         who = f": {', '.join(past['sessions'])}" if past["sessions"] else ""
         text += (f"\n  {past['connections']} connection(s) came to {past['server']} past the "
                  f"balancers meanwhile, where they cannot write{who}")
+    if slow := figures.get("being_reloaded"):
+        text += (f"\n  {', '.join(slow)}: a reload seems to be under way that may have read the "
+                 "file as it was; look with `slackwater status` when it has ended")
     return text
 
 

@@ -156,7 +156,8 @@ class ProveIt(Step[PairWorld]):
         await asyncio.gather(*(self._travel(world, b, expected) for b in self.balancers))
 
     async def _outlast_reload(self, world: PairWorld, balancer: str) -> None:
-        """One that read the file before it was written makes the old server active as it ends."""
+        """One that read the file before it was written makes the old server active as it ends. Past
+        the limit it is a word for the report: another HAProxy there may have such a process."""
         end = clock.mono() + RELOAD_LIMIT_S
         while True:
             pid = (await world.balancers[balancer].look()).pid
@@ -165,7 +166,8 @@ class ProveIt(Step[PairWorld]):
             if not under_way and (await world.balancers[balancer].look()).pid == pid:
                 return
             if clock.mono() > end:
-                raise StepFailed(f"{balancer} is being reloaded, and may come up with {self.old}")
+                world.figures.setdefault("being_reloaded", []).append(balancer)
+                return
             await asyncio.sleep(RELOAD_PAUSE_S)
 
     async def _travel(self, world: PairWorld, balancer: str, expected: int) -> None:
