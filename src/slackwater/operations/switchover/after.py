@@ -58,8 +58,11 @@ class CloseLeftovers(Step[PairWorld]):
         world.notes[MADE] = await mysql_server.connections_made(await server.session())
 
     async def _on_balancers(self, world: PairWorld) -> None:
-        await _send_again(world, self.balancers, self.new, self.old)
-        await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.old))
+        async def close(balancer: HAProxy) -> None:
+            await _to_new(balancer, self.new, self.old)
+            await balancer.close_sessions(self.old)
+
+        await world.each_balancer(self.balancers, close)
         await world.each_balancer(self.balancers, lambda b: b.tidy(active=self.new))
 
     async def _on_server(self, world: PairWorld) -> None:
@@ -197,13 +200,14 @@ async def _send_again(
 ) -> None:
     """A balancer that was reloaded before its file was written sends clients to the old server
     again: not to it, and who came in meanwhile does not stay there."""
-    async def to_new(balancer: HAProxy) -> None:
-        state = await balancer.look()
-        if state.active != new and not state.holding:
-            await balancer.release(to=new)
-            await balancer.close_sessions(old)
+    await world.each_balancer(balancers, lambda b: _to_new(b, new, old))
 
-    await world.each_balancer(balancers, to_new)
+
+async def _to_new(balancer: HAProxy, new: str, old: str) -> None:
+    state = await balancer.look()
+    if state.active != new and not state.holding:
+        await balancer.release(to=new)
+        await balancer.close_sessions(old)
 
 
 async def _who_arrived(world: PairWorld, old: str) -> None:
