@@ -138,7 +138,8 @@ def quick(seed: int) -> list[Case]:
         found += [c for c in by_kind[kind] if c.step == step]
     found += [c for c in by_kind["undo"] if c.step in ("HoldClients", "FenceForGood")]
     places = ("FenceForGood", "PromoteNew", "SendClients", "FenceWrites", "WaitForReplay",
-              "FenceForGood", "FenceWrites", "WaitForReplay", "WaitForReplay", "WaitForReplay")
+              "FenceForGood", "PromoteNew", "AimHold", "SendClients", "FenceWrites",
+              "WaitForReplay", "WaitForReplay", "WaitForReplay")
     found += [c for name, step in zip(WORLD, places, strict=True)
               for c in world() if (c.name, c.step) == (name, step)]
     found += [c for c in world() if c.title == "kill old TakeLocks"]  # before anything is noted
