@@ -214,8 +214,8 @@ def _closed(results: list[list[dict[str, Any]]]) -> list[int]:
 
 
 async def _behind_the_failed(session: Session, tried: list[int], closed: list[int]) -> list[int]:
-    """One could not be closed (it has just gone, no longer rests, or is not ours to end), and that
-    ended the packet: note what was closed before it, and return what is left to try."""
+    """One could not be closed (it had just gone, or is not ours to end), which ended the packet:
+    note what was closed before it, and return what is left to try."""
     row = (await session.rows("SELECT @sw_at AS LAST, @sw_closed AS CLOSED"))[0]
     closed += _ids(row["CLOSED"])
     return tried[tried.index(int(row["LAST"])) + 1 :]

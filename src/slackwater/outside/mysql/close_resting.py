@@ -9,7 +9,9 @@ NO_SUCH_THREAD = 1094
 NOT_OURS = 1095
 
 PICOSECONDS_PER_MS = 10**9
-LOOKED_AT_ONCE = 2  # sessions that MariaDB looks at before it ends them
+# Sessions that a server looks at before it ends them. One where each end is a wait: the look would
+# be old for the next.
+LOOKED_AT_ONCE = 2
 
 # Whether a joined row of events_statements_current is of that very thread. Until a session's first
 # statement there is none, or on MySQL 8+ the last one of a session that had its place before: a
@@ -36,7 +38,7 @@ def by_mariadb(ids: Sequence[int], idle_ms: float) -> str:
             "SET @sw_closed=CONCAT_WS(',',@sw_closed,@sw_at);END IF;"
             for i in part
         )
-        for part in (ids[at : at + LOOKED_AT_ONCE] for at in range(0, len(ids), LOOKED_AT_ONCE))
+        for part in _parts(ids, LOOKED_AT_ONCE)
     )
     # One that has just gone by itself, or is not ours to end, was not closed by us.
     gone = f"DECLARE CONTINUE HANDLER FOR {NO_SUCH_THREAD},{NOT_OURS} SET @sw_at=NULL;"
@@ -49,14 +51,19 @@ def by_mysql(
     after_ping_ms: float,
     own_thread: int | None,
     transactions: bool,
+    kill_waits: bool,
 ) -> str:
-    """The same, each end right behind its look: an end may be a wait, and every statement's answer
-    wakes us, who then take the core between the two. There are no conditions outside of routines:
-    KILL of the id 0 fails, and with it the packet, at who no longer rests; @sw_at tells where."""
+    """The same. KILL takes no list and there are no loops outside of routines; a prepared statement
+    can be chosen by a condition. @sw_at tells how far we came if one fails."""
     return "".join(
-        f"{_resting_mysql(i, idle_ms, after_ping_ms, own_thread, transactions)}"
-        "KILL @sw_rest;SET @sw_closed=CONCAT_WS(',',@sw_closed,@sw_at);"
-        for i in map(int, ids)
+        _resting_mysql(part, idle_ms, after_ping_ms, own_thread, transactions)
+        + "".join(
+            f"SET @sw_at={i},@sw_do=IF(FIND_IN_SET({i},@sw_rest),'KILL {i}','DO 0');"
+            "PREPARE sw FROM @sw_do;EXECUTE sw;"
+            "SET @sw_closed=IF(@sw_do='DO 0',@sw_closed,CONCAT_WS(',',@sw_closed,@sw_at));"
+            for i in part
+        )
+        for part in _parts(ids, 1 if kill_waits else LOOKED_AT_ONCE)
     )
 
 
@@ -75,28 +82,28 @@ def idle_for(own_thread: int) -> str:
 
 
 def _resting_mysql(
-    session_id: int,
+    ids: Sequence[int],
     idle_ms: float,
     after_ping_ms: float,
     own_thread: int | None,
     transactions: bool,
 ) -> str:
-    """Put the session's id into @sw_rest if it rests, else 0."""
-    found = f"SELECT {session_id}, COALESCE(MAX(%s), 0) INTO @sw_at, @sw_rest FROM "
+    """Put those of `ids` that rest into @sw_rest."""
+    wanted = ",".join(map(str, ids))
     if own_thread is None:
         seconds = int(-(-idle_ms // 1000)) + 1  # TIME counts begun seconds
         return (
-            f"{found % 'ID'}information_schema.PROCESSLIST"
-            f" WHERE ID = {session_id} AND COMMAND = 'Sleep' AND TIME >= {seconds};"
+            "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
+            f" WHERE ID IN ({wanted}) AND COMMAND = 'Sleep' AND TIME >= {seconds};"
         )
     rest = (
         f"IF(e.EVENT_NAME = 'statement/com/Ping', {max(idle_ms, after_ping_ms):f}, {idle_ms:f})"
     )
     return (
-        f"{found % 't.PROCESSLIST_ID'}performance_schema.threads t"
+        "SELECT GROUP_CONCAT(t.PROCESSLIST_ID) INTO @sw_rest FROM performance_schema.threads t"
         " LEFT JOIN performance_schema.events_statements_current e"
         " ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0"
-        f" WHERE t.PROCESSLIST_ID = {session_id} AND t.PROCESSLIST_COMMAND = 'Sleep'"
+        f" WHERE t.PROCESSLIST_ID IN ({wanted}) AND t.PROCESSLIST_COMMAND = 'Sleep'"
         f" AND {idle_for(own_thread)} >= {rest}{_NO_TRANSACTION if transactions else ''};"
     )
 
@@ -105,3 +112,8 @@ _NO_TRANSACTION = (
     " AND NOT EXISTS (SELECT 1 FROM performance_schema.events_transactions_current x"
     " WHERE x.THREAD_ID = t.THREAD_ID AND x.STATE = 'ACTIVE')"
 )
+
+
+def _parts(ids: Sequence[int], at_once: int) -> list[list[int]]:
+    whole = [int(i) for i in ids]
+    return [whole[at : at + at_once] for at in range(0, len(whole), at_once)]

@@ -165,13 +165,13 @@ class Dialect:
         `after_ping_ms` if their last command was a ping and the server tells.
 
         The last result is one row, CLOSED: the ids, separated by commas, or NULL. Error 1094 in
-        the middle means that a session went away by itself or, on MySQL, no longer rests.
+        the middle means that a session went away by itself: see mysql_clients.
         """
         if self.mariadb:
             closing = close_resting.by_mariadb(ids, idle_ms)
         else:
             closing = close_resting.by_mysql(
-                ids, idle_ms, after_ping_ms, own_thread, transactions
+                ids, idle_ms, after_ping_ms, own_thread, transactions, self.kill_waits
             )
         return f"SET @sw_at=0,@sw_closed=NULL;{closing}SELECT @sw_closed AS CLOSED"
 
