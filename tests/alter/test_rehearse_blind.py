@@ -115,6 +115,20 @@ def test_what_rehearses_nothing(tmp_path: Path) -> None:
             "left out.") in done.stdout, done.stdout
 
 
+async def rehearsed(
+    pair: tuple[Instance, Instance], change: str, schema: Schema, heard: statement_log.Heard,
+    wanted: dict[str, str],
+) -> rehearse.Rehearsed:
+    """A rehearsal of a change on database d, on servers with the settings `wanted`."""
+    source, replica = (
+        ServerAddress(s.directory.name, "root", socket=str(s.socket)) for s in pair)
+    async with await Session.open(source) as session:
+        own = Settings.read({}, alter_traits(session.flavour))
+    asked = rehearse.Asked(read_change(change, "c"), "d", schema, heard.statements,
+                           PairSettings(own, own), wanted)
+    return await rehearse.rehearse(asked, source, replica, pair[0].port, "x" * 20)
+
+
 @pytest.mark.parametrize("name", FLAVOURS)
 def test_the_settings_of_the_pair(name: str) -> None:
     """They hold for the change itself too, and init_connect for the application."""
@@ -125,16 +139,8 @@ def test_the_settings_of_the_pair(name: str) -> None:
     heard = read("INSERT INTO t (id, b) VALUES (1, @of_all);"
                  "INSERT INTO t (id, b) VALUES (@two, 1)", "d")
 
-    async def run(source: ServerAddress, replica: ServerAddress, port: int) -> rehearse.Rehearsed:
-        async with await Session.open(source) as session:
-            own = Settings.read({}, alter_traits(session.flavour))
-        asked = rehearse.Asked(read_change("ALTER TABLE t ADD at TIMESTAMP", "c"), "d", schema,
-                               heard.statements, PairSettings(own, own), wanted)
-        return await rehearse.rehearse(asked, source, replica, port, "x" * 20)
-
     with throwaway_pair(program) as pair:
-        one, two = (ServerAddress(s.directory.name, "root", socket=str(s.socket)) for s in pair)
-        done = asyncio.run(run(one, two, pair[0].port))
+        done = asyncio.run(rehearsed(pair, "ALTER TABLE t ADD at TIMESTAMP", schema, heard, wanted))
         shown = sql(pair[0].socket, "SHOW CREATE TABLE d.t")[0]["Create Table"]
     assert "`at` timestamp NOT NULL DEFAULT" in shown, shown
     assert [(r.rows, r.error) for r in done.seen[Way.SOURCE].ran] == [(1, None)] * 2
@@ -245,16 +251,9 @@ def test_tables_that_are_older_than_the_settings(name: str) -> None:
                     [Made("d", n, t) for n, t in (("k", OLD), ("c", CHILD), ("e", ELSEWHERE))])
     heard = read("INSERT INTO k VALUES (1, 2); INSERT INTO c VALUES (1, 2)", "d")
 
-    async def run(source: ServerAddress, replica: ServerAddress, port: int) -> rehearse.Rehearsed:
-        async with await Session.open(source) as session:
-            own = Settings.read({}, alter_traits(session.flavour))
-        asked = rehearse.Asked(read_change("CREATE TABLE x (a INT PRIMARY KEY)", "c"), "d", schema,
-                               heard.statements, PairSettings(own, own), wanted)
-        return await rehearse.rehearse(asked, source, replica, port, "x" * 20)
-
     with throwaway_pair(program) as pair:
-        one, two = (ServerAddress(s.directory.name, "root", socket=str(s.socket)) for s in pair)
-        done = asyncio.run(run(one, two, pair[0].port))
+        done = asyncio.run(
+            rehearsed(pair, "CREATE TABLE x (a INT PRIMARY KEY)", schema, heard, wanted))
         shown = sql(pair[0].socket, "SHOW CREATE TABLE d.k")[0]["Create Table"]
     assert "my_row_id" not in shown
     assert (done.judgement.problems, done.judgement.unjudged) == ([], [])

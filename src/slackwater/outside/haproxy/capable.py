@@ -111,7 +111,7 @@ def reasons_in_file(
     if cuts_sessions(text):
         found.append(
             f"`on-marked-down shutdown-sessions` in {path}: it would cut off every session in the"
-            " moment that a hold begins, for it counts as down who gets no new clients"
+            " moment that a hold begins, for it counts as down who gets no new clients; take it out"
         )
     written = read_active(text)
     if state.active and written != state.active:

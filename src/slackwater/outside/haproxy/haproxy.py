@@ -46,12 +46,15 @@ STAYS_S = 0.25  # a session that is still there by then does not end by itself j
 END_AT_ONCE = 200  # HAProxy reads lines of 16 KiB
 # A process that a reload replaced says so of its backends, for which it listens no more.
 _REPLACED = "Proxy is disabled"
-_RELOADED = "HAProxy was reloaded: its new process does not hold"
 # What HAProxy says of commands that did what was asked, or that had nothing to do.
 _QUIET = re.compile(
     r"no need to change the addr|IP changed from|no need to change the port|port changed from"
     r"|Key not found\.|No such session"
 )
+
+
+class Reloaded(OutsideError):
+    """The process that was asked has been replaced by a reload since it was connected."""
 
 
 class HAProxy:
@@ -235,15 +238,13 @@ class HAProxy:
         """
         target = self._address(back)
         map_, backend = self.at.holds_map, self.at.backend
-        reply = await self._runtime.send(
+        reply = await self._ask(
             f"set map {map_} {backend} {self._entry(back)}",
             f"set server {backend}/{HOLD} {_addr(target)}",
             "show slackwater",
             f"show servers state {backend}",
             ahead=ahead,
         )
-        if _REPLACED in reply:
-            self._fail(_RELOADED, sent=True)
         state = parse_state(reply, backend, now=time.time())
         if not state.hold or (state.hold.id, state.hold.back) != (self._hold_id, back):
             self._fail("the hold is no longer in force", sent=True)
@@ -272,8 +273,8 @@ class HAProxy:
         ]
         try:
             servers = await self._change(*line, ahead=ahead)
-        except OutsideError as error:
-            if not ahead or _RELOADED not in str(error):
+        except Reloaded:
+            if not ahead:
                 raise
             servers = await self._change(*line)
             ahead = False
@@ -371,12 +372,17 @@ class HAProxy:
 
     # Parts
 
+    async def _ask(self, *commands: str, ahead: bool) -> str:
+        """Send one line to a process that serves; raises Reloaded for one that does no more."""
+        reply = await self._runtime.send(*commands, ahead=ahead)
+        if _REPLACED in reply:
+            raise Reloaded(
+                self.where, "HAProxy was reloaded: its new process does not hold", sent=True)
+        return reply
+
     async def _change(self, *commands: str, ahead: bool = False) -> Mapping[str, ServerState]:
         """Send one line; check each answer; return the servers as they are after it."""
-        reply = await self._runtime.send(
-            *commands, f"show servers state {self.at.backend}", ahead=ahead)
-        if _REPLACED in reply:
-            self._fail(_RELOADED, sent=True)
+        reply = await self._ask(*commands, f"show servers state {self.at.backend}", ahead=ahead)
         said, found, _ = reply.partition("# be_id ")
         lines = [line.strip() for line in said.splitlines()]
         bad = [x for x in lines if x not in ("", "1") and not _QUIET.match(x)]
