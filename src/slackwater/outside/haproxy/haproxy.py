@@ -43,6 +43,7 @@ LONGEST_HOLD_S = 60.0  # the Lua task ends every hold by then
 AHEAD = 4  # a hold's, its aim's and its release's; and one for a process that a reload replaced
 END_PAUSE_S = 0.01
 STAYS_S = 0.25  # a session that is still there by then does not end by itself just now
+STAYS_LONG_S = 1.0  # and one that does so beside others that do end
 END_AT_ONCE = 200  # HAProxy reads lines of 16 KiB
 # A process that a reload replaced says so of its backends, for which it listens no more.
 _REPLACED = "Proxy is disabled"
@@ -397,18 +398,26 @@ class HAProxy:
 
         These servers must be in maintenance. A session is ended when it stays: one that ends by
         itself (its server has closed it) leaves its pointer to the next, on another server, and
-        that one would be cut off. Where nobody waits, one that was there at two looks.
+        that one would be cut off. So nor is one while others end by themselves, unless it stays
+        for long. Where nobody waits, one that was there at two looks.
         """
-        until, before = time.monotonic() + self._limit_s, dict[BalancerSession, float]()
+        ended = time.monotonic()  # when one was last seen to have ended by itself
+        until, before = ended + self._limit_s, dict[BalancerSession, float]()
+        told = set[BalancerSession]()
         while left := await self._sessions_on(servers):
             now = time.monotonic()
             if len(left) < len(before):
                 until = now + self._limit_s  # many: it goes on
             elif now > until:
                 self._fail(f"{len(left)} sessions on {', '.join(servers)} do not end", sent=True)
+            if before.keys() - left - told:
+                ended = now
             stays_s = STAYS_S if wait else 0.0
+            if now - ended < stays_s:
+                stays_s = STAYS_LONG_S
             stay = [s for s, since in before.items() if s in left and now - since >= stays_s]
             if again := stay[:END_AT_ONCE]:
+                told.update(again)
                 await self._change(*(f"shutdown session {s.pointer}" for s in again))
                 if not wait and len(again) == len(stay):
                     return
