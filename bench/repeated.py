@@ -3,9 +3,10 @@
 A lab of each server named, a connection-per-request load with pooled writers beside it, and
 `slackwater switchover` over and over, as an operator would type it. For each server one line:
 how many were done; how long clients were held (ms: median, worst); the longest stall that a client
-saw in each switchover (ms: median, worst); what was lost, doubled or answered by a read-only
-server; errors of connection-per-request clients, of pools that test their connections (which
-should see none), and of pools that do not (which lose each connection once).
+saw in each switchover (ms: median, worst), and in as long a time without one, behind each: that is
+the load's own on this machine; what was lost, doubled or answered by a read-only server; errors of
+connection-per-request clients, of pools that test their connections (which should see none), and
+of pools that do not (which lose each connection once).
 
     python bench/repeated.py [--count 20] [--rate 1000] [--pooled 4] [--tested 4] [DIR …]
 
@@ -37,8 +38,8 @@ def main() -> None:
     asked = _arguments().parse_args()
     print(f"{asked.count} switchovers, {asked.rate} requests/s, {asked.pooled} pooled writers that"
           f" do not test their connections and {asked.tested} that do; times in ms")
-    print(f"{'server':16} done  hold: median worst  stall: median worst  acked    lost dup r/o"
-          "  errors: request tested untested")
+    print(f"{'server':16} done  hold: median worst  stall: median  worst  without: median  worst"
+          "  acked    lost dup r/o  errors: request tested untested")
     for server in asked.server or [None]:
         print(_line(server.name if server else "installed", *measure(server, asked)), flush=True)
 
@@ -88,24 +89,35 @@ def _under_load(
         for _ in range(asked.count):
             begun = time.time() * 1000
             reports.append(switch(config))
-            with windows.open("a") as file:
-                file.write(f"[{begun:.0f}, {time.time() * 1000:.0f}]\n")
+            _window(windows, begun)
+            lasted_s = time.time() - begun / 1000
             time.sleep(PAUSE_S)
+            begun = time.time() * 1000
+            time.sleep(lasted_s)
+            _window(windows, begun)
     finally:
         load.send_signal(signal.SIGINT)
         said, _ = load.communicate(timeout=120)
     return reports, json.loads(said)
 
 
+def _window(windows: Path, begun: float) -> None:
+    """The load tells the longest stall from `begun` (unix milliseconds) until now."""
+    with windows.open("a") as file:
+        file.write(f"[{begun:.0f}, {time.time() * 1000:.0f}]\n")
+
+
 def _line(name: str, reports: list[dict[str, Any]], load: dict[str, Any]) -> str:
     done = sum(r["outcome"] == "done" for r in reports)
     holds = [r["hold_ms"] for r in reports if "hold_ms" in r]
-    stalls = [w["stall_ms"] for w in load["windows"]]
+    stalls = [w["stall_ms"] for w in load["windows"][0::2]]
+    without = [w["stall_ms"] for w in load["windows"][1::2]]
     errors = load["errors_by_kind"]
-    hold, stall = statistics.median(holds), statistics.median(stalls)
+    hold, stall, none = (statistics.median(x) for x in (holds, stalls, without))
     return (
         f"{name:16} {done:>2}/{len(reports):<2}       {hold:6.1f} {max(holds):5.1f}"
-        f"         {stall:6.1f} {max(stalls):5.1f}  {load['acked']:<7}"
+        f"          {stall:6.1f} {max(stalls):6.1f}          {none:7.1f} {max(without):6.1f}"
+        f"  {load['acked']:<7}"
         f" {load['lost']:>5} {load['duplicated']:>3} {load['read_only_errors']:>3}"
         f"          {errors['request']:>7} {errors['tested']:>6} {errors['pooled']:>8}"
     )
