@@ -121,3 +121,27 @@ def test_an_empty_reply_is_a_state_with_nothing_in_it():
 @given(st.integers(0, len(HELD)))
 def test_a_reply_cut_anywhere_never_crashes(end):
     state(HELD[:end])
+
+
+SESSION = """\
+{pointer}: [23/Nov/2026:19:25:42.588478] id=3 proto=tcpv4 source=127.0.0.1:43088
+  flags=0x4a, conn_retries=0, conn_exp=<NEVER> conn_et=0x000 srv_conn=0x5564f5221790, pend_pos=(nil)
+  frontend=pair-clients (id=2 mode=tcp), listener=? (id=1) addr=127.0.0.1:21582
+  backend={backend} (id=4 mode=tcp) addr={own}
+  {server}
+  task=0x5564f540ea90 (state=0x00 nice=0 calls=2 rate=0 exp=3s tmask=0x1 age=2s)
+"""
+
+
+def test_ways_of_a_server_s_sessions():
+    there = "server=a (id=1) addr=127.0.0.1:17694"
+    text = "".join(
+        SESSION.format(pointer=f"0x{n}", backend=backend, own=own, server=server)
+        for n, (backend, own, server) in enumerate([
+            ("shop", "127.0.0.1:1", there), ("shop", "127.0.0.1:2", there.replace("=a", "=ab")),
+            ("blog", "127.0.0.1:3", there), ("shop", "unknown", "server=<none>"),
+            ("shop", "::1:5", there),
+        ])
+    )
+    assert facts.parse_ways(text, "shop", "a") == {"127.0.0.1:1": "0x0", "::1:5": "0x4"}
+    assert facts.parse_ways("No such session (use 'show sess').\n\n", "shop", "a") == {}

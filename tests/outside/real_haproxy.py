@@ -53,6 +53,10 @@ class Greeter:
         self._writers.discard(writer)
         writer.close()
 
+    def peers(self) -> set[str]:
+        """Whom it serves: the other ends (host:port) of its connections."""
+        return {"{}:{}".format(*w.get_extra_info("peername")) for w in self._writers}
+
     async def stop(self) -> None:
         self._server.close()
         for writer in list(self._writers):

@@ -356,6 +356,24 @@ async def test_a_session_that_ends_meanwhile_is_not_taken_for_the_next_in_its_pl
             assert [await c.echo("here") for c in came] == ["here"] * len(came)
 
 
+@async_test
+async def test_a_session_is_ended_by_what_its_server_names_it():
+    async with lab() as it:
+        at = it.pairs["pair"]
+        balancer, server = HAProxy(at), it.servers["pair"]["a"]
+        async with clients(at, 3) as connected:
+            assert [await c.greeted() for c in connected] == ["a"] * 3
+            ways = await balancer.sessions.ways("a")
+            assert set(ways) == server.peers() and await balancer.sessions.ways("b") == {}
+            chosen = {own: ways[own] for own in list(ways)[:1]}
+            pointers = list(chosen.values())
+            assert await balancer.sessions.ways("a", [*pointers, "0x123"]) == chosen
+            assert await balancer.sessions.end(pointers)
+            assert sorted([await c.echo("here") for c in connected]) == ["", "here", "here"]
+            assert server.peers() == set(ways) - set(chosen)
+            assert not await balancer.sessions.end(["0x123"])
+
+
 @pytest.mark.parametrize(
     "entry", ["garbage", "id/300/nobody", "id/300/", "id/300/hold", "//", "id/x/a", None]
 )

@@ -333,3 +333,12 @@ def parse_ends(text: str, backend: str) -> Ends:
                rf"  backend={re.escape(backend)} \(.*\) addr=(\S+:\d+)")
     found = re.findall(pattern, text, re.MULTILINE)
     return Ends(frozenset(own for _, own in found), frozenset(client for client, _ in found))
+
+
+def parse_ways(text: str, backend: str, server: str) -> dict[str, str]:
+    """Of each session of `backend` on `server`: the balancer's own end of the connection to that
+    server (host:port), by which the server names it -> its pointer; from `show sess all`."""
+    pattern = (rf"^(0x[0-9a-f]+): .*\n(?:  .*\n){{1,3}}?"
+               rf"  backend={re.escape(backend)} \(.*\) addr=(\S+:\d+)\n"
+               rf"  server={re.escape(server)} \(")
+    return {own: pointer for pointer, own in re.findall(pattern, text, re.MULTILINE)}

@@ -30,6 +30,16 @@ class Looked:
     transactions: dict[int, float]
 
 
+@dataclass(frozen=True)
+class Way:
+    """A session's way through a balancer: `own` is that one's end (host:port) of the connection to
+    the server, `pointer` the session's name there."""
+
+    own: str
+    balancer: str
+    pointer: str
+
+
 class PairWorld(ServersWorld):
     """What a pair's steps act on. `connect` it; `close` it. Raises ConfigError where there is no
     such pair.
@@ -50,6 +60,7 @@ class PairWorld(ServersWorld):
         self.held_since: float | None = None  # clock.mono() of the first hold
         self.held_until: float | None = None  # clock.mono() at which the balancers let go
         self.looked: Looked | None = None  # who was on the old server right before the hold
+        self.ways: dict[str, Way] = {}  # by `own`: of the sessions that were there then
 
     async def close(self) -> None:
         """Give everything back; never raises.

@@ -11,6 +11,7 @@ from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations.pair_world import Looked, PairWorld
+from slackwater.operations.switchover.end_by_balancer import end_resting
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.close_resting import NOT_OURS
 from slackwater.outside.mysql.greeting import KNOCK_LIMIT_S, knock
@@ -122,16 +123,22 @@ class _Settling:
     async def close_resting_and_look(self) -> bool:
         """Close those that rest by the last look; True when nobody is left."""
         rest_ms, found = self._decide()
-        # The server looks again, and closes who has rested since our look too: who had no
+        # The server looks again, and only who has rested since our look too is closed: who had no
         # transaction then has begun none since.
-        rest_ms = max(rest_ms, self._ago_ms())
+        rarely = [s for s in self.left if s.id in found.close and s.id < self._young_from
+                  and (s.idle_ms or 0.0) >= settle.RARELY_USED_MS]
+        ended = await end_resting(
+            self._world, self._old, self.session, rarely,
+            max(rest_ms, self._ago_ms(), settle.RARELY_USED_MS))
+        to_close = tuple(i for i in found.close if i not in ended)
         asked = clock.mono()
-        closed, sessions, transactions, looked = await self._close(found.close, rest_ms)
-        if found.close:  # that comes first, the look at the end
+        closed, sessions, transactions, looked = await self._close(
+            to_close, max(rest_ms, self._ago_ms()))
+        if to_close:  # that comes first, the look at the end
             asked = max(asked, looked - LOOK_S)
         else:
             self._look_s = clock.mono() - asked
-        self.closed.update(closed)
+        self.closed.update(closed, ended)
         left = [s for s in _not_ours(self._world, self._old, sessions)
                 if s.id != self._knocked and s.id not in self.closed]
         self._last = Looked(asked, left, transactions)

@@ -14,7 +14,7 @@ from slackwater.operations.pair_asked import PairAsked, still_configured
 from slackwater.operations.pair_lock import claim, claim_late, owned
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import PROMOTING, end_broken, reopen_old, surely_read_only, unlock
-from slackwater.operations.switchover import settle_sessions
+from slackwater.operations.switchover import end_by_balancer, settle_sessions
 from slackwater.operations.switchover.after import CloseLeftovers, FollowNew, Persist, ProveIt
 from slackwater.operations.switchover.before import (
     MakeCanary,
@@ -97,6 +97,7 @@ class HoldClients(Step[PairWorld]):
         # The pin is taken before the clock starts: it is a connection, and may take its time.
         await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
         await world.each_balancer(self.balancers, lambda b: b.connect_ahead())
+        world.ways = await end_by_balancer.ways(world, self.old, self.balancers)
         # What we did up to here cost the machine time: let it first serve who had to wait for that.
         await asyncio.sleep(CALM_S)
         world.looked = await settle_sessions.look(world, self.old)

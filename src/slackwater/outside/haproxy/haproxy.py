@@ -32,19 +32,18 @@ from slackwater.facts.balancer import (
     parse_ends,
     parse_map_files,
     parse_servers_state,
-    parse_sessions,
     parse_state,
 )
 from slackwater.outside.haproxy.capable import reasons
 from slackwater.outside.haproxy.pin import Login, Pin
 from slackwater.outside.haproxy.runtime import Runtime
+from slackwater.outside.haproxy.sessions import AT_ONCE, Sessions
 
 LONGEST_HOLD_S = 60.0  # the Lua task ends every hold by then
 AHEAD = 4  # a hold's, its aim's and its release's; and one for a process that a reload replaced
 END_PAUSE_S = 0.01
 STAYS_S = 0.25  # a session that is still there by then does not end by itself just now
 STAYS_LONG_S = 1.0  # and one that does so beside others that do end
-END_AT_ONCE = 200  # HAProxy reads lines of 16 KiB
 # A process that a reload replaced says so of its backends, for which it listens no more.
 _REPLACED = "Proxy is disabled"
 # What HAProxy says of commands that did what was asked, or that had nothing to do.
@@ -66,6 +65,7 @@ class HAProxy:
         self.where = f"balancer {at.name} ({at.runtime})"
         self._limit_s = limit_s
         self._runtime = Runtime(at.runtime, name=at.name, limit_s=limit_s)
+        self.sessions = Sessions(self._runtime, at.backend)
         self._pin: Pin | None = None
         self._hold_id = ""  # of the hold that this object put
         self._hold_ttl_ms = 0
@@ -404,7 +404,7 @@ class HAProxy:
         ended = time.monotonic()  # when one was last seen to have ended by itself
         until, before = ended + self._limit_s, dict[BalancerSession, float]()
         told = set[BalancerSession]()
-        while left := await self._sessions_on(servers):
+        while left := await self.sessions.on(servers):
             now = time.monotonic()
             if len(left) < len(before):
                 until = now + self._limit_s  # many: it goes on
@@ -416,17 +416,13 @@ class HAProxy:
             if now - ended < stays_s:
                 stays_s = STAYS_LONG_S
             stay = [s for s, since in before.items() if s in left and now - since >= stays_s]
-            if again := stay[:END_AT_ONCE]:
+            if again := stay[:AT_ONCE]:
                 told.update(again)
                 await self._change(*(f"shutdown session {s.pointer}" for s in again))
                 if not wait and len(again) == len(stay):
                     return
             before = {s: before.get(s, now) for s in left}
             await asyncio.sleep(END_PAUSE_S)
-
-    async def _sessions_on(self, servers: Collection[str]) -> set[BalancerSession]:
-        found = parse_sessions(await self._runtime.send("show sess"), self.at.backend)
-        return {s for s in found if s.server in servers}
 
     async def _drop_stale_pins(self, state: BalancerState) -> int:
         """End pins that a slackwater left which was killed on another host. The last one's may
@@ -444,7 +440,7 @@ class HAProxy:
             await asyncio.sleep(END_PAUSE_S)
         if pins:
             await self._change(*(f"shutdown session {s.pointer}" for s in pins))
-        on_hold = await self._sessions_on([HOLD])
+        on_hold = await self.sessions.on([HOLD])
         return sum(s.frontend != self.at.pin_frontend for s in on_hold)
 
     async def _pin_is_at_hold(self, strays: int) -> bool:
@@ -453,7 +449,7 @@ class HAProxy:
         return bool(await self._pins())
 
     async def _pins(self) -> set[BalancerSession]:
-        on_hold = await self._sessions_on([HOLD])
+        on_hold = await self.sessions.on([HOLD])
         return {s for s in on_hold if s.frontend == self.at.pin_frontend}
 
     def _remember(self, servers: Mapping[str, ServerState]) -> None:

@@ -8,6 +8,7 @@ NO_SUCH_THREAD = 1094
 # MySQL 8+: sessions of accounts with SYSTEM_USER are only for others with it to end.
 NOT_OURS = 1095
 
+_INTO = "GROUP_CONCAT({0}) INTO @sw_rest"
 PICOSECONDS_PER_MS = 10**9
 # Sessions that a server looks at before it ends them. One where each end is a wait: the look would
 # be old for the next.
@@ -56,7 +57,7 @@ def by_mysql(
     """The same. KILL takes no list and there are no loops outside of routines; a prepared statement
     can be chosen by a condition. @sw_at tells how far we came if one fails."""
     return "".join(
-        _resting_mysql(part, idle_ms, after_ping_ms, own_thread, transactions)
+        mysql_resting(part, idle_ms, after_ping_ms, own_thread, transactions, select=_INTO) + ";"
         + "".join(
             f"SET @sw_at={i},@sw_do=IF(FIND_IN_SET({i},@sw_rest),'KILL {i}','DO 0');"
             "PREPARE sw FROM @sw_do;EXECUTE sw;"
@@ -81,30 +82,32 @@ def idle_for(own_thread: int) -> str:
     return f"IF({OF_ITS_OWN}, IF(e.END_EVENT_ID IS NULL, NULL, {idle}), {since_login})"
 
 
-def _resting_mysql(
+def mysql_resting(
     ids: Sequence[int],
     idle_ms: float,
     after_ping_ms: float,
     own_thread: int | None,
     transactions: bool,
+    *,
+    select: str = "{0} AS ID",
 ) -> str:
-    """Put those of `ids` that rest into @sw_rest."""
+    """Those of `ids` that rest; {0} in `select` is the column with their ids."""
     wanted = ",".join(map(str, ids))
     if own_thread is None:
         seconds = int(-(-idle_ms // 1000)) + 1  # TIME counts begun seconds
         return (
-            "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
-            f" WHERE ID IN ({wanted}) AND COMMAND = 'Sleep' AND TIME >= {seconds};"
+            f"SELECT {select.format('ID')} FROM information_schema.PROCESSLIST"
+            f" WHERE ID IN ({wanted}) AND COMMAND = 'Sleep' AND TIME >= {seconds}"
         )
     rest = (
         f"IF(e.EVENT_NAME = 'statement/com/Ping', {max(idle_ms, after_ping_ms):f}, {idle_ms:f})"
     )
     return (
-        "SELECT GROUP_CONCAT(t.PROCESSLIST_ID) INTO @sw_rest FROM performance_schema.threads t"
+        f"SELECT {select.format('t.PROCESSLIST_ID')} FROM performance_schema.threads t"
         " LEFT JOIN performance_schema.events_statements_current e"
         " ON e.THREAD_ID = t.THREAD_ID AND e.NESTING_EVENT_LEVEL = 0"
         f" WHERE t.PROCESSLIST_ID IN ({wanted}) AND t.PROCESSLIST_COMMAND = 'Sleep'"
-        f" AND {idle_for(own_thread)} >= {rest}{_NO_TRANSACTION if transactions else ''};"
+        f" AND {idle_for(own_thread)} >= {rest}{_NO_TRANSACTION if transactions else ''}"
     )
 
 

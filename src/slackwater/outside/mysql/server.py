@@ -42,6 +42,7 @@ from slackwater.outside.mysql.clients import (
     kill_dump_threads,
     open_transactions,
     programs,
+    resting,
 )
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import MysqlError, Row, Session
@@ -58,9 +59,10 @@ __all__ = [
     "open_transactions", "own_privileges", "persisted_writable", "point_source",
     "prepare_lock", "prepared_xa",
     "privileged_users",
-    "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica", "server_id",
-    "set_read_only", "set_replicated_position", "shut_accounts", "start_receiving", "start_replica",
-    "stop_receiving", "stop_replica", "stops_late_with_replicas", "take_lock", "takes_sockets",
+    "programs", "read_only_unset", "release_lock", "replica_status", "reset_replica", "resting",
+    "server_id", "set_read_only", "set_replicated_position", "shut_accounts",
+    "start_receiving", "start_replica", "stop_receiving", "stop_replica",
+    "stops_late_with_replicas", "take_lock", "takes_sockets",
     "unlock", "unwatch_transactions", "wait_executed", "watch_transactions",
 ]  # fmt: skip
 
