@@ -1,4 +1,4 @@
-"""End sessions by way of their balancers: all at once, where each end is a wait for its server.
+"""End sessions by way of their balancers: all at once, where a server ends one after the other.
 
 A session's balancer is told by its own end of the connection, by which the server names it. Whose
 own end is not what the server sees (address translation, PROXY protocol) has no such way, and its
@@ -24,10 +24,8 @@ LIMIT_S = 0.1  # clients wait: one that does not answer by then is not asked aga
 
 
 async def ways(world: PairWorld, old: str, balancers: Collection[str]) -> dict[str, Way]:
-    """The way of each session on {old}, by its client as that server names it; none where a server
-    ends sessions without a wait. Raises StepFailed."""
-    if not mysql_server.kill_waits(await world.session(old)):
-        return {}
+    """The way of each session on {old}, by its client as that server names it. Raises
+    StepFailed."""
     found = await world.each_balancer(balancers, lambda b: b.sessions.ways(old))
     # Two balancers behind address translation may have the same own end.
     seen = Counter(chain.from_iterable(found.values()))

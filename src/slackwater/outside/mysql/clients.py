@@ -10,7 +10,7 @@ from slackwater.errors import OutsideError
 from slackwater.facts import statement_text
 from slackwater.facts.server import ClientSession
 from slackwater.outside.mysql.abilities import Abilities, abilities
-from slackwater.outside.mysql.close_resting import NO_SUCH_THREAD, NOT_OURS, mysql_resting
+from slackwater.outside.mysql.close_resting import NO_SUCH_THREAD, NOT_OURS
 from slackwater.outside.mysql.dialect import dialect
 from slackwater.outside.mysql.session import MysqlError, Session
 
@@ -189,9 +189,10 @@ async def resting(
     after_ping_ms: float = 0.0,
     limit_s: float = 5.0,
 ) -> list[int]:
-    """Those of `ids` that `close_idle` would close now. Of MySQL servers."""
+    """Those of `ids` that `close_idle` would close now."""
     able = await abilities(session)
-    sql = mysql_resting(ids, idle_ms, after_ping_ms, able.own_thread, able.transactions)
+    sql = dialect(session.flavour).resting(
+        ids, idle_ms, after_ping_ms, able.own_thread, able.transactions)
     return [int(row["ID"]) for row in await session.rows(sql, limit_s=limit_s)]
 
 

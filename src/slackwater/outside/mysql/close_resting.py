@@ -8,6 +8,7 @@ NO_SUCH_THREAD = 1094
 # MySQL 8+: sessions of accounts with SYSTEM_USER are only for others with it to end.
 NOT_OURS = 1095
 
+_ID = "{0} AS ID"
 _INTO = "GROUP_CONCAT({0}) INTO @sw_rest"
 PICOSECONDS_PER_MS = 10**9
 # Sessions that a server looks at before it ends them. One where each end is a wait: the look would
@@ -28,12 +29,8 @@ def by_mariadb(ids: Sequence[int], idle_ms: float) -> str:
     A look costs as much as ten ends; but each end wakes a thread that may take our core, and then
     the look is old for the next: who begins meanwhile is hit. All is parsed before the first.
     """
-    # TIME_MS has fractions. Who has rested since the last look (see `looking`) began nothing since.
-    since = "COALESCE(TIMESTAMPDIFF(MICROSECOND,@sw_looked,SYSDATE(6))/1000,0)"
     rounds = "".join(
-        "SELECT GROUP_CONCAT(ID) INTO @sw_rest FROM information_schema.PROCESSLIST"
-        f" WHERE ID IN ({','.join(map(str, part))}) AND COMMAND='Sleep' AND TIME_MS>={idle_ms:f}"
-        f" AND TIME_MS>={since};"
+        mariadb_resting(part, idle_ms, select=_INTO) + ";"
         + "".join(
             f"IF FIND_IN_SET({i},@sw_rest) THEN SET @sw_at={i};KILL {i};"
             "SET @sw_closed=CONCAT_WS(',',@sw_closed,@sw_at);END IF;"
@@ -44,6 +41,17 @@ def by_mariadb(ids: Sequence[int], idle_ms: float) -> str:
     # One that has just gone by itself, or is not ours to end, was not closed by us.
     gone = f"DECLARE CONTINUE HANDLER FOR {NO_SUCH_THREAD},{NOT_OURS} SET @sw_at=NULL;"
     return f"BEGIN NOT ATOMIC {gone}{rounds}END;"
+
+
+def mariadb_resting(ids: Sequence[int], idle_ms: float, *, select: str = _ID) -> str:
+    """Those of `ids` that rest; {0} in `select` is the column with their ids."""
+    # TIME_MS has fractions. Who has rested since the last look (see `looking`) began nothing since.
+    since = "COALESCE(TIMESTAMPDIFF(MICROSECOND,@sw_looked,SYSDATE(6))/1000,0)"
+    return (
+        f"SELECT {select.format('ID')} FROM information_schema.PROCESSLIST"
+        f" WHERE ID IN ({','.join(map(str, ids))}) AND COMMAND='Sleep' AND TIME_MS>={idle_ms:f}"
+        f" AND TIME_MS>={since}"
+    )
 
 
 def by_mysql(
@@ -89,9 +97,9 @@ def mysql_resting(
     own_thread: int | None,
     transactions: bool,
     *,
-    select: str = "{0} AS ID",
+    select: str = _ID,
 ) -> str:
-    """Those of `ids` that rest; {0} in `select` is the column with their ids."""
+    """The same."""
     wanted = ",".join(map(str, ids))
     if own_thread is None:
         seconds = int(-(-idle_ms // 1000)) + 1  # TIME counts begun seconds

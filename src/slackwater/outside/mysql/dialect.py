@@ -175,6 +175,19 @@ class Dialect:
             )
         return f"SET @sw_at=0,@sw_closed=NULL;{closing}SELECT @sw_closed AS CLOSED"
 
+    def resting(
+        self,
+        ids: Sequence[int],
+        idle_ms: float,
+        after_ping_ms: float,
+        own_thread: int | None,
+        transactions: bool,
+    ) -> str:
+        """Those of `ids` that `close_idle` would close: ID."""
+        if self.mariadb:
+            return close_resting.mariadb_resting(ids, idle_ms)
+        return close_resting.mysql_resting(ids, idle_ms, after_ping_ms, own_thread, transactions)
+
     def backup_lock(self, kind: LockKind) -> tuple[tuple[str, bool], ...]:
         """Statements that take a snapshot's lock, each with whether others wait behind it while it
         waits itself; () where this server has no such lock."""
