@@ -115,6 +115,7 @@ def test_a_balancer_that_hangs_leaves_them_to_the_server(lab: LabFacts, killed: 
         assert len(world.ways) >= FEW
         front.signal(signal.SIGSTOP)
         try:
+            assert await end_by_balancer.ways(world, "a", ("lb1",)) == {}
             assert await settle() == {s.thread_id() for s in rarely}
         finally:
             front.signal(signal.SIGCONT)
