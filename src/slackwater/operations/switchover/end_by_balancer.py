@@ -45,7 +45,7 @@ async def ways(world: PairWorld, old: str, balancers: Collection[str]) -> dict[s
 async def end_resting(
     world: PairWorld, old: str, session: Session, sessions: Sequence[ClientSession],
     rest_ms: float,
-) -> list[int]:
+) -> set[int]:
     """End those of `sessions` of {old} that have rested for `rest_ms` by now, and have a way;
     returns their ids. `session` is ours, there.
 
@@ -54,7 +54,7 @@ async def end_resting(
     """
     known = {s.id: world.ways[s.host] for s in sessions if s.host in world.ways}
     if not known:
-        return []
+        return set()
     rest, there = await asyncio.gather(
         mysql_server.resting(session, list(known), rest_ms, after_ping_ms=settle.YOUNG_REST_MS),
         _still_there(world, old, known.values()),
@@ -65,7 +65,7 @@ async def end_resting(
             raise failed
     assert isinstance(rest, list) and isinstance(there, set)
     ended = await _end(world, {known[i] for i in rest} & there)
-    return [i for i in rest if known[i] in ended]
+    return {i for i in rest if known[i] in ended}
 
 
 async def _still_there(world: PairWorld, old: str, known: Collection[Way]) -> set[Way]:

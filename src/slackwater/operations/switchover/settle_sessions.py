@@ -125,7 +125,8 @@ class _Settling:
         rest_ms, found = self._decide()
         # The server looks again, and only who has rested since our look too is closed: who had no
         # transaction then has begun none since.
-        rarely = [s for s in self.left if s.id in found.close and s.id < self._young_from
+        chosen = set(found.close)
+        rarely = [s for s in self.left if s.id in chosen and s.id < self._young_from
                   and (s.idle_ms or 0.0) >= settle.RARELY_USED_MS]
         ended = await end_resting(
             self._world, self._old, self.session, rarely,
