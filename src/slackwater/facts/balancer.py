@@ -329,16 +329,22 @@ def _number(text: str | None) -> int:
 
 def parse_ends(text: str, backend: str) -> Ends:
     """The ends of each connection of `backend`, from `show sess all`."""
-    pattern = (rf"^0x\S+ .* source=(\S+)\n(?:  .*\n){{1,3}}?"
-               rf"  backend={re.escape(backend)} \(.*\) addr=(\S+:\d+)")
-    found = re.findall(pattern, text, re.MULTILINE)
-    return Ends(frozenset(own for _, own in found), frozenset(client for client, _ in found))
+    found = _connections(text, backend)
+    return Ends(frozenset(own for _, _, own, _ in found),
+                frozenset(client for _, client, _, _ in found))
 
 
 def parse_ways(text: str, backend: str, server: str) -> dict[str, str]:
     """Of each session of `backend` on `server`: the balancer's own end of the connection to that
     server (host:port), by which the server names it -> its pointer; from `show sess all`."""
-    pattern = (rf"^(0x[0-9a-f]+): .*\n(?:  .*\n){{1,3}}?"
+    found = _connections(text, backend)
+    return {own: pointer for pointer, _, own, where in found if where == server}
+
+
+def _connections(text: str, backend: str) -> list[tuple[str, str, str, str]]:
+    """Of each connection of `backend`: its session's pointer, the client's end, the balancer's own
+    end, the server."""
+    pattern = (rf"^(0x[0-9a-f]+): .* source=(\S+)\n(?:  .*\n){{1,3}}?"
                rf"  backend={re.escape(backend)} \(.*\) addr=(\S+:\d+)\n"
-               rf"  server={re.escape(server)} \(")
-    return {own: pointer for pointer, own in re.findall(pattern, text, re.MULTILINE)}
+               r"  server=(\S+) ")
+    return re.findall(pattern, text, re.MULTILINE)
