@@ -98,9 +98,7 @@ class FollowNew(Step[PairWorld]):
     limit_s: ClassVar[float] = ARRIVAL_LIMIT_S + 3
 
     async def do(self, world: PairWorld) -> None:
-        old = await world.session(self.old)
-        made = await mysql_server.connections_made(old)
-        await mysql_server.start_replica(old)
+        await self._start(world, await world.session(self.old))
         number = await canary.send(await world.session(self.new), "follow")
         world.notes[canary.key("follow")] = number
 
@@ -109,9 +107,13 @@ class FollowNew(Step[PairWorld]):
             await canary.expect(session, "follow", number, at=name, limit_s=ARRIVAL_LIMIT_S)
 
         await asyncio.gather(*(follows(n) for n in (self.old, *self.replicas)))
+
+    async def _start(self, world: PairWorld, old: Session) -> None:
+        before = await mysql_server.connections_made(old)
+        await mysql_server.start_replica(old)
         if PAUSED in world.notes and MADE in world.notes:
-            # MariaDB counts the applier's threads, which began here, as connections.
-            world.notes[MADE] += await mysql_server.connections_made(old) - made
+            # MariaDB counts the applier's threads as connections; all are there when it answers.
+            world.notes[MADE] += await mysql_server.connections_made(old) - before
 
     async def verify(self, world: PairWorld) -> Seen:
         status = await mysql_server.replica_status(await world.session(self.old))
@@ -151,12 +153,12 @@ class ProveIt(Step[PairWorld]):
     limit_s: ClassVar[float] = ARRIVAL_LIMIT_S + RELOAD_LIMIT_S + 5
 
     async def do(self, world: PairWorld) -> None:
-        with contextlib.suppress(SlackwaterError):  # a word for the report, and no proof
-            await _who_arrived(world, self.old)
         await asyncio.gather(*(self._outlast_reload(world, b) for b in self.balancers))
         # Asked once: a session is for one task at a time.
         expected = await mysql_server.server_id(await world.session(self.new))
         await asyncio.gather(*(self._travel(world, b, expected) for b in self.balancers))
+        with contextlib.suppress(SlackwaterError):  # a word for the report, and no proof
+            await _who_arrived(world, self.old, own=len(self.balancers))
 
     async def _outlast_reload(self, world: PairWorld, balancer: str) -> None:
         """One that read the file before it was written makes the old server active as it ends. Past
@@ -210,13 +212,14 @@ async def _to_new(balancer: HAProxy, new: str, old: str) -> None:
         await balancer.close_sessions(old)
 
 
-async def _who_arrived(world: PairWorld, old: str) -> None:
-    """Into the figures: who has come to the old server since everybody there was closed. No
-    balancer leads there, so they came past them; that their writes fail, nobody else tells."""
+async def _who_arrived(world: PairWorld, old: str, own: int) -> None:
+    """Into the figures: who has come to the old server since everybody there was closed, but for
+    as many of our own. No balancer leads there, so they came past them; that their writes fail,
+    nobody else tells. Looked at as late as can be: one who comes now and then is missed before."""
     session = await world.session(old)
     who = [s.who() for s in await _leftovers(world, old, session)]
     made = await mysql_server.connections_made(session)
-    count = max(len(who), made - world.notes.get(MADE, made))
+    count = max(len(who), made - own - world.notes.get(MADE, made - own))
     if count:
         world.figures["past_the_balancers"] = {"server": old, "connections": count, "sessions": who}
 
