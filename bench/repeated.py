@@ -6,7 +6,7 @@ how many were done; how long clients were held (ms: median, worst); the longest 
 saw in each switchover (ms: median, worst), and in as long a time without one, behind each: that is
 the load's own on this machine; what was lost, doubled or answered by a read-only server; errors of
 connection-per-request clients, of pools that test their connections (which should see none), and
-of pools that do not (which lose each connection once).
+of pools that do not (which lose each connection once). Below it, why any was not done.
 
     python bench/repeated.py [--count 20] [--rate 1000] [--pooled 4] [--tested 4] [DIR …]
 
@@ -41,7 +41,11 @@ def main() -> None:
     print(f"{'server':16} done  hold: median worst  stall: median  worst  without: median  worst"
           "  acked    lost dup r/o  errors: request tested untested")
     for server in asked.server or [None]:
-        print(_line(server.name if server else "installed", *measure(server, asked)), flush=True)
+        reports, load = measure(server, asked)
+        print(_line(server.name if server else "installed", reports, load), flush=True)
+        for report in reports:
+            if report["outcome"] != "done":
+                print(f"{'':17}{report['outcome']}: {'; '.join(report['reasons'])}", flush=True)
 
 
 def measure(
