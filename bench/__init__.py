@@ -1,1 +1,1 @@
-"""Measurements that compare; `make bench` runs them, docs/benchmarks.md tells what they said."""
+"""Measurements that compare; `make bench` runs them, docs/benchmarks tells what they said."""

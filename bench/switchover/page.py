@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: its table, picture and data from a run's JSON.
+"""docs/benchmarks/switchover.md: its table, picture and data from a run's JSON.
 
     python -m bench.switchover.page build/bench/switchover.json [--rate 500]
 """
@@ -14,8 +14,8 @@ from typing import Any
 from bench.switchover import plot, table
 from bench.switchover.measure import Round
 
-PAGE = Path("docs/benchmarks.md")
-FOLDER = PAGE.with_suffix("")
+PAGE = Path("docs/benchmarks/switchover.md")
+FOLDER = PAGE.parent
 BEGIN, END = "<!-- switchover: made by bench.switchover.page -->\n", "<!-- switchover: end -->"
 
 
@@ -38,7 +38,6 @@ def put(told: dict[str, Any], rate: int) -> None:
     new = re.sub(
         f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: BEGIN + text + END, page, flags=re.S
     )
-    FOLDER.mkdir(exist_ok=True)
     about = f"the middle round of each method; {told['machine']}"
     plot.draw(rounds, rate, about, FOLDER / "switchover.png")
     kept = {key: value for key, value in told.items() if key != "samples"}

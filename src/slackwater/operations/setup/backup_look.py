@@ -69,8 +69,8 @@ def unasked(flavour: Flavour) -> str:
         return (f"that of {flavour} blocks commits while it copies the files that are not InnoDB's "
                 "(since 10.11.8, 11.4.2 it does not): --method backup takes it all the same")
     if flavour.mariadb:  # bench.setup: 0.8 s at most with it, 0.1 s with a dump, in the same time
-        return ("the source's writes wait longer for it than for a dump (docs/benchmarks.md): "
-                "--method backup takes it all the same")
+        return ("the source's writes wait longer for it than for a dump "
+                "(docs/benchmarks/pair-setup.md): --method backup takes it all the same")
     return ""
 
 
