@@ -25,3 +25,4 @@ def test_who_was_closed_before_the_hold_is_told_beside_the_others():
 def test_a_balancer_whose_reload_did_not_end_is_named():
     assert "lb1, lb2: a reload seems to be under way" in told(
         hold_ms=9.0, being_reloaded=["lb1", "lb2"])
+    assert "lb1: a reload seems to be under way" in told(fenced="", being_reloaded=["lb1"])

@@ -13,10 +13,11 @@ import pytest
 from tests.servers.command import slackwater
 from tests.servers.fixtures import app_session
 from tests.servers.patience import eventually
+from tests.servers.slow_reload import SlowReload
 from tests.sweep.acts import Trigger
 from tests.sweep.front import Front
 
-from slackwater.facts.balancer import parse_info, parse_stat
+from slackwater.facts.balancer import parse_stat
 from slackwater.lab.facts import LabFacts
 
 pytestmark = [pytest.mark.servers, pytest.mark.one_flavour]
@@ -36,17 +37,6 @@ while time.monotonic() < ends:
             break
     except (OSError, TypeError):
         pass
-"""
-
-SLOW = """
-if os.remove("{flag}") then os.execute("sleep 2") end
-"""
-BEGIN = """
-import os, signal, time
-open({flag!r}, "w").close()
-os.kill({pid}, signal.SIGUSR2)
-while os.path.exists({flag!r}):
-    time.sleep(0.001)
 """
 
 
@@ -69,11 +59,6 @@ def runtime(lab: LabFacts, command: str) -> str:
     return Front(lab.directory, "lb1", lab.balancers["lb1"]).runtime(command)
 
 
-def worker(lab: LabFacts) -> str:
-    """The process that serves."""
-    return parse_info(runtime(lab, "show info"))["Pid"]
-
-
 def waiting(lab: LabFacts) -> int:
     """How many clients wait at the balancer."""
     stat = runtime(lab, "show stat")
@@ -92,18 +77,11 @@ def test_before_the_file_is_written_clients_do_not_stay_at_the_old_server(
 def test_a_reload_that_read_the_file_before_it_was_written_is_outlasted(
     lab: LabFacts, tmp_path: Path
 ) -> None:
-    """Certificates and names to resolve can take it seconds, and then it makes the old server
-    active."""
-    about, flag = lab.balancers["lb1"], str(tmp_path / "slow")
-    (tmp_path / "slow.lua").write_text(SLOW.format(flag=flag))
-    with Path(about["config_file"]).open("a") as file:  # behind the servers: they are read by then
-        file.write(f"global\n    lua-load {tmp_path / 'slow.lua'}\n")
-    (tmp_path / "begin.py").write_text(BEGIN.format(flag=flag, pid=about["pid"]))
-    serving = worker(lab)
-    report = slackwater(
-        lab, "switchover", inject=f"run:Persist:{sys.executable} {tmp_path / 'begin.py'}").report
+    """It makes the old server active as it takes over."""
+    slow = SlowReload(lab, tmp_path)
+    report = slackwater(lab, "switchover", inject=f"run:Persist:{slow.command}").report
     assert report["outcome"] == "done", report
-    eventually(lambda: worker(lab) != serving, "the reload takes effect")
+    slow.takes_effect()
     status = slackwater(lab, "status").report
     assert (status["active"], status["balancers"]["lb1"]["active"]) == ("b", "b")
 

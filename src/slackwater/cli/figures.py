@@ -10,7 +10,14 @@ from slackwater.plan.report import Report
 
 def figures_text(report: Report) -> str:
     """The few figures that people ask for first."""
-    figures = report.figures
+    text = _figures_text(report.figures)
+    if slow := report.figures.get("being_reloaded"):
+        text += (f"\n  {', '.join(slow)}: a reload seems to be under way that may have read the "
+                 "file as it was; look with `slackwater status` when it has ended")
+    return text
+
+
+def _figures_text(figures: dict[str, Any]) -> str:
     if "missing" in figures or "fenced" in figures:
         return failover_text(figures)
     if "rejoined" in figures or "extra" in figures:
@@ -31,9 +38,6 @@ def figures_text(report: Report) -> str:
         who = f": {', '.join(past['sessions'])}" if past["sessions"] else ""
         text += (f"\n  {past['connections']} connection(s) came to {past['server']} past the "
                  f"balancers meanwhile, where they cannot write{who}")
-    if slow := figures.get("being_reloaded"):
-        text += (f"\n  {', '.join(slow)}: a reload seems to be under way that may have read the "
-                 "file as it was; look with `slackwater status` when it has ended")
     return text
 
 

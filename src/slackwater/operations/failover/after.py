@@ -15,6 +15,7 @@ from slackwater.operations import canary
 from slackwater.operations.failover import missing
 from slackwater.operations.failover.fence_old import FENCED, fenced_now
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reloads import RELOAD_LIMIT_S, outlast_reloads, send_to
 from slackwater.operations.switchover.after import ARRIVAL_LIMIT_S, FORWARD
 from slackwater.operations.through import through
 from slackwater.outside import process
@@ -30,14 +31,18 @@ class ProveClients(Step[PairWorld]):
 
     balancers: tuple[str, ...]
     new: str
+    old: str
     no_undo: ClassVar[str] = "one row in our own table"
-    limit_s: ClassVar[float] = 8.0
+    limit_s: ClassVar[float] = 8.0 + RELOAD_LIMIT_S
 
     async def do(self, world: PairWorld) -> None:
         world.figures.setdefault("traffic_ms", round(process.age_s() * 1000))
         session = await world.session(self.new)
         if not await canary.exists(session):
             await canary.create(session)
+        # Those that NameNew did not outlast; `old` may hang.
+        await outlast_reloads(
+            world, self.balancers, lambda b: send_to(b, self.new, self.old, wait=False))
         expected = await mysql_server.server_id(session)
         await asyncio.gather(*(self._travel(world, b, expected) for b in self.balancers))
 

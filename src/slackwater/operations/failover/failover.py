@@ -23,6 +23,7 @@ from slackwater.operations.failover.fence_old import NO_WAIT, FenceOld, stop_wai
 from slackwater.operations.failover.receive_rest import ApplyReceived, StopReceiving
 from slackwater.operations.pair_asked import PairAsked, still_configured
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reloads import RELOAD_LIMIT_S, outlast_reloads
 from slackwater.operations.reopen import PROMOTING, end_broken, surely_read_only
 from slackwater.operations.switchover.switchover import SendClients
 from slackwater.outside.mysql import server as mysql_server
@@ -57,7 +58,7 @@ def plan(pair: str, asked: Asked) -> Plan[PairWorld]:
             ApplyReceived(new, asked.apply_s),
             Promote(old, new, balancers),
             SendClients(balancers, new),
-            ProveClients(balancers, new),
+            ProveClients(balancers, new, old),
             ParkSource(new, old),
             *([MoveReplicas(asked.replicas, new)] if asked.replicas else []),
             FenceLate(old, balancers),
@@ -150,14 +151,16 @@ class NameNew(Step[PairWorld]):
     balancers: tuple[str, ...]
     new: str
     old: str
-    limit_s: ClassVar[float] = 15.0
-    undo_limit_s: ClassVar[float] = 15.0
+    limit_s: ClassVar[float] = 15.0 + RELOAD_LIMIT_S
+    undo_limit_s: ClassVar[float] = 15.0 + RELOAD_LIMIT_S
 
     async def do(self, world: PairWorld) -> Seen:
         # Before it accepts writes: a balancer that restarts a moment later must not find the old.
         was = {b: await file_active(world, b) for b in self.balancers}
         world.note("files", was)
         await asyncio.gather(*(install_checked(world, b, self.new) for b in self.balancers))
+        # One that restarts right now, and has read the old file, would send clients to both.
+        await outlast_reloads(world, self.balancers, lambda b: b.cut_off(self.old))
         return Seen.DONE  # each was checked, and moved into its place
 
     async def verify(self, world: PairWorld) -> Seen:
@@ -168,6 +171,9 @@ class NameNew(Step[PairWorld]):
         was = world.notes.get("files", {})
         back = [b for b in self.balancers if was.get(b) == self.old]
         await asyncio.gather(*(write_file(world, b, self.old) for b in back))
+        # One that has read the file as it was would send clients to the new server, which is
+        # read-only. Where they are sent now is told by the undo of CutOff.
+        await outlast_reloads(world, back, lambda b: b.look())
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,16 @@ import contextlib
 from dataclasses import dataclass
 from typing import ClassVar
 
-from slackwater import clock
 from slackwater.errors import SlackwaterError, StepFailed
 from slackwater.facts.server import ClientSession
 from slackwater.operations import canary
 from slackwater.operations.balancer_file import file_active, install_checked
 from slackwater.operations.pair_world import PairWorld
+from slackwater.operations.reloads import RELOAD_LIMIT_S, outlast_reloads, send_to
 from slackwater.operations.switchover.before import stop_watching
 from slackwater.operations.switchover.pause_applier import PAUSED
 from slackwater.operations.through import through
 from slackwater.outside.haproxy.haproxy import HAProxy
-from slackwater.outside.haproxy.reloading import reload_under_way
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.close_resting import NOT_OURS
 from slackwater.outside.mysql.session import MysqlError, Session
@@ -26,8 +25,6 @@ from slackwater.plan.wait import wait_until
 
 FORWARD = "after the commit point there is only forward"
 ARRIVAL_LIMIT_S = 10.0
-RELOAD_LIMIT_S = 10.0
-RELOAD_PAUSE_S = 0.02
 MADE = "connections made"  # to the old server, when that was so; of this process alone
 CLOSED = "leftovers closed"  # remembered once every session on the old server was closed
 
@@ -59,7 +56,7 @@ class CloseLeftovers(Step[PairWorld]):
 
     async def _on_balancers(self, world: PairWorld) -> None:
         async def close(balancer: HAProxy) -> None:
-            await _to_new(balancer, self.new, self.old)
+            await send_to(balancer, self.new, self.old)
             await balancer.close_sessions(self.old)
 
         await world.each_balancer(self.balancers, close)
@@ -135,7 +132,7 @@ class Persist(Step[PairWorld]):
     async def do(self, world: PairWorld) -> None:
         # Checked before clients were held: a reload from here on finds the right one.
         await asyncio.gather(*(install_checked(world, b, self.new) for b in self.balancers))
-        await _send_again(world, self.balancers, self.new, self.old)
+        await world.each_balancer(self.balancers, lambda b: send_to(b, self.new, self.old))
 
     async def verify(self, world: PairWorld) -> Seen:
         active = [await file_active(world, b) for b in self.balancers]
@@ -153,27 +150,12 @@ class ProveIt(Step[PairWorld]):
     limit_s: ClassVar[float] = ARRIVAL_LIMIT_S + RELOAD_LIMIT_S + 5
 
     async def do(self, world: PairWorld) -> None:
-        await asyncio.gather(*(self._outlast_reload(world, b) for b in self.balancers))
+        await outlast_reloads(world, self.balancers, lambda b: send_to(b, self.new, self.old))
         # Asked once: a session is for one task at a time.
         expected = await mysql_server.server_id(await world.session(self.new))
         await asyncio.gather(*(self._travel(world, b, expected) for b in self.balancers))
         with contextlib.suppress(SlackwaterError):  # a word for the report, and no proof
             await _who_arrived(world, self.old, own=len(self.balancers))
-
-    async def _outlast_reload(self, world: PairWorld, balancer: str) -> None:
-        """One that read the file before it was written makes the old server active as it ends. Past
-        the limit it is a word for the report: another HAProxy there may have such a process."""
-        end = clock.mono() + RELOAD_LIMIT_S
-        while True:
-            pid = (await world.balancers[balancer].look()).pid
-            under_way = await reload_under_way(world.hosts[balancer], pid)
-            await _send_again(world, (balancer,), self.new, self.old)
-            if not under_way and (await world.balancers[balancer].look()).pid == pid:
-                return
-            if clock.mono() > end:
-                world.figures.setdefault("being_reloaded", []).append(balancer)
-                return
-            await asyncio.sleep(RELOAD_PAUSE_S)
 
     async def _travel(self, world: PairWorld, balancer: str, expected: int) -> None:
         road = canary.road(balancer)
@@ -195,21 +177,6 @@ class ProveIt(Step[PairWorld]):
         proven = [await _arrived(world, self.old, canary.road(b)) for b in self.balancers]
         proven += [s.active == self.new for s in states.values()]
         return Seen.DONE if all(proven) and await world.writable(self.new) else Seen.NOT_DONE
-
-
-async def _send_again(
-    world: PairWorld, balancers: tuple[str, ...], new: str, old: str
-) -> None:
-    """A balancer that was reloaded before its file was written sends clients to the old server
-    again: not to it, and who came in meanwhile does not stay there."""
-    await world.each_balancer(balancers, lambda b: _to_new(b, new, old))
-
-
-async def _to_new(balancer: HAProxy, new: str, old: str) -> None:
-    state = await balancer.look()
-    if state.active != new and not state.holding:
-        await balancer.release(to=new)
-        await balancer.close_sessions(old)
 
 
 async def _who_arrived(world: PairWorld, old: str, own: int) -> None:
