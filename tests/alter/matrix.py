@@ -32,7 +32,7 @@ from slackwater.outside.mysql import schema as mysql_schema
 from slackwater.outside.mysql.dialect import alter_traits
 from slackwater.outside.mysql.session import Session
 from slackwater.outside.server_programs import Program, installed
-from slackwater.rules.alter import statements
+from slackwater.rules.alter import keys, statements
 from slackwater.rules.alter.judge import judge, modes
 from slackwater.rules.alter.verdict import Finding, Level
 
@@ -154,7 +154,9 @@ async def _verdicts(pair: RealPair, chosen: Sequence[Case]) -> list[Judged]:
             continue
         changes = table_changes(before[name], after[name]) or [
             Change(Kind.NOTHING, name, None, None, before[name], after[name])]
-        findings = judge(changes, links)
+        # Said of every table with a key: it must not hide what is wrong with a change itself.
+        findings = [f for f in judge(changes, links)
+                    if case.leaves_out or f.rule is not keys.REPLACE]
         refusal = statements.refusal(split(case.ddl.format(t=name))[0])
         found.append(Judged(case, [*findings, *([refusal] if refusal else [])]))
     return found
