@@ -67,6 +67,32 @@ def test_what_a_session_had_set(name: str, tmp_path: Path) -> None:
     assert said["statements"][1]["under"] == ["SET SESSION sql_mode = ''", "SET @v = 5"]
 
 
+INTERLEAVED = """
+    8 Connect	app@localhost on dump using Socket
+    9 Connect	app@localhost on dump using Socket
+    8 Query	INSERT INTO t (a) VALUES ('x')
+    8 Query	SELECT 1 INTO @v
+    9 Query	INSERT INTO t (a) VALUES ('y'), ('z')
+    9 Query	SELECT 2 INTO @v
+    7 Query	SET SESSION sql_mode = ''
+    7 Query	INSERT INTO t (a) VALUES ('too long for a column')
+    8 Query	UPDATE t SET b = 9 WHERE id = LAST_INSERT_ID() AND a = 'x'
+    9 Query	UPDATE t SET b = 8 WHERE id = @v AND a = 'y'
+    8 Query	DELETE FROM t WHERE id = @v AND a = 'x'
+""".lstrip("\n")
+
+
+@pytest.mark.parametrize("name", FLAVOURS)
+def test_sessions_are_kept_apart(name: str, tmp_path: Path) -> None:
+    """What a statement leaves in its session is there for the next one of that session alone; and
+    of one that began before the log, it is said where its statements are run."""
+    code, said = offline(tmp_path, "ALTER TABLE t ADD KEY (a)", name, application=INTERLEAVED,
+                         schema=TABLE.replace("INT PRIMARY", "INT AUTO_INCREMENT PRIMARY"))
+    assert (code, said["unjudged"], said["problems"]) == (0, [], []), said
+    assert said["changed_nothing"] == [], said
+    assert len([n for n in said["notes"] if "in which database 1 of its statements" in n]) == 1
+
+
 def test_stored_values_that_are_generated(tmp_path: Path) -> None:
     """MariaDB's replica keeps what the source has generated."""
     program_named(MARIADB)

@@ -27,7 +27,8 @@ class Setting:
 @dataclass(frozen=True)
 class Spoken:
     """A statement of the application, with its default database; numbers begin with 1. `under`:
-    what its session had SET before; `ordered`: its result has an order."""
+    what its session had SET before; `ordered`: its result has an order; `session`: who said it, ""
+    where nobody knows."""
 
     number: int
     database: str
@@ -35,6 +36,7 @@ class Spoken:
     reads: bool
     under: tuple[Setting, ...] = ()
     ordered: bool = False
+    session: str = ""
 
 
 @dataclass(frozen=True)

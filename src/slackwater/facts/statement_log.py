@@ -70,7 +70,7 @@ class Heard:
         return not why
 
 
-# The session that said it ("" where nobody knows), its default database, the text.
+# The session that said it ("" where nobody knows), its default database ("" likewise), the text.
 Entry = tuple[str, str, str]
 
 
@@ -78,9 +78,9 @@ def read(text: str, database: str, *, ansi: bool = False) -> Heard:
     """The statements of a file. `database`: where those are that name none; `ansi`: the server has
     "x" be a name. Raises ScriptError."""
     if any(_GENERAL.match(line) for line in text[:65536].splitlines()):
-        return chosen("a general log", _general(text, database), ansi=ansi)
+        return chosen("a general log", _general(text, database), database, ansi=ansi)
     if _SLOW.search(text[:65536]):
-        return chosen("a slow log", _slow(text, database), ansi=ansi)
+        return chosen("a slow log", _slow(text), database, ansi=ansi)
     heard, settings = Heard("a file of SQL"), Settings()
     for said in split(text, longest=LONGEST, most=100_000):
         if said.begins("USE") and len(said.tokens) > 1:
@@ -94,12 +94,16 @@ def read(text: str, database: str, *, ansi: bool = False) -> Heard:
     return heard
 
 
-def chosen(form: str, entries: Iterable[Entry], *, ansi: bool = False) -> Heard:
-    """From what was said: at most ALIKE of those alike, MOST in all."""
-    heard, seen = Heard(form), Counter[tuple[str, ...]]()
+def chosen(
+    form: str, entries: Iterable[Entry], assumed: str = "", *, ansi: bool = False
+) -> Heard:
+    """From what was said: at most ALIKE of those alike, MOST in all. `assumed`: where those are
+    whose default database is not known."""
+    heard, seen, unknown = Heard(form), Counter[tuple[str, ...]](), 0
     sessions: dict[str, Settings] = {}
     for session, database, text in entries:
         settings = sessions.setdefault(session, Settings())
+        known, database = bool(database), database or assumed
         try:
             parts = split(text, longest=LONGEST)
         except ScriptError:
@@ -107,7 +111,7 @@ def chosen(form: str, entries: Iterable[Entry], *, ansi: bool = False) -> Heard:
             continue
         for said in parts[:1] if parts and _is_program(parts[0]) else parts:
             if said.begins("USE") and len(said.tokens) > 1:
-                database = said.tokens[1].name
+                known, database = True, said.tokens[1].name
                 continue
             if not heard.takes(said, settings if session else None):
                 continue
@@ -120,7 +124,12 @@ def chosen(form: str, entries: Iterable[Entry], *, ansi: bool = False) -> Heard:
                 heard.left_out[f"more than {MOST}"] += 1
             else:
                 heard.statements.append(
-                    _spoken(len(heard.statements) + 1, database, said, settings))
+                    _spoken(len(heard.statements) + 1, database, said, settings, session))
+                unknown += not known
+    if unknown and assumed:
+        heard.notes.append(
+            f"the log does not say in which database {unknown} of its statements were (as where it "
+            f"begins in the middle of a session): they were run in {assumed}")
     return heard
 
 
@@ -142,10 +151,13 @@ def fingerprint(said: Statement, *, ansi: bool = False) -> str:
     return re.sub(r"(\( [^()]*\))(?: , \1)+", r"\1", text)
 
 
-def _spoken(number: int, database: str, said: Statement, settings: Settings) -> Spoken:
+def _spoken(
+    number: int, database: str, said: Statement, settings: Settings, session: str = ""
+) -> Spoken:
     words = _outside(said)
     ordered = any(pair == ("ORDER", "BY") for pair in pairwise(words))
-    return Spoken(number, database, said.text, _verb(said) in _READS, settings.now, ordered)
+    return Spoken(number, database, said.text, _verb(said) in _READS, settings.now, ordered,
+                  session)
 
 
 def _verb(said: Statement) -> str:
@@ -198,7 +210,9 @@ def _general(text: str, database: str) -> Iterator[Entry]:
             continue
         if now:
             session, said = now[0], "\n".join(now[1])
-            yield f"{session}/{logins[session]}", at.get(session, database), said
+            # One that was seen to connect to no database has none, which is known.
+            where = at.get(session, database if logins[session] else "")
+            yield f"{session}/{logins[session]}", where, said
             if name := _used(said):
                 at[session] = name
             now = None
@@ -229,8 +243,8 @@ def _used(text: str) -> str:
                  if p.begins("USE") and len(p.tokens) > 1), "")
 
 
-def _slow(text: str, database: str) -> Iterator[Entry]:
-    current = database
+def _slow(text: str) -> Iterator[Entry]:
+    current = ""
     begun = Counter[str]()  # how often a session began anew
     for part in re.split(r"^(?=# (?:Time|User@Host): )", text, flags=re.MULTILINE):
         if not part.startswith("#"):

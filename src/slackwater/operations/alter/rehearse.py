@@ -33,6 +33,7 @@ from slackwater.rules.rehearsal import Judgement, judge
 STATEMENT_LIMIT_S = 30.0
 APPLY_LIMIT_S = 60.0
 FEW_TABLES = 30  # of so few, all are looked at after each write
+MOST_SESSIONS = 50  # of the application, at a time
 MOST_DIFFERENCES = 50  # of a kind: a table's that are in the same columns
 _NOW = 1_800_000_000  # unix seconds; what NOW() is for the application's statements
 
@@ -249,12 +250,10 @@ async def _replay(pair: _Pair, asked: Asked, seen: Seen) -> _Touched:
                     for name, grid in grids.items()}
     touched = _Touched(pair.quiet[0], grids, always)
     await touched.begin()
-    application, under = await _application(pair, asked), dict[str, int]()
+    sessions = _Sessions(pair, asked)
     try:
         for spoken in asked.statements:
-            if application.broken is not None or under.keys() - {s.name for s in spoken.under}:
-                await application.close()
-                application, under = await _application(pair, asked), {}
+            application, under = await sessions.of(spoken)
             at = await mysql_rehearse.position(pair.source)
             ran = await _run(application, spoken, under)
             if application.broken is not None:
@@ -268,8 +267,36 @@ async def _replay(pair: _Pair, asked: Asked, seen: Seen) -> _Touched:
                 await touched.wrote(spoken)
             seen.ran.append(ran)
     finally:
-        await application.close()
+        await sessions.close()
     return touched
+
+
+class _Sessions:
+    """One for each of the application's: what a statement leaves in its own (LAST_INSERT_ID(), a
+    variable that a SELECT sets) is there for the next one of that session, and for no other."""
+
+    def __init__(self, pair: _Pair, asked: Asked) -> None:
+        self._pair, self._asked = pair, asked
+        self._open: dict[str, tuple[Session, dict[str, int]]] = {}  # used last stands last
+
+    async def of(self, spoken: Spoken) -> tuple[Session, dict[str, int]]:
+        """That of the statement, and which settings it has."""
+        found = self._open.pop(spoken.session, None)
+        if found is not None:
+            session, under = found
+            if session.broken is not None or under.keys() - {s.name for s in spoken.under}:
+                await session.close()
+                found = None
+        if found is None:
+            if len(self._open) >= MOST_SESSIONS:
+                await self._open.pop(next(iter(self._open)))[0].close()
+            found = await _application(self._pair, self._asked), {}
+        self._open[spoken.session] = found
+        return found
+
+    async def close(self) -> None:
+        for session, _ in self._open.values():
+            await session.close()
 
 
 async def _application(pair: _Pair, asked: Asked) -> Session:
