@@ -27,7 +27,6 @@ class Case:
     options: str = ""
     only: str = ""  # "mariadb" or "mysql"
     setup: tuple[str, ...] = ()  # on both servers, before the table is made
-    leaves_out: bool = False  # what it writes is a REPLACE that leaves columns out
     try_refused: bool = True  # False: MariaDB's replica dies by signal 11 of some of these
 
 

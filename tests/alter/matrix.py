@@ -32,9 +32,9 @@ from slackwater.outside.mysql import schema as mysql_schema
 from slackwater.outside.mysql.dialect import alter_traits
 from slackwater.outside.mysql.session import Session
 from slackwater.outside.server_programs import Program, installed
-from slackwater.rules.alter import keys, statements
+from slackwater.rules.alter import advice, statements
 from slackwater.rules.alter.judge import judge, modes
-from slackwater.rules.alter.verdict import Finding, Level
+from slackwater.rules.alter.verdict import Finding, Level, Note
 
 EQUAL, SILENT = "equal", "SILENT"
 NL, L, U = "ALL_NON_LOSSY", "ALL_LOSSY", "ALL_UNSIGNED"
@@ -68,6 +68,7 @@ class Judged:
     case: Case
     findings: list[Finding]
     ddl_error: str = ""
+    notes: list[Note] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
 
     @property
@@ -154,11 +155,10 @@ async def _verdicts(pair: RealPair, chosen: Sequence[Case]) -> list[Judged]:
             continue
         changes = table_changes(before[name], after[name]) or [
             Change(Kind.NOTHING, name, None, None, before[name], after[name])]
-        # Said of every table with a key: it must not hide what is wrong with a change itself.
-        findings = [f for f in judge(changes, links)
-                    if case.leaves_out or f.rule is not keys.REPLACE]
+        findings = judge(changes, links)
         refusal = statements.refusal(split(case.ddl.format(t=name))[0])
-        found.append(Judged(case, [*findings, *([refusal] if refusal else [])]))
+        found.append(Judged(case, [*findings, *([refusal] if refusal else [])],
+                            notes=advice.replaces(changes, links)))
     return found
 
 

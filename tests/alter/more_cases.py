@@ -12,7 +12,6 @@ def others() -> Iterator[Case]:
     yield from _columns()
     yield from _attributes()
     yield from _keys()
-    yield from _replaces()
     yield from _tables()
     yield from _foreign_keys()
 
@@ -171,20 +170,6 @@ def _keys() -> Iterator[Case]:
     yield case("DROP CHECK", "DROP CONSTRAINT ck",
                "PRIMARY KEY (id), CONSTRAINT ck CHECK (c < 1000)",
                new=("INSERT INTO {t} (id, c) VALUES (90, 5000)",))
-
-
-def _replaces() -> Iterator[Case]:
-    """Statements that name not all columns, of rows that are there."""
-    for name, ddl, key in (
-        ("ADD COLUMN", "ADD x INT", "PRIMARY KEY (id)"), ("widen", "MODIFY c BIGINT",
-         "PRIMARY KEY (id)"), ("ADD INDEX", "ADD INDEX k (c)", "PRIMARY KEY (id), UNIQUE u (z)"),
-        ("COMMENT", "COMMENT='x'", "UNIQUE (id)"), ("FORCE", "FORCE", "KEY (id)"),
-    ):
-        yield Case(f"{name}, and REPLACE of few columns", "c INT", f"ALTER TABLE {{t}} {ddl}",
-                   ("2",), key=key, leaves_out=True,
-                   writes=("INSERT INTO {t} (id, c, z) VALUES (61, 7, 'r'), (62, 8, 's')",
-                           "REPLACE INTO {t} (id, z) VALUES (61, 'q')",
-                           "REPLACE INTO {t} (id, c, z) VALUES (62, 9, 't')"))
 
 
 def _tables() -> Iterator[Case]:

@@ -345,6 +345,7 @@ def _report(
     for clash in conflicts(findings, links):
         owner = next(d for d in done if any(f.what == clash.what for f in d.findings))
         owner.findings.append(clash)
-    notes = advice.advise([c for d in done for c in d.changes])
+    changes = [c for d in done for c in d.changes]
+    notes = advice.advise(changes) + advice.replaces(changes, links)
     notes += advice.several([t for d in done if d.statement.begins("ALTER") for t in d.tables])
     return LintReport(database, server, links, done, notes)

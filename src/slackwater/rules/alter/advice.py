@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from slackwater.facts.alter_diff import Change, Kind
+from slackwater.facts.alter_link import Link, PairSettings
 from slackwater.facts.alter_table import Key, TableDef
 from slackwater.rules.alter.verdict import Note, Rule
 
@@ -24,14 +25,36 @@ HIDE_FIRST = Rule("hide-index-first", "An index is dropped at once",
 SEVERAL = Rule("several-alters", "Several ALTERs of one table",
                "One ALTER with all clauses does the work once.")
 TIMESTAMP = Rule("timestamp-2038", "A TIMESTAMP column", "It ends in 2038 on most versions.")
+REPLACE = Rule(
+    "replace-partial", "A REPLACE that leaves columns out, with partial row images on MariaDB",
+    "MariaDB logs a REPLACE of a row that is there as an update of the columns that the statement "
+    "names (unless a unique key that is not the table's last one finds that row): on the replica "
+    "the others keep what they had, on the source they get their default. So it is with and "
+    "without a change of the schema.",
+    "use binlog_row_image=FULL (SET GLOBAL, on both servers, and new sessions), or name all "
+    "columns; what differs already is found by `slackwater pair compare`",
+)
 
-RULES = (NO_KEY, FLOAT, UTF8MB3, SMALL_COUNTER, REDUNDANT, HIDE_FIRST, SEVERAL, TIMESTAMP)
+RULES = (NO_KEY, FLOAT, UTF8MB3, SMALL_COUNTER, REDUNDANT, HIDE_FIRST, SEVERAL, TIMESTAMP, REPLACE)
 
 
 def advise(changes: Sequence[Change]) -> list[Note]:
     """What is worth saying about all changes of a file."""
     found = [note for change in changes for note in _one(change)]
     return list(dict.fromkeys(found))
+
+
+def replaces(changes: Sequence[Change], links: PairSettings) -> list[Note]:
+    """Where a REPLACE differs in silence, whatever the change. Measured (tests/alter)."""
+    def differs(link: Link) -> bool:
+        return link.partial and link.source.traits.mariadb
+
+    if not (differs(links.forward) or differs(links.back)):
+        return []
+    # Without a key the row is logged whole.
+    tables = dict.fromkeys(c.table for c in changes if c.before and c.after and c.before.keyed)
+    return [Note(REPLACE, t, f"a REPLACE into {t} that leaves columns out may differ on the "
+                             "replica, in silence: binlog_row_image is not FULL") for t in tables]
 
 
 def several(tables: Sequence[str]) -> list[Note]:

@@ -57,11 +57,8 @@ _LOOKS: dict[Kind, Callable[[Change, PairSettings], list[Finding]]] = {
 
 
 def judge(changes: Iterable[Change], links: PairSettings) -> list[Finding]:
-    """The findings of all changes, in their order; then what is said once of each table."""
-    changes = list(changes)
-    tables_ = {c.table: c for c in changes}.values()
-    return [*(f for change in changes for f in _LOOKS[change.kind](change, links)),
-            *(f for change in tables_ for f in keys.replaces(change, links))]
+    """The findings of all changes, in their order."""
+    return [f for change in changes for f in _LOOKS[change.kind](change, links)]
 
 
 def whole(changes: Sequence[Sequence[Change]], links: PairSettings) -> list[tuple[int, Finding]]:

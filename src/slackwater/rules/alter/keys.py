@@ -44,17 +44,7 @@ PRIMARY = Rule(
     "use binlog_row_image=FULL for the duration",
 )
 
-REPLACE = Rule(
-    "replace-partial", "A REPLACE that leaves columns out, with partial row images on MariaDB",
-    "MariaDB logs a REPLACE of a row that is there as an update of the columns that the statement "
-    "names: on the replica the others keep what they had, on the source they get their default. So "
-    "it is without a change of the schema too; a column that is added is one more that is left "
-    "out.",
-    "use binlog_row_image=FULL (SET GLOBAL, on both servers, and new sessions), or name all "
-    "columns; what differs already is found by `slackwater pair compare`",
-)
-
-RULES = (INDEX, TEXT_INDEX, ADD_UNIQUE, DROP_UNIQUE, PRIMARY, REPLACE)
+RULES = (INDEX, TEXT_INDEX, ADD_UNIQUE, DROP_UNIQUE, PRIMARY)
 
 
 def added(change: Change, links: PairSettings) -> list[Finding]:
@@ -135,23 +125,6 @@ def _searches(key: Key, table: TableDef | None) -> bool:
     """Whether another FULLTEXT index is of the same columns."""
     return any(k.kind == "FULLTEXT" and not k.hidden and set(k.columns) == set(key.columns)
                for k in (table.keys if table else ()))
-
-
-def replaces(change: Change, links: PairSettings) -> list[Finding]:
-    """What a REPLACE does to the table of this change, whatever the change is."""
-    old, new = change.before, change.after
-    if old is None or new is None or not old.keyed:  # without a key the row is logged whole
-        return []
-
-    def judge(link: Link) -> Side:
-        if not link.partial or not link.source.traits.mariadb:
-            return SAFE
-        return comply("of a REPLACE only the columns that it names are sent: those that it leaves "
-                      "out differ in silence, without the change too")
-
-    found = finding(REPLACE, change, f"REPLACE INTO {change.table}", judge, links,
-                    checks=[f"no REPLACE into {change.table} leaves a column out"])
-    return [found] if found.level else []
 
 
 def _partial(link: Link, key: Key) -> Side:
