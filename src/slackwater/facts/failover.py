@@ -75,16 +75,23 @@ class SemiSync:
     clients: int
 
 
+def stands_still(channel: ReplicaStatus) -> bool:
+    """Whether its applier was told to stop."""
+    return not channel.sql_running and not channel.sql_error
+
+
 @dataclass(frozen=True)
 class Passive:
     """The server to be promoted. `before` and `status`: two looks at its replication;
-    `idle_events`: how many scheduled events do not run there, since it is a replica."""
+    `idle_events`: how many scheduled events do not run there, since it is a replica; `changing`:
+    its applier stands still without an error, and a schema change is open, which stops it."""
 
     facts: ServerFacts
     before: tuple[ReplicaStatus, ...]
     missing_privileges: tuple[str, ...] = ()
     semi_sync: SemiSync | None = None
     idle_events: int = 0
+    changing: bool = False
 
     def channel(self) -> ReplicaStatus | None:
         """The channel by which it follows the other server; None when it has none, or several."""

@@ -126,7 +126,7 @@ def _promotable(seen: FailoverSeen, old: str, new: str, apply_s: float) -> Reaso
     if channel.delay_s:
         yield (f"{new} is a delayed replica (by {channel.delay_s} s): set the delay to 0 and let "
                "it catch up first")
-    if not channel.sql_running:
+    if not channel.sql_running and not passive.changing:
         yield (f"{new} does not apply what it received: its SQL thread has stopped "
                f"({channel.sql_error or 'by hand'}); start it, then come back")
     elif channel.seconds_behind is not None and channel.seconds_behind > apply_s:

@@ -15,8 +15,10 @@ from slackwater.facts.failover import (
     Passive,
     Seen,
     Sight,
+    stands_still,
 )
 from slackwater.facts.replication import ReplicaStatus
+from slackwater.operations.alter import store
 from slackwater.operations.balancer_file import check_file
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.through import through
@@ -139,6 +141,8 @@ async def _passive(world: PairWorld, new: str, before: Statuses) -> Passive | No
             missing_privileges=tuple(await mysql_server.missing_privileges(session, limit_s=3)),
             semi_sync=await semi_sync.look(session),
             idle_events=await mysql_server.events_of_a_source(session, limit_s=3),
+            changing=any(stands_still(c) for c in facts.replication)
+            and await store.open_change(session) is not None,
         )
     except SlackwaterError as error:
         world.unreachable[new] = str(error)

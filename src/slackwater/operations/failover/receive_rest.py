@@ -7,11 +7,13 @@ from typing import ClassVar
 
 from slackwater import clock
 from slackwater.errors import OutsideError, StepFailed
+from slackwater.facts.failover import stands_still
 from slackwater.operations.failover import missing
 from slackwater.operations.failover.fence_old import answering, stop_waiting, wait_again
 from slackwater.operations.failover.missing import RECEIVED
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import surely_read_only
+from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.outside.mysql import semi_sync
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.outside.mysql.session import Session
@@ -35,6 +37,11 @@ class StopReceiving(Step[PairWorld]):
         # Its own replica is the old server, and a hung one still counts as connected: with
         # semi-sync even what it applies would wait for that one's word, for ever.
         await stop_waiting(world, self.new, session)
+        if any(map(stands_still, await mysql_server.replica_status(session))):
+            world.tell({"event": "told", "at": clock.unix(), "text": (
+                f"{self.new}: its applier stood still for a schema change that was cut off, and is "
+                "started")})
+            await mysql_alter.start_applier(session)
         world.figures["complete"] = await self._took_all(world)
         await missing.note_semi_sync(world, self.new)
         await semi_sync.cut_receiving(session)
