@@ -253,6 +253,13 @@ async def convert(session: Session, modes: tuple[str, ...]) -> None:
         await mysql_alter.start_applier(session)
 
 
+async def convert_again(world: PairWorld, active: str, server: str) -> None:
+    """A restart has made the server forget what to convert while a schema change is half done."""
+    change = await store.open_change(await world.session(active))
+    if change is not None and change.apart and server in change.conversions:
+        await convert(await world.session(server), change.modes(server))
+
+
 async def _afterwards(world: PairWorld, change: Change, server: str) -> None:
     """However it ended, as far as the server can be reached."""
     try:

@@ -11,6 +11,7 @@ from slackwater.config import host_port
 from slackwater.errors import Refused, StepFailed
 from slackwater.facts.failover import PARKED_PORT
 from slackwater.operations import canary, pair_lock
+from slackwater.operations.alter.server import convert_again
 from slackwater.operations.balancer_file import file_active, write_file
 from slackwater.operations.failover import gives_word, own_transactions
 from slackwater.operations.failover.failover import resume as resume
@@ -198,6 +199,7 @@ class Follow(Step[PairWorld]):
         if len(channels) != 1:
             raise StepFailed(f"{self.old} has {len(channels)} replication channels, not one",
                              hint="set replication up with `slackwater pair setup`")
+        await convert_again(world, self.new, self.old)
         await mysql_server.stop_replica(session)
         # What it wrote itself, when it was active, it has as well: it need not be sent again, and
         # the new server may not even have those logs any more.
@@ -246,6 +248,7 @@ class FollowBack(Step[PairWorld]):
         if not status.running or status.source_port == PARKED_PORT:
             await mysql_server.stop_replica(session)
             await point(world, session, status.source_host, status.source_port, self.old)
+            await convert_again(world, self.new, self.new)
             await mysql_server.start_replica(session)
 
         async def state() -> str:
