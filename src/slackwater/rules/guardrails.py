@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from slackwater.facts.failover import PARKED_PORT
 from slackwater.facts.pair import CANARY, EXPIRED, LOCKED, PairSeen, ServerSeen
 from slackwater.facts.replication import ReplicaStatus
 from slackwater.rules.alter_run import says
@@ -209,6 +210,10 @@ def _replicates(seen: PairSeen, replica: str, source: str) -> Reasons:
     if channel is None:
         yield (f"{replica} does not replicate from {source}: set the pair up both ways "
                "(docs/howto/prepare-a-pair.md)")
+        return
+    if channel.source_port == PARKED_PORT:
+        yield (f"{replica} follows nobody since a failover: `slackwater pair rejoin` brings "
+               f"{source} back")
         return
     if not channel.io_running:
         yield f"{replica}: replication's I/O thread does not run: {channel.io_error or 'stopped'}"
