@@ -37,7 +37,7 @@ from slackwater.plan import journal
 from slackwater.plan.journal import Past
 from slackwater.rules import guardrails
 from slackwater.rules.agreement import Agreement, agreement
-from slackwater.rules.alter_run import not_reversible, says
+from slackwater.rules.alter_run import first_of_all, not_reversible, says
 from slackwater.rules.roads import waiting
 
 WATCH_EVERY_S = 1.0
@@ -181,7 +181,8 @@ def alter_json(seen: PairSeen) -> dict[str, Any] | None:
         "database": change.database, "statements": list(change.statements),
         "data_statements": list(change.data), "data_done": change.filled,
         "first": change.first, "other": change.other, "done": dict(change.done),
-        "says": says(change, seen.active()), "reversible": not why_not, "not_reversible": why_not,
+        "says": says(change, seen.active(), first_of_all(seen)),
+        "reversible": not why_not, "not_reversible": why_not,
     }
 
 

@@ -14,6 +14,7 @@ from slackwater.facts.alter_state import (
     REVERTED,
     Change,
 )
+from slackwater.facts.failover import PARKED_PORT
 from slackwater.facts.pair import PairSeen
 from slackwater.facts.quoting import identifier
 
@@ -338,7 +339,7 @@ def not_reversible(seen: PairSeen) -> list[str]:
     if change.state == FINISHING or change.touched(change.other):
         return [f"`alter finish` was begun: {change.other} may have some of the new schema already"]
     reasons = [f"{n} cannot be reached" for n in (change.first, change.other)
-               if n not in seen.servers]
+               if n not in seen.servers] + rejoin_first(seen)
     if change.state == HALF_DONE and change.other in seen.servers:
         channels = seen.servers[change.other].facts.replication
         reasons += [f"{change.other} does not replicate: {'; '.join(c.errors) or 'stopped'}"
@@ -346,10 +347,36 @@ def not_reversible(seen: PairSeen) -> list[str]:
     return reasons
 
 
+def rejoin_first(seen: PairSeen) -> list[str]:
+    """Why nothing may be begun after a failover: whether the old server has transactions of its own
+    is not known before its rejoin."""
+    return [f"{name} follows nobody since a failover: first `slackwater pair rejoin`, which brings "
+            f"{seen.other(name)} back" for name in seen.pair if _parked(seen, name)]
+
+
+def _parked(seen: PairSeen, name: str) -> bool:
+    channels = seen.servers[name].facts.replication if name in seen.servers else ()
+    return any(c.source_port == PARKED_PORT for c in channels)
+
+
+def first_of_all(seen: PairSeen) -> str:
+    """What has to be done before the next step of a change can be; "" where nothing has."""
+    away = [n for n in seen.pair if n not in seen.servers]
+    if parked := [n for n in seen.pair if _parked(seen, n)]:
+        start = f"start {away[0]}, then " if away else ""
+        return f"since the failover to {parked[0]}: {start}`slackwater pair rejoin`"
+    if away and not seen.writable():
+        left = "".join(f", or `slackwater failover` makes {n} the active one"
+                       for n in seen.pair if n in seen.servers)
+        return (f"{away[0]} cannot be reached, and nobody is known to accept writes: start it "
+                f"(then `slackwater status` says what is left to do){left}")
+    return f"{away[0]} cannot be reached: start it" if away else ""
+
+
 def forgotten(seen: PairSeen) -> list[str]:
     """The servers that do not convert what they must while schemas differ, as after a restart."""
     change = seen.change
-    if change is None:
+    if change is None or not change.apart:
         return []
     found = []
     for name, server in seen.servers.items():
@@ -360,28 +387,33 @@ def forgotten(seen: PairSeen) -> list[str]:
     return found
 
 
-def says(change: Change, active: str | None = None) -> str:
-    """Where a change stands, for people; `active`: the server that is, where that is known."""
+def says(change: Change, active: str | None = None, before: str = "") -> str:
+    """Where a change stands, for people; `active`: the server that is, where that is known;
+    `before`: what has to be done before what is said to be next."""
+    text = _says(change, active)
+    return text.replace("; next: ", f"; first: {before}; next: ", 1) if before else text
+
+
+def _says(change: Change, active: str | None) -> str:
     first, other = change.first, change.other
-    count = change.done.get(first, 0)
-    of = f"{count} of {len(change.statements)} statement(s)"
+    of = _has(change, first)
     if change.state == HALF_DONE:
         then = f", then {len(change.data)} data statement(s)" if change.data else ""
-        return (f"half done: {first} has the new schema and is active, {other} has the old one; "
+        is_ = "is" if active == first else "was"
+        return (f"half done: {first} has the new schema and {is_} active, {other} has the old one; "
                 f"next: `slackwater alter finish`{then}, or `slackwater alter revert`")
     if change.state == FINISHING and change.complete(other) and change.data:
         return (f"being finished: both servers have the schema, {change.filled} of "
                 f"{len(change.data)} data statement(s) are done; next: `slackwater alter finish` "
                 "again (--skip-data leaves the rest); not reversible any more")
     if change.state == FINISHING:
-        return (f"being finished: {first} has the new schema, {other} has "
-                f"{change.done.get(other, 0)} of {len(change.statements)} statement(s); "
+        return (f"being finished: {first} has the new schema, {other} has {_has(change, other)}; "
                 "next: `slackwater alter finish` again; not reversible any more")
     if change.state == REVERTED and change.touched(other):
         return (f"cut off while it was being finished: {other}, active now, has "
-                f"{change.done.get(other, 0)} of {len(change.statements)} statement(s), {first} "
-                f"has {count}; next: the same `slackwater alter` again switches back to {first}, "
-                "then `slackwater alter finish`; not reversible any more")
+                f"{_has(change, other)}, {first} has {change.done.get(first, 0)}; next: the same "
+                f"`slackwater alter` again switches back to {first}, then `slackwater alter "
+                "finish`; not reversible any more")
     if change.state == REVERTED:
         return (f"reverted: {other} is active with the old schema, {first} still has {of}; "
                 "next: `slackwater alter revert` gives it the old schema, the same `slackwater "
@@ -393,6 +425,12 @@ def says(change: Change, active: str | None = None) -> str:
         return (f"begun: {first} (passive) has {of}; next: the same `slackwater alter` again, or "
                 "`slackwater alter revert`")
     return change.state
+
+
+def _has(change: Change, server: str) -> str:
+    """Of one that was begun, only the definitions tell whether it took effect."""
+    begun = ", and perhaps one more" if server in change.begun else ""
+    return f"{change.done.get(server, 0)} of {len(change.statements)} statement(s){begun}"
 
 
 def time_left_s(part: float, took_s: float) -> float | None:

@@ -20,7 +20,7 @@ from slackwater.outside.mysql import alter as mysql_alter
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Plan
 from slackwater.rules import guardrails
-from slackwater.rules.alter_run import says, way_back
+from slackwater.rules.alter_run import first_of_all, rejoin_first, says, way_back
 
 __all__ = ["Limits", "propose", "propose_finish", "propose_revert", "statements"]
 
@@ -205,8 +205,9 @@ async def propose_finish(
         # Both have the new schema: the rest is done by whichever is active, as after a failover.
         change = dataclasses.replace(change, first=roles[0], other=roles[1])
     if change.state not in (HALF_DONE, FINISHING) or roles[0] != change.first:
-        return None, [f"there is nothing to finish: {says(change, roles[0])}"]
-    reasons = await _mended(world, change, _replicates(seen, change))
+        return None, [
+            f"there is nothing to finish: {says(change, roles[0], first_of_all(seen))}"]
+    reasons = rejoin_first(seen) + await _mended(world, change, _replicates(seen, change))
     reasons += await _rights(world, change.database, data=bool(change.data))
     if not reasons and not accept_loss and change.state == HALF_DONE:
         found = await lost_values(world, change.first, change)
@@ -288,4 +289,4 @@ async def propose_revert(
 def _replicates_back(seen: PairSeen, change: Change) -> list[str]:
     wish = guardrails.Wish(change.other, change.first, ANY_LAG_S, ANY_LAG_S, change=True)
     rules = (guardrails.everything_is_reachable, guardrails.own_privileges)
-    return [r for ask in rules for r in ask(seen, wish)]
+    return rejoin_first(seen) + [r for ask in rules for r in ask(seen, wish)]
