@@ -131,3 +131,36 @@ def test_a_backfill_goes_on_after_a_failover(shop: LabFacts) -> None:
         each_once(shop)
     assert report["duplicated"] == 0
     assert state(shop) == {}
+
+
+def test_a_persons_data_statement_on_the_way_back(shop: LabFacts) -> None:
+    """It took effect, and slackwater was killed before it could say so: it is not run twice."""
+    assert alter(shop, "ALTER TABLE items ADD COLUMN extra INT DEFAULT NULL").code == 0
+    first = f"SELECT n AS n FROM {DATABASE}.items WHERE id = 1"
+    was = int(on(shop, "b", first)[0]["n"])
+    file = shop.directory / "back.sql"
+    file.write_text("UPDATE items SET n = n + 1 + SLEEP(3) WHERE id = 1;"
+                    "ALTER TABLE items DROP COLUMN extra")
+    words = ("alter", "revert", "--json", "--with", str(file), "--config", str(shop.config))
+    running = subprocess.Popen(python("slackwater", *words), env=environment(),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    while "RestoreSchema" not in running.stderr.readline():  # before, nobody may connect
+        assert running.poll() is None
+    link = pymysql.connect(unix_socket=str(shop.servers["a"]["socket"]), user="root")
+    try:
+        at_work = ("SELECT 1 AS x FROM information_schema.PROCESSLIST WHERE INFO LIKE"
+                   " 'UPDATE items SET n = n + 1%'")
+        eventually(lambda: on(shop, "b", at_work), "its statement at work", limit_s=60)
+        with link.cursor() as record:  # that it is done cannot be written down on the active
+            record.execute("BEGIN")
+            record.execute("SELECT id FROM slackwater.alteration FOR UPDATE")
+        eventually(lambda: int(on(shop, "b", first)[0]["n"]) == was + 1, "its effect", limit_s=60)
+    finally:
+        running.kill()
+        running.communicate()
+        link.close()
+    said = slackwater(shop, "alter", "revert", "--with", str(file))
+    assert said.report["outcome"] == "done", said
+    assert int(on(shop, "b", first)[0]["n"]) == was + 1

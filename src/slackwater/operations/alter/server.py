@@ -13,7 +13,8 @@ import contextlib
 from slackwater import clock
 from slackwater.errors import OutsideError, SlackwaterError, StepFailed
 from slackwater.facts import statement_text
-from slackwater.facts.alter_state import Change
+from slackwater.facts.alter_script import What, split, what
+from slackwater.facts.alter_state import Change, Filling
 from slackwater.operations.alter import store
 from slackwater.operations.alter.watch import watch
 from slackwater.operations.keep_alive import keep_alive
@@ -108,9 +109,11 @@ async def _note_not_begun(world: PairWorld, active: str, server: str, change: Ch
 
 
 async def execute(
-    world: PairWorld, server: str, change: Change, statement: str, *, strict: bool | None = None
+    world: PairWorld, server: str, change: Change, statement: str, *, strict: bool | None = None,
+    mark: tuple[str, int] | None = None,
 ) -> None:
-    """One statement on one server, not in its binary log; waits for its lock in turns."""
+    """One statement on one server, not in its binary log; waits for its lock in turns. `mark`:
+    where that server is to have it written down, in the statement's own transaction."""
     worker = await world.servers[server].fresh()
     try:
         await mysql_alter.prepare_worker(worker, change.database, lock_wait_s=LOCK_WAIT_S)
@@ -118,12 +121,20 @@ async def execute(
             await mysql_alter.be_strict(worker, strict)
         if not await mysql_server.take_lock(worker, worker_lock(change.id)):
             raise StepFailed(f"another session works on {server} for this schema change")
+        if mark is not None:
+            await store.create(worker)
+            await worker.run("SET SESSION autocommit = 0")
         ends = clock.mono() + LOCK_BUDGET_S
         while True:
             try:
                 await watch(world, server, worker, statement, LONGEST_S)
+                if mark is not None:
+                    await store.put_filling(worker, *mark, Filling(clock.unix(), done=True))
+                    await worker.run("COMMIT", limit_s=LONGEST_S)
                 return
             except MysqlError as error:
+                if mark is not None:
+                    await worker.run("ROLLBACK", limit_s=LONGEST_S)
                 if error.code != mysql_alter.LOCK_WAIT_TIMEOUT or clock.mono() > ends:
                     raise
             # Those who waited behind us have their turn first.
@@ -195,15 +206,18 @@ async def take_back(
     try:
         await mysql_alter.stop_applier(session)
         for number in range(await _given_done(world, server, change, given), len(statements)):
+            mark = None
             if given:
                 change = await _begin_given(world, active, server, change, given, number)
-            await execute(world, server, change, statements[number], strict=strict)
+                mark = _mark_of(change, given, number)
+            await execute(world, server, change, statements[number], strict=strict, mark=mark)
         now = await _definitions(world, server, change)
         wrong = [t for t, text in change.before.items() if now[t] != text]
         if wrong:
             raise StepFailed(f"{server}: {', '.join(wrong)} still differ(s) from what it was")
         done = {**change.done, server: 0}
-        change = await store.update(world, active, change_id, done=done)
+        left = {k: v for k, v in change.back.items() if k != server}
+        change = await store.update(world, active, change_id, done=done, back=left)
     finally:
         await _afterwards(world, change, server)
 
@@ -217,8 +231,20 @@ async def _given_done(
     number, before, which = change.back[server]
     if which != _fingerprint_of(given):
         return 0
+    if mark := _mark_of(change, given, number):
+        session = await world.session(server)
+        return number + int(await store.filling(session, *mark) is not None)
     now = mysql_alter.fingerprint(await _definitions(world, server, change))
     return number + int(now != before)
+
+
+def _mark_of(change: Change, given: tuple[str, ...], number: int) -> tuple[str, int] | None:
+    """Where a data statement of a person is written down as done: no definition tells it, and to
+    run it again may not be the same. None for other statements."""
+    script = split(given[number])
+    if not script or what(script[0]) is not What.DATA:
+        return None
+    return _fingerprint_of((change.id, *given)), number
 
 
 async def _begin_given(
