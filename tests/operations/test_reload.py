@@ -9,9 +9,10 @@ import threading
 import time
 from pathlib import Path
 
+import pymysql
 import pytest
 from tests.servers.command import slackwater
-from tests.servers.fixtures import app_session
+from tests.servers.fixtures import app_session, sql
 from tests.servers.patience import eventually
 from tests.servers.slow_reload import SlowReload
 from tests.sweep.acts import Trigger
@@ -131,3 +132,44 @@ def test_who_waits_in_the_replaced_process_is_let_in_at_once_and_to_the_old_serv
     assert [server for server, _ in served] == [1] * len(clients)
     assert max(waited for _, waited in served) < 4
     assert any("HAProxy was reloaded" in reason for reason in report["reasons"]), report
+
+
+@pytest.mark.parametrize("waited_s", [0, 6])
+def test_who_the_replaced_process_let_in_after_a_crash_does_not_stay_on_the_passive(
+    lab: LabFacts, tmp_path: Path, waited_s: float
+) -> None:
+    """Its hold was aimed there, and nothing is left that can ask it. Before the hold's deadline,
+    and after it. Who has been there for longer stays."""
+    kept = contextlib.ExitStack()
+
+    def come(address: str) -> None:
+        with contextlib.suppress(pymysql.Error):  # let in, and closed at once
+            kept.callback(app_session(lab, address)._force_close)
+
+    def there() -> int:
+        return int(sql(lab.servers["b"]["socket"],
+                       "SELECT COUNT(*) AS n FROM information_schema.PROCESSLIST"
+                       " WHERE USER = 'app'")[0]["n"])
+
+    frontend = lab.balancers["lb1"]["frontend"]
+    clients = [threading.Thread(target=come, args=(frontend,)) for _ in range(4)]
+
+    def wait_and_reload() -> None:
+        for client in clients:
+            client.start()
+        eventually(lambda: waiting(lab) == len(clients), "all of them wait")
+        subprocess.run(reload(lab, tmp_path), check=True)
+
+    with kept, Trigger(tmp_path, wait_and_reload) as trigger:
+        come(lab.servers["b"]["address"])
+        inject = f"run:PromoteNew:{trigger.command};kill:PromoteNew"
+        assert slackwater(lab, "switchover", inject=inject).code == -9
+        time.sleep(waited_s)
+        if waited_s:
+            assert there() == 1 + len(clients)
+        said = slackwater(lab, "recover").report
+        assert said["recovered"][0]["outcome"] == "undone", said
+        for client in clients:
+            client.join()
+        eventually(lambda: there() == 1, "all of them were closed")
+    assert slackwater(lab, "status").report["active"] == "a"

@@ -65,11 +65,11 @@ class CloseLeftovers(Step[PairWorld]):
     async def _on_server(self, world: PairWorld) -> None:
         session = await world.servers[self.old].session()
         told = {
-            s.id for s in await _leftovers(world, self.old, session) if await _ended(session, s)
+            s.id for s in await leftovers(world, self.old, session) if await ended(session, s)
         }
         # Only those: others may come past the balancers at any time; they find it read-only.
         await wait_until(
-            lambda: _leftovers(world, self.old, session),
+            lambda: leftovers(world, self.old, session),
             lambda found: told.isdisjoint(s.id for s in found),
             what=f"client sessions ending on {self.old}", limit_s=2, every_s=0.01,
         )
@@ -184,7 +184,7 @@ async def _who_arrived(world: PairWorld, old: str, own: int) -> None:
     as many of our own. No balancer leads there, so they came past them; that their writes fail,
     nobody else tells. Looked at as late as can be: one who comes now and then is missed before."""
     session = await world.session(old)
-    who = [s.who() for s in await _leftovers(world, old, session)]
+    who = [s.who() for s in await leftovers(world, old, session)]
     made = await mysql_server.connections_made(session)
     count = max(len(who), made - own - world.notes.get(MADE, made - own))
     if count:
@@ -199,7 +199,7 @@ async def _arrived(world: PairWorld, server: str, road: str) -> bool:
     return await canary.arrived(await world.session(server), road, number)
 
 
-async def _ended(session: Session, found: ClientSession) -> bool:
+async def ended(session: Session, found: ClientSession) -> bool:
     """Tell the server to end a session; False when it has ended, or is not ours to end."""
     try:
         return await mysql_server.kill(session, found.id)
@@ -209,6 +209,7 @@ async def _ended(session: Session, found: ClientSession) -> bool:
         return False  # MySQL 8+: an account with SYSTEM_USER; it is on a read-only server
 
 
-async def _leftovers(world: PairWorld, old: str, session: Session) -> list[ClientSession]:
+async def leftovers(world: PairWorld, old: str, session: Session) -> list[ClientSession]:
+    """The clients' sessions on a server: those that are not of slackwater's account."""
     found = await mysql_server.client_sessions(session, world.own_ids(old))
     return [s for s in found if s.user != world.servers[old].at.user]

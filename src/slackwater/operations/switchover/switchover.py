@@ -22,6 +22,11 @@ from slackwater.operations.switchover.before import (
     TakeLocks,
 )
 from slackwater.operations.switchover.close_idle import CloseIdle
+from slackwater.operations.switchover.let_in import (
+    LONGEST_WAIT_S,
+    close_let_in,
+    note_before,
+)
 from slackwater.operations.switchover.pause_applier import PauseApplier
 from slackwater.operations.switchover.settle_sessions import SettleSessions
 from slackwater.outside.haproxy.haproxy import HAProxy
@@ -85,6 +90,7 @@ class HoldClients(Step[PairWorld]):
     old: str
     new: str
     hold_limit_s: float
+    undo_limit_s: ClassVar[float] = 5.0 + LONGEST_WAIT_S
 
     async def do(self, world: PairWorld) -> Seen:
         # Our machine may have slept meanwhile: then others were free to switch over, and clients
@@ -97,6 +103,7 @@ class HoldClients(Step[PairWorld]):
         # The pin is taken before the clock starts: it is a connection, and may take its time.
         await world.each_balancer(self.balancers, lambda b: b.prepare_hold(active=self.old))
         await world.each_balancer(self.balancers, lambda b: b.connect_ahead())
+        await note_before(world, self.new, self.balancers, clock.unix() + self.hold_limit_s)
         world.ways = await end_by_balancer.ways(world, self.old, self.balancers)
         # What we did up to here cost the machine time: let it first serve who had to wait for that.
         await asyncio.sleep(CALM_S)
@@ -124,6 +131,7 @@ class HoldClients(Step[PairWorld]):
             _hold_ended(world)
         # Whom a hold that ended by itself had let in to the read-only server: a pool would stay.
         await world.each_balancer(self.balancers, lambda b: b.close_sessions(self.new))
+        await close_let_in(world, self.new, self.balancers)
 
 
 @dataclass(frozen=True)
