@@ -20,11 +20,13 @@ from pathlib import Path
 
 from tests.alter_run.scene import (
     NAMES,
+    ROLE,
     WIDEN,
     alter,
     columns,
     fill,
     load,
+    on,
     state,
     whole,
 )
@@ -93,6 +95,26 @@ def cut(lab: LabFacts, case: Case) -> Said:
     return command(lab, case.operation, fault)
 
 
+def true_in_between(lab: LabFacts, first: Said) -> None:
+    """What `status` says before anybody mends anything."""
+    said = slackwater(lab, "status").report
+    alive = [n for n in NAMES if lab.instance(n).alive]
+    writable = [n for n in alive if not int(on(lab, n, ROLE)[0]["r"])]
+    assert said["active"] in (None, *writable), (said["active"], writable)
+    if not first.report:
+        assert said["unfinished"], said
+    change = said["alter"]
+    if len(alive) == len(NAMES):
+        assert not said["left"], said["left"]
+        new = [n for n in NAMES if "extra" in columns(lab, n)]
+        whole_ = [n for n in NAMES if change and change["done"].get(n, 0) == 2]
+        assert whole_ == new if change else len(new) in (0, 2), (new, change)
+        if change and change["state"] == "half done":
+            assert writable in ([], [change["first"]]), (writable, change["says"])
+    elif change:
+        assert "; first: " in change["says"], change["says"]
+
+
 def mend(lab: LabFacts, case: Case, killed: dict[str, int], first: Said) -> list[Said]:
     """Start what is dead; recover, or give the command again, until it says that all is well.
 
@@ -132,6 +154,7 @@ def run(lab: LabFacts, case: Case) -> str:
     with load(lab, rate=30) as report:
         pids = {name: lab.instance(name).pid or 0 for name in NAMES}
         first = cut(lab, case)
+        true_in_between(lab, first)
         said = mend(lab, case, pids, first)
         whole(lab)
     assert (report["lost"], report["duplicated"]) == (0, 0), report
