@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pymysql
@@ -100,6 +101,14 @@ def test_a_hold_that_a_reload_ended_is_noticed_before_the_server_is_read_only(
     assert slackwater(lab, "status").report["active"] == "a"
 
 
+def wait_and_reload(lab: LabFacts, place: Path, clients: list[threading.Thread]) -> None:
+    """Clients come and wait in the hold; then the balancer is reloaded."""
+    for client in clients:
+        client.start()
+    eventually(lambda: waiting(lab) == len(clients), "all of them wait")
+    subprocess.run(reload(lab, place), check=True)
+
+
 def test_who_waits_in_the_replaced_process_is_let_in_at_once_and_to_the_old_server(
     lab: LabFacts, tmp_path: Path
 ) -> None:
@@ -118,13 +127,7 @@ def test_who_waits_in_the_replaced_process_is_let_in_at_once_and_to_the_old_serv
 
     clients = [threading.Thread(target=come) for _ in range(4)]
 
-    def wait_and_reload() -> None:
-        for client in clients:
-            client.start()
-        eventually(lambda: waiting(lab) == len(clients), "all of them wait")
-        subprocess.run(reload(lab, tmp_path), check=True)
-
-    with kept, Trigger(tmp_path, wait_and_reload) as trigger:
+    with kept, Trigger(tmp_path, partial(wait_and_reload, lab, tmp_path, clients)) as trigger:
         report = slackwater(lab, "switchover", inject=f"run:AimHold:{trigger.command}").report
         for client in clients:
             client.join()
@@ -154,13 +157,7 @@ def test_who_the_replaced_process_let_in_after_a_crash_does_not_stay_on_the_pass
     frontend = lab.balancers["lb1"]["frontend"]
     clients = [threading.Thread(target=come, args=(frontend,)) for _ in range(4)]
 
-    def wait_and_reload() -> None:
-        for client in clients:
-            client.start()
-        eventually(lambda: waiting(lab) == len(clients), "all of them wait")
-        subprocess.run(reload(lab, tmp_path), check=True)
-
-    with kept, Trigger(tmp_path, wait_and_reload) as trigger:
+    with kept, Trigger(tmp_path, partial(wait_and_reload, lab, tmp_path, clients)) as trigger:
         come(lab.servers["b"]["address"])
         inject = f"run:PromoteNew:{trigger.command};kill:PromoteNew"
         assert slackwater(lab, "switchover", inject=inject).code == -9
