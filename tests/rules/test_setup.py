@@ -372,3 +372,18 @@ def test_what_is_read_after_our_file_counts() -> None:
     assert list(settings.read_after(own, then)) == [
         ("read_only", "OFF"), ("log_bin", "OFF"), ("max_allowed_packet", "1M")]
     assert list(settings.read_after({"server_id": "2"}, {})) == [("server_id", "")]
+
+
+def test_appliers_below_a_mysql_5_6() -> None:
+    def found(version: str, **more: str) -> list[tuple[str, str, str, How]]:
+        both = {s.name: s for s in (
+            server("old", 1, mysql=True, variables={"version": version}),
+            server("new", 2, mysql=True, variables={"version": "5.7.29", **more}))}
+        return [(f.server, f.name, f.wanted, f.how) for f in settings.faults(both)]
+
+    many = {"slave_parallel_workers": "8", "slave_parallel_type": "LOGICAL_CLOCK"}
+    assert found("5.6.24", **many) == [("new", "slave_parallel_workers", "0", How.NOW)]
+    for fine in ({}, {"slave_parallel_workers": "8", "slave_parallel_type": "DATABASE"},
+                 {**many, "slave_parallel_workers": "0"}):
+        assert found("5.6.24", **fine) == []
+    assert found("5.7.29", **many) == []

@@ -52,6 +52,7 @@ def faults(servers: Mapping[str, ServerSetup]) -> tuple[Fault, ...]:
     source = next(iter(servers.values()))
     for server in list(servers.values())[1:]:
         found += _packet(server, source)
+        found += _applier(server, source)
     return tuple(found)
 
 
@@ -160,6 +161,17 @@ def _packet(server: ServerSetup, source: ServerSetup) -> Iterator[Fault]:
     if mine < theirs:
         yield Fault(server.name, "max_allowed_packet", str(mine), str(theirs),
                     f"a row that {source.name} takes would be too large here", How.NOW)
+
+
+def _applier(server: ServerSetup, source: ServerSetup) -> Iterator[Fault]:
+    """MySQL 5.6 writes no logical timestamps. A 5.7 that looks for them takes a checksum that
+    begins with 2 for their mark, and the bytes after it for their values (seen, 5.7.29)."""
+    workers = server.variables.get("slave_parallel_workers", "0")
+    logical = server.variables.get("slave_parallel_type", "") == "LOGICAL_CLOCK"
+    if source.flavour.one_way_only and logical and workers != "0":
+        yield Fault(server.name, "slave_parallel_workers", workers, "0",
+                    f"with more appliers it would stop now and then (error 1755): {source.name} is "
+                    f"{source.flavour}, which does not write what LOGICAL_CLOCK reads", How.NOW)
 
 
 _RULES: tuple[Callable[[ServerSetup], Iterator[Fault]], ...] = (
