@@ -108,6 +108,10 @@ def _switch(facts: LabFacts) -> dict[str, Any]:
     return told
 
 
+# Clients wait from the end of the one to the end of the other.
+_CLIENTS = {"HoldClients": "then clients wait", "SendClients": "then clients go on"}
+
+
 def _tell_switch(console: Console, number: int, told: dict[str, Any]) -> None:
     if told["outcome"] != "done":
         console.print(f"\n[bold red]Switchover {number}: {told['outcome']}[/]")
@@ -123,13 +127,11 @@ def _tell_switch(console: Console, number: int, told: dict[str, Any]) -> None:
     longest = max(step["ms"] for step in told["steps"])
     held = False
     for step in told["steps"]:
-        held = held or step["name"] == "HoldClients"
+        said = _CLIENTS.get(step["name"], "clients wait" if held else "")
         bar = "#" * max(1, round(BAR * step["ms"] / longest))
-        table.add_row(
-            f"{step['ms']:8.1f} ms", step["name"],
-            Text(bar, style="yellow" if held else "dim"), "clients wait" if held else "",
-        )
-        held = held and step["name"] != "SendClients"
+        table.add_row(f"{step['ms']:8.1f} ms", step["name"],
+                      Text(bar, style="yellow" if held else "dim"), said)
+        held = (held or step["name"] == "HoldClients") and step["name"] != "SendClients"
     console.print(table)
 
 
