@@ -195,8 +195,26 @@ def test_a_file_of_which_only_the_beginning_is_read(
 ) -> None:
     monkeypatch.setattr(statement_log, "LONGEST", 30)
     (tmp_path / "a.sql").write_text("INSERT INTO t VALUES (1);\n" * 9)
-    heard = rehearse_scene._heard(tmp_path / "a.sql", "d")
+    heard = rehearse_scene._heard(tmp_path / "a.sql", "d", print)
     assert heard.notes == [f"only the first 30 characters of {tmp_path / 'a.sql'} were read"]
+
+
+GENERAL = "\t\t 8 Init DB\tshop\n" + "\t\t 8 Query\tSELECT 1\n" * 99
+SLOW = "# User@Host: a[a] @ h []  Id: 8\nuse shop;\nSET timestamp=1;\nSELECT 1;\n" * 99
+
+
+@pytest.mark.parametrize("log", (GENERAL, SLOW), ids=("general", "slow"))
+def test_how_far_a_log_is_read(
+    log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearse_scene, "TELL_S", 0)
+    (tmp_path / "a.log").write_text(log)
+    told: list[str] = []
+    heard = rehearse_scene._heard(tmp_path / "a.log", "d", told.append)
+    assert len(heard.statements) == statement_log.ALIKE
+    assert len(told) > 90
+    assert told[0].startswith(f"reading {tmp_path / 'a.log'}: 1%, ")
+    assert told[-1].endswith("%, 0 s left")
 
 
 @pytest.mark.parametrize("name", (*FLAVOURS, "mysql-5.7"))
@@ -234,7 +252,7 @@ def test_what_logs_have_between_the_statements(name: str, place: Path) -> None:
         for file in ("general", "slow"):
             path = made.directory / file
             eventually(lambda path=path: b"a = 7" in path.read_bytes(), f"the {file} log")
-            heard = rehearse_scene._heard(path, "none")
+            heard = rehearse_scene._heard(path, "none", print)
             assert [(s.database, s.text) for s in heard.statements] == wanted, file
     finally:
         made.remove()

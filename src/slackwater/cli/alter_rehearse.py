@@ -13,11 +13,11 @@ import typer
 from slackwater import clock
 from slackwater.cli import rehearse_page, rehearse_scene
 from slackwater.cli.alter_lint import statements_text
-from slackwater.cli.interrupts import cleaning_up, interruptible
+from slackwater.cli.interrupts import Interrupted, cleaning_up, interruptible
 from slackwater.cli.operate import finish, refused, say
 from slackwater.cli.options import ConfigOption, JsonOption, PairOption
 from slackwater.cli.present import Presenter
-from slackwater.cli.rehearse_scene import Scene
+from slackwater.cli.rehearse_scene import Scene, Tell
 from slackwater.errors import EXIT_REFUSED, Refused, UsageError
 from slackwater.facts.alter_script import Statement
 from slackwater.facts.server import ServerAddress
@@ -92,6 +92,10 @@ def rehearse(
     begun = clock.unix()
     name = script if script is not None else "--sql"
     presenter = Presenter(as_json=as_json)
+
+    def tell(text: str) -> None:
+        presenter.tell({"at": clock.unix(), "event": "told", "text": text})
+
     try:
         change = read(statements_text(Path(script) if script is not None else None, sql), name)
         if schema is not None and sample:
@@ -99,9 +103,9 @@ def rehearse(
                              "put INSERTs into the statements")
         if schema is not None:
             scene = rehearse_scene.of_dump(schema, server, database, statements, binlog_format,
-                                           row_image)
+                                           row_image, tell)
         else:
-            scene = rehearse_scene.of_pair(file, pair, database, statements, sample)
+            scene = rehearse_scene.of_pair(file, pair, database, statements, sample, tell)
         if not scene.heard.statements:
             left = [f"{count} left out: {why}" for why, count in scene.heard.left_out.items()]
             raise Refused("cannot rehearse", ["there is no statement of the application to run",
@@ -110,7 +114,7 @@ def rehearse(
         scene.notes += about
         with cleaning_up() as undoing, throwaway_pair(program) as servers:
             try:
-                done = asyncio.run(_rehearse(change, scene, servers, presenter))
+                done = asyncio.run(_rehearse(change, scene, servers, tell))
             finally:
                 undoing()
     except Refused as error:
@@ -126,16 +130,17 @@ def rehearse(
 
 
 async def _rehearse(
-    change: list[Statement], scene: Scene, servers: tuple[Instance, Instance],
-    presenter: Presenter,
+    change: list[Statement], scene: Scene, servers: tuple[Instance, Instance], tell: Tell
 ) -> operation.Rehearsed:
-    def tell(text: str) -> None:
-        presenter.tell({"at": clock.unix(), "event": "told", "text": text})
-
     asked = operation.Asked(change, scene.database, scene.schema, scene.heard.statements,
                             scene.links, scene.wanted, tell)
     source, replica = (ServerAddress(s.directory.name, "root", socket=str(s.socket))
                        for s in servers)
     with interruptible() as interrupts:
-        return await interrupts.look(operation.rehearse(
-            asked, source, replica, servers[0].port, secrets.token_hex(12)))
+        try:
+            return await interrupts.look(operation.rehearse(
+                asked, source, replica, servers[0].port, secrets.token_hex(12)))
+        except Interrupted:
+            raise Refused("the rehearsal was ended", [
+                "interrupted: nothing was found out. The pair was only read, and the throwaway "
+                "servers are gone"]) from None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slackwater import config
+from slackwater import clock, config
 from slackwater.cli import alter_offline
 from slackwater.cli.interrupts import interruptible
 from slackwater.cli.operate import opened
@@ -23,7 +24,11 @@ from slackwater.outside.mysql import rehearse as mysql_rehearse
 from slackwater.outside.mysql.dialect import alter_traits
 from slackwater.outside.mysql.rehearse import Schema
 from slackwater.outside.mysql.schema_copy import Made
+from slackwater.outside.mysql.session import Session
 from slackwater.outside.server_programs import Program, at, installed
+
+TELL_S = 5.0  # how often it is said how far a log has been read
+Tell = Callable[[str], None]
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Scene:
 
 def of_pair(
     file: Path | None, pair: str | None, database: str | None, statements: Path | None,
-    sample: int,
+    sample: int, tell: Tell,
 ) -> Scene:
     """Read the pair: the schema from the passive, what is said from the active."""
     settings = config.load(config.find(file))
@@ -49,13 +54,18 @@ def of_pair(
     async def look() -> Scene:
         with interruptible() as interrupts:
             async with opened(settings, settings.pair(pair)[0]) as world:
-                return await interrupts.look(_read(world, database, statements, sample))
+                return await interrupts.look(
+                    _read(world, database, sample, digests=statements is None))
 
-    return asyncio.run(look())
+    scene = asyncio.run(look())
+    if statements is not None:  # when no session is open any more: a long log takes a minute
+        ansi = "ANSI_QUOTES" in scene.wanted.get("sql_mode", "")
+        scene.heard = _heard(statements, scene.database, tell, ansi=ansi)
+    return scene
 
 
 async def _read(
-    world: PairWorld, database: str | None, statements: Path | None, sample: int
+    world: PairWorld, database: str | None, sample: int, *, digests: bool
 ) -> Scene:
     active, passive = await active_and_passive(world, "cannot rehearse")
     at_active = await world.session(active)
@@ -64,24 +74,26 @@ async def _read(
         links = PairSettings(first=await settings_of(session), other=await settings_of(at_active))
         name = await database_of(session, database)
         wanted = await mysql_rehearse.settings(at_active)
-        if statements is not None:
-            heard = _heard(statements, name, ansi="ANSI_QUOTES" in wanted.get("sql_mode", ""))
-        else:
-            heard = statement_log.chosen(f"performance_schema of {active}",
-                                         await mysql_rehearse.digests(at_active))
-            if lost := await mysql_rehearse.forgotten(at_active):
-                heard.notes.append(
-                    f"performance_schema had no place for {lost} statements that were run "
-                    "(performance_schema_digests_size): whatever they are, they were not rehearsed")
+        heard = await _digests(at_active, active) if digests else Heard("")
         schema = await mysql_rehearse.read_schema(session, sample=sample)
         return Scene(schema, name, links, wanted, heard, session.flavour)
     finally:
         await session.close()
 
 
+async def _digests(at_active: Session, active: str) -> Heard:
+    heard = statement_log.chosen(f"performance_schema of {active}",
+                                 await mysql_rehearse.digests(at_active))
+    if lost := await mysql_rehearse.forgotten(at_active):
+        heard.notes.append(
+            f"performance_schema had no place for {lost} statements that were run "
+            "(performance_schema_digests_size): whatever they are, they were not rehearsed")
+    return heard
+
+
 def of_dump(
     schema: Path, server: str | None, database: str | None, statements: Path | None,
-    binlog_format: str, row_image: str,
+    binlog_format: str, row_image: str, tell: Tell,
 ) -> Scene:
     """From a dump, without a pair."""
     if server is None or statements is None:
@@ -98,16 +110,26 @@ def of_dump(
         one = Made(name, each.name, mysql_rehearse.anonymous(each.text), each.sql_mode or "",
                    zone="SYSTEM" if each.kind == "event" else "")
         (made.programs if each.kind else made.tables).append(one)
-    return Scene(made, name, PairSettings(own, own), {}, _heard(statements, name), flavour)
+    return Scene(made, name, PairSettings(own, own), {}, _heard(statements, name, tell), flavour)
 
 
-def _heard(path: Path, database: str, *, ansi: bool = False) -> Heard:
+def _heard(path: Path, database: str, tell: Tell, *, ansi: bool = False) -> Heard:
     most = statement_log.LONGEST
+    begun = told = clock.mono()
+
+    def watch(done: int) -> None:
+        nonlocal told
+        if done and clock.mono() > told + TELL_S:
+            told = clock.mono()
+            share = min(1.0, done / len(text))
+            left_s = (told - begun) * (1 / share - 1)
+            tell(f"reading {path}: {share:.0%}, {left_s:.0f} s left")
+
     try:
         # Whatever bytes an application sends, and it sends others than UTF-8, are sent again.
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as opened_file:
             text = opened_file.read(most + 1)
-        heard = statement_log.read(text[:most], database, ansi=ansi)
+        heard = statement_log.read(text[:most], database, ansi=ansi, watch=watch)
         if len(text) > most:
             heard.notes.append(f"only the first {most:,} characters of {path} were read")
         return heard

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -70,17 +70,22 @@ class Heard:
         return not why
 
 
+Watch = Callable[[int], None]  # told how many characters of a log have been read
+
 # The session that said it ("" where nobody knows), its default database ("" likewise), the text.
 Entry = tuple[str, str, str]
 
 
-def read(text: str, database: str, *, ansi: bool = False) -> Heard:
+def read(
+    text: str, database: str, *, ansi: bool = False, watch: Watch = lambda _: None
+) -> Heard:
     """The statements of a file. `database`: where those are that name none; `ansi`: the server has
     "x" be a name. Raises ScriptError."""
     if any(_GENERAL.match(line) for line in text[:65536].splitlines()):
-        return chosen("a general log", _general(text, database), database, ansi=ansi)
+        entries = _general(text, database, watch)
+        return chosen("a general log", entries, database, ansi=ansi)
     if _SLOW.search(text[:65536]):
-        return chosen("a slow log", _slow(text), database, ansi=ansi)
+        return chosen("a slow log", _slow(text, watch), database, ansi=ansi)
     heard, settings = Heard("a file of SQL"), Settings()
     for said in split(text, longest=LONGEST, most=100_000):
         if said.begins("USE") and len(said.tokens) > 1:
@@ -196,13 +201,16 @@ def _not_replayed(said: Statement) -> str:
     return ""
 
 
-def _general(text: str, database: str) -> Iterator[Entry]:
+def _general(text: str, database: str, watch: Watch) -> Iterator[Entry]:
     """Each session has its own default database; a statement goes on until the next entry."""
     at: dict[str, str] = {}
     logins = Counter[str]()  # a number of a session comes again after a restart
     now: tuple[str, list[str]] | None = None
+    done = 0
     # Only at line feeds: a value may have any of the other characters that end a line.
     for line in (*text.split("\n"), "\t0 Quit\t"):
+        watch(done)
+        done += len(line) + 1
         match = _GENERAL.match(line)
         if match is None and not _OPENED.match(line):
             if now:
@@ -243,10 +251,12 @@ def _used(text: str) -> str:
                  if p.begins("USE") and len(p.tokens) > 1), "")
 
 
-def _slow(text: str) -> Iterator[Entry]:
-    current = ""
+def _slow(text: str, watch: Watch) -> Iterator[Entry]:
+    current, done = "", 0
     begun = Counter[str]()  # how often a session began anew
     for part in re.split(r"^(?=# (?:Time|User@Host): )", text, flags=re.MULTILINE):
+        watch(done)
+        done += len(part)
         if not part.startswith("#"):
             continue
         # What begins with # further down may be a line of a value.
