@@ -12,6 +12,7 @@ from slackwater.operations import canary, pair_lock
 from slackwater.operations.pair_world import PairWorld
 from slackwater.operations.reopen import reopen_old
 from slackwater.operations.servers_world import SESSION_WAIT_TIMEOUT_S
+from slackwater.operations.switchover.warm import warm
 from slackwater.outside.mysql import server as mysql_server
 from slackwater.plan.step import Seen, Step
 
@@ -101,7 +102,7 @@ class MakeCanary(Step[PairWorld]):
 
 @dataclass(frozen=True)
 class RehearseCatchUp(Step[PairWorld]):
-    """Rehearse: a row written on {old} arrives on {new} within {lag_s} s"""
+    """Rehearse: a row written on {old} arrives on {new} within {lag_s} s; {new} readies threads"""
 
     old: str
     new: str
@@ -127,6 +128,7 @@ class RehearseCatchUp(Step[PairWorld]):
         if await mysql_server.commits_held_up(new, CANARY):
             raise StepFailed(f"somebody locks all tables on {self.new}; nothing was held")
         world.figures["rehearsal_ms"] = round((clock.mono() - begun) * 1000, 2)
+        await warm(world, self.old, self.new)
 
     async def verify(self, world: PairWorld) -> Seen:
         # Its table alone proves nothing: it is there since the first switchover.
